@@ -1,0 +1,1 @@
+"""Readers of PyTorch checkpoints, without PyTorch and without executing anything in them."""

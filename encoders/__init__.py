@@ -1,0 +1,1 @@
+"""Networks that turn a portrait into style codes and tri-grid offsets."""

@@ -1,0 +1,1 @@
+"""Losses, critics, optimisers and train steps."""
