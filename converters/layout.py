@@ -1,8 +1,8 @@
 """Renames and transposes a PyTorch state dict into a Flax variable tree.
 
-Our modules carry the names of their PyTorch counterparts, so one rule serves every network: the path of a leaf, joined by
-dots, is the PyTorch name, but for the leaf's own name and layout, which `_LEAVES` lists. What does not fit is gathered and
-reported at once.
+Our modules carry the names of their PyTorch counterparts, so one rule serves every network: the path of a leaf, joined
+by dots, is the PyTorch name, but for the leaf's own name and layout. What does not fit is gathered and reported at
+once.
 """
 
 import re
@@ -15,7 +15,13 @@ import numpy as np
 from panojax.errors import InputError
 
 # Flax leaf -> PyTorch leaf. Leaves that are not listed keep their name (bias, const, noise_const, w_avg, ...).
-_LEAVES = {"kernel": "weight", "scale": "weight", "negative_slope": "weight", "mean": "running_mean", "var": "running_var"}
+_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "negative_slope": "weight",
+    "mean": "running_mean",
+    "var": "running_var",
+}
 
 # Buffers that hold nothing learned: the FIR filter is a constant of ours, batch counts serve only a momentum of None.
 IGNORED = re.compile(r"(^|\.)(resample_filter|num_batches_tracked)$")
@@ -38,39 +44,47 @@ def to_flax(array: np.ndarray, leaf: str) -> np.ndarray:
     return array
 
 
-def from_state_dict(template: Any, state_dict: Mapping[str, np.ndarray], *, what: str, prefix: str = "") -> Any:
+def from_state_dict(template: Any, state_dict: Mapping[str, np.ndarray], *, what: str) -> Any:
     """Fills `template` from `state_dict`.
 
     Args:
       template: variables {collection: tree} with shaped leaves, as `jax.eval_shape(module.init, ...)` gives.
       state_dict: {PyTorch name: array}.
       what: the network's name, for the error.
-      prefix: names of the state dict that start so (with its dot) are this network's; others are not looked at.
 
     Returns:
       The template's tree with float32 NumPy leaves.
 
     Raises:
-      InputError: lists every missing, unused and mis-shaped name at once.
+      InputError: lists every missing, unused, mis-shaped and non-finite tensor at once.
     """
-    left = {k.removeprefix(prefix): k for k in state_dict if k.startswith(prefix) and not IGNORED.search(k)}
-    missing, misshaped = [], []
+    tree, report = fit(template, state_dict)
+    if report:
+        raise InputError(f"{what}: the state dict does not fit the network: {report}")
+    return tree
+
+
+def fit(template: Any, state_dict: Mapping[str, np.ndarray]) -> tuple[Any, str]:
+    """As `from_state_dict`, but returns the report (empty where all fits) beside the tree, to join reports."""
+    left = {name for name in state_dict if not IGNORED.search(name)}
+    missing, misshaped, broken = [], [], []
 
     def leaf(key_path, expected):
         path = tuple(str(k.key) for k in key_path)[1:]
         name = torch_name(path)
         if name not in left:
-            missing.append(f"{prefix}{name} {tuple(expected.shape)}")
+            missing.append(f"{name} {tuple(expected.shape)}")
             return None
-        array = np.asarray(state_dict[left.pop(name)])
-        laid_out = to_flax(array, path[-1])
-        if laid_out.shape != tuple(expected.shape):
-            misshaped.append(f"{prefix}{name}: expected {tuple(expected.shape)} in our layout, got {laid_out.shape}")
-        return np.ascontiguousarray(laid_out, np.float32)
+        left.discard(name)
+        array = to_flax(np.asarray(state_dict[name]), path[-1])
+        if array.shape != tuple(expected.shape):
+            misshaped.append(f"{name}: expected {tuple(expected.shape)} in our layout, got {array.shape}")
+            return None
+        array = np.array(array, np.float32, order="C")
+        if not np.isfinite(array).all():
+            broken.append(name)
+        return array
 
     tree = jax.tree_util.tree_map_with_path(leaf, template)
-    report = [("missing", missing), ("unused", sorted(left.values())), ("mis-shaped", misshaped)]
-    if any(names for _, names in report):
-        lines = "; ".join(f"{len(names)} {kind}: {', '.join(names)}" for kind, names in report if names)
-        raise InputError(f"{what}: the state dict does not fit the network: {lines}")
-    return tree
+    kinds = [("missing", missing), ("unused", sorted(left)), ("mis-shaped", misshaped), ("not finite", broken)]
+    return tree, "; ".join(f"{len(names)} {kind}: {', '.join(names)}" for kind, names in kinds if names)

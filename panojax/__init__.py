@@ -1,0 +1,40 @@
+"""Single-image 360-degree head reconstruction in JAX.
+
+params = panojax.load("checkpoint")
+head = panojax.invert(params, image, camera)
+view = panojax.render(params, head, panojax.orbit(120)[30])
+"""
+
+from panojax.api import generate, invert, map_latent, occlusion_mask, render, synthesize
+from panojax.camera import look_at, mirror, orbit
+from panojax.config import Config, GeneratorConfig
+from panojax.converters.convert import convert, from_torch
+from panojax.encoders.config import EncoderConfig
+from panojax.errors import InputError
+from panojax.generator import Head, View
+from panojax.inversion import Parts
+from panojax.params import Params, load, save
+
+__all__ = [
+    "Config",
+    "EncoderConfig",
+    "GeneratorConfig",
+    "Head",
+    "InputError",
+    "Params",
+    "Parts",
+    "View",
+    "convert",
+    "from_torch",
+    "generate",
+    "invert",
+    "load",
+    "look_at",
+    "map_latent",
+    "mirror",
+    "occlusion_mask",
+    "orbit",
+    "render",
+    "save",
+    "synthesize",
+]

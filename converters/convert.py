@@ -1,0 +1,160 @@
+"""From PyTorch checkpoints to one checkpoint of ours."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from panojax import config as configs
+from panojax import generator
+from panojax.camera import front
+from panojax.config import Config, GeneratorConfig
+from panojax.converters.encoders import read_latent_average, split_encoder_state
+from panojax.converters.layout import fit, from_state_dict
+from panojax.converters.read import read_checkpoint
+from panojax.encoders.config import EncoderConfig
+from panojax.encoders.encoder import abstract_encoder
+from panojax.errors import InputError
+from panojax.params import Params, abstract_generator, save
+
+# Latents that the mean style code is taken over where no file gives it.
+_AVERAGE_OVER = 10_000
+
+
+def from_torch(
+    state_dict: Mapping[str, np.ndarray],
+    init_kwargs: Mapping[str, Any],
+    rendering_kwargs: Mapping[str, Any],
+    *,
+    neural_rendering_resolution: int = 64,
+    plane_axes: str | None = None,
+) -> Params:
+    """A generator's parameters from its PyTorch state dict.
+
+    Args:
+      state_dict: {PyTorch name: array} of a TriPlaneGenerator (PanoHead's or EG3D's).
+      init_kwargs, rendering_kwargs: as the pickle carries them.
+      neural_rendering_resolution: side of the volume rendering, as the pickle carries it.
+      plane_axes: "panohead", "eg3d" or "eg3d-fixed"; None decides by `rendering_kwargs`, see `config.from_torch`.
+
+    Raises:
+      InputError: a needed option is missing, or the state dict does not fit; all names are reported at once.
+    """
+    config = configs.from_torch(
+        init_kwargs,
+        rendering_kwargs,
+        neural_rendering_resolution=neural_rendering_resolution,
+        plane_axes=plane_axes,
+    )
+    variables = from_state_dict(abstract_generator(config), state_dict, what="generator")
+    return Params(jax.tree.map(jnp.asarray, variables), config=Config(config))
+
+
+def convert(
+    pickle_path: str | pathlib.Path,
+    out: str | pathlib.Path,
+    visible: str | pathlib.Path | None = None,
+    occluded: str | pathlib.Path | None = None,
+    latent_average: str | pathlib.Path | None = None,
+    *,
+    network: str = "G_ema",
+    plane_axes: str | None = None,
+) -> Params:
+    """Converts a generator, and two encoders where they are given, into the checkpoint folder `out`.
+
+    Nothing is written unless everything fits.
+
+    Args:
+      pickle_path: PanoHead's or EG3D's network pickle.
+      out: folder to make.
+      visible, occluded: files of the two encoders; both or neither.
+      latent_average: the mean style code that the encoders' codes are offsets from; None computes it from the
+        generator, over 10,000 latents at the front camera.
+      network: which network of the pickle.
+      plane_axes: see `from_torch`.
+
+    Raises:
+      InputError: a file cannot be read or does not fit, or `out` exists.
+    """
+    if pathlib.Path(out).exists():
+        raise InputError(f"out must not exist, got {out}")
+    if (visible is None) != (occluded is None):
+        raise InputError(f"visible and occluded must be given together, got {visible} and {occluded}")
+    if latent_average is not None and visible is None:
+        raise InputError("latent_average must come with visible and occluded, got it alone")
+    source = read_checkpoint(pickle_path, network)
+    if not source.rendering_kwargs:
+        raise InputError(
+            f"{pickle_path}: expected a generator with rendering_kwargs, got {source.class_name or 'a bare state dict'}"
+        )
+    params = from_torch(
+        source.state_dict,
+        source.init_kwargs,
+        source.rendering_kwargs,
+        neural_rendering_resolution=source.attributes.get("neural_rendering_resolution", 64),
+        plane_axes=plane_axes,
+    )
+    if visible is not None and occluded is not None:
+        params = add_encoders(params, visible, occluded, latent_average)
+    save(params, out)
+    return params
+
+
+def add_encoders(
+    params: Params,
+    visible: str | pathlib.Path,
+    occluded: str | pathlib.Path,
+    latent_average: str | pathlib.Path | None = None,
+) -> Params:
+    """`params` with the two encoders of released files (`psp_encoder.*`, `triplanenet_encoder.*`).
+
+    Raises:
+      InputError: lists what is missing, unused or mis-shaped in both files at once.
+    """
+    shape = params.config.generator
+    states = {
+        name: split_encoder_state(read_checkpoint(path).state_dict)
+        for name, path in (("visible", visible), ("occluded", occluded))
+    }
+    encoder = encoder_config(states["visible"], shape)
+    template, problems = abstract_encoder(encoder), []
+    trees: dict[str, dict[str, Any]] = {}
+    for name, groups in states.items():
+        trees[name] = {}
+        for group, state in groups.items():
+            trees[name][group], report = fit(template[group], state)
+            if report:
+                problems.append(f"{name} {group}: {report}")
+    if problems:
+        raise InputError(f"the encoders do not fit the networks: {'; '.join(problems)}")
+    average = mean_style(params) if latent_average is None else jnp.asarray(read_latent_average(latent_average))
+    if average.shape[-1] != shape.w_dim or average.size not in (shape.w_dim, shape.num_ws * shape.w_dim):
+        raise InputError(
+            f"latent_average must be [{shape.w_dim}] or [{shape.num_ws}, {shape.w_dim}], got {average.shape}"
+        )
+    average = jnp.broadcast_to(average, (shape.num_ws, shape.w_dim))
+    encoders = jax.tree.map(jnp.asarray, {**trees, "latent_average": average})
+    return Params(params.generator, encoders, config=Config(shape, encoder))
+
+
+def encoder_config(groups: Mapping[str, Mapping[str, np.ndarray]], shape: GeneratorConfig) -> EncoderConfig:
+    """The released encoders' configuration for a generator, with the input channels that the file has."""
+    first = groups["triplanenet_encoder"].get("input_layer.0.weight")
+    channels = 6 if first is None or first.ndim != 4 else first.shape[1]
+    return EncoderConfig(
+        n_styles=shape.num_ws,
+        w_dim=shape.w_dim,
+        offset_in_channels=channels,
+        out_channels=3 * shape.plane_features * shape.plane_depth,
+    )
+
+
+def mean_style(params: Params) -> jax.Array:
+    """The mean style code [w_dim] over latents, at the front camera."""
+    config = params.config.generator
+    z = jax.random.normal(jax.random.key(0), (_AVERAGE_OVER, config.z_dim))
+    labels = jnp.broadcast_to(front(), (_AVERAGE_OVER, 25))
+    return jnp.mean(generator.map_latent(config, params.generator, z, labels)[:, 0], axis=0)

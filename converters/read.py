@@ -1,0 +1,269 @@
+"""Reads checkpoints into NumPy arrays and plain Python data, whatever wrote them, without running anything in them.
+
+The format is told by a file's content, never by its name: network pickles of PanoHead and EG3D, both formats of
+`torch.save`, pickled dicts of arrays, safetensors; and .npy and .npz through `read_array`.
+"""
+
+import contextlib
+import dataclasses
+import math
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from panojax.converters.array_file import NPY_START, is_safetensors, read_npy, read_npz, read_safetensors
+from panojax.converters.pickle_objects import Global, Module, NumpyArray, Tensor, kind, one_line
+from panojax.converters.torch_file import LEGACY_START, read_embedded_pickle, read_torch_legacy, read_torch_zip
+from panojax.errors import InputError
+
+MAX_FILE_BYTES = 8 * 2**30
+_MAX_DEPTH = 64
+_MAX_NAMES = 200_000
+_MAX_PREFIX = 500  # characters
+_MAX_INLINE = 1024  # elements; sizes of zero count, as (2**39, 0) would be many lists
+_ZIP_START = b"PK\x03\x04"
+_PLAIN = bool | int | float | str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """One network of a checkpoint file."""
+
+    state_dict: dict[str, np.ndarray]
+    """{dotted PyTorch name: contiguous array of the stored dtype}, each module's parameters before its buffers."""
+
+    init_kwargs: dict[str, Any]
+    """The keyword arguments that the network was made with, as JSON-able Python; empty for a bare state dict."""
+
+    rendering_kwargs: dict[str, Any]
+    """The renderer's options. The network's attribute, which EG3D's tools update, goes before `init_kwargs`' entry."""
+
+    attributes: dict[str, Any]
+    """Plain numbers, strings, booleans and Nones that lie beside the arrays, such as `neural_rendering_resolution`."""
+
+    class_name: str | None
+    """The name of the network's class, or None for a bare state dict."""
+
+
+def read_checkpoint(path: str | pathlib.Path, network: str = "G_ema") -> Checkpoint:
+    """Reads one network, or a bare state dict, from a checkpoint.
+
+    Args:
+      path: the file. It may hold a dict of networks ("G", "D", "G_ema"), one network, a state dict, or a dict with a
+        "state_dict"; a "module." that starts every name of a state dict is taken off.
+      network: which of several networks; not looked at where there is one network or state dict.
+
+    Returns:
+      The network's `Checkpoint`. Buffers that PyTorch does not save (non-persistent ones) are left out.
+
+    Raises:
+      InputError: there is no such file, it is in no known format, is broken or refused (the message says why), has no
+        such network (the message lists those there), or its entries are not arrays.
+    """
+    with _naming(path):
+        data = _read_bytes(path)
+        if data.startswith(NPY_START):
+            raise InputError("expected a checkpoint, got a .npy array, which read_array reads")
+        found = _select(_read_any(data), network)
+        allowance = 4 * len(data) + 2**20
+        if isinstance(found, Module):
+            return _from_module(found, allowance)
+        return _from_mapping(found, allowance)
+
+
+def read_array(path: str | pathlib.Path) -> np.ndarray:
+    """Reads the array of a .npy file, or the only one of an .npz file; objects, which would be pickled, are refused.
+
+    Raises:
+      InputError: there is no such file, it is broken, is no such file, or holds another number of arrays.
+    """
+    with _naming(path):
+        data = _read_bytes(path)
+        if data.startswith(NPY_START):
+            return read_npy(data)
+        if not data.startswith(_ZIP_START):
+            raise InputError(f"expected a .npy or .npz file, got one that starts with {data[:8]!r}")
+        arrays = read_npz(data, limit=2**30)
+        if len(arrays) != 1:
+            raise InputError(f"expected one array in the .npz file, got {listed(arrays)}")
+        return next(iter(arrays.values()))
+
+
+def read_tensors(path: str | pathlib.Path) -> dict[str, np.ndarray]:
+    """Reads the arrays at the top level of a checkpoint or .npy file, {name: array}; one that lies bare is called "".
+
+    Raises:
+      InputError: there is no such file, it is in no known format, is broken or refused.
+    """
+    with _naming(path):
+        data = _read_bytes(path)
+        value = read_npy(data) if data.startswith(NPY_START) else _read_any(data)
+        entries = value if isinstance(value, dict) else {"": value}
+        return _to_numpy({name: entry for name, entry in entries.items() if _is_array(entry)}, 4 * len(data) + 2**20)
+
+
+def unwrap_state_dict(mapping: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """The state dict itself: that under "state_dict" if there is one, without a "module." that starts every name."""
+    nested = mapping.get("state_dict")
+    state = nested if isinstance(nested, Mapping) else mapping
+    if state and all(isinstance(name, str) and name.startswith("module.") for name in state):
+        return {name.removeprefix("module."): value for name, value in state.items()}
+    return state
+
+
+def listed(names: Any) -> str:
+    """Names for a message: the first ten, and how many more."""
+    names = [one_line(str(name)) for name in names]
+    return ", ".join(names[:10] or ["none"]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+@contextlib.contextmanager
+def _naming(path: str | pathlib.Path) -> Iterator[None]:
+    """Puts the file's name before an error's message, which may come from any depth."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (RecursionError, MemoryError) as error:
+        raise InputError(f"{path}: the file is nested or grows beyond what this machine holds") from error
+
+
+def _read_bytes(path: str | pathlib.Path) -> bytes:
+    path = pathlib.Path(path)
+    try:
+        if not path.is_file():
+            raise InputError("expected a file, got a directory" if path.is_dir() else "expected a file, there is none")
+        size = path.stat().st_size
+        if not 0 < size <= MAX_FILE_BYTES:
+            raise InputError(f"expected a file of 1 to {MAX_FILE_BYTES} bytes, got {size}")
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"the file cannot be read: {error.strerror}") from error
+
+
+def _read_any(data: bytes) -> Any:
+    """What the file holds: networks are `Module`s, arrays are `Tensor`s or NumPy's."""
+    if data.startswith(_ZIP_START):
+        return read_torch_zip(data)
+    if data.startswith(LEGACY_START):
+        return read_torch_legacy(data)
+    if data[:1] == b"\x80" and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return read_embedded_pickle(data)
+    if is_safetensors(data):
+        return read_safetensors(data)
+    raise InputError(f"expected a pickle, a torch.save file or safetensors, got a file that starts with {data[:8]!r}")
+
+
+def _select(value: Any, network: str) -> Module | dict[Any, Any]:
+    if isinstance(value, Module):
+        return value
+    if not isinstance(value, dict):
+        raise InputError(f"expected a dict of networks or a state dict, got {kind(value)}")
+    chosen = value.get(network)
+    if isinstance(chosen, Module) or (isinstance(chosen, dict) and any(map(_is_array, chosen.values()))):
+        return chosen
+    if any(isinstance(entry, Module) for entry in value.values()):
+        there = listed(name for name, entry in value.items() if isinstance(entry, Module))
+        raise InputError(f"network: expected one of {there}, got {network!r}")
+    return value
+
+
+def _from_mapping(mapping: dict[Any, Any], allowance: int) -> Checkpoint:
+    state = unwrap_state_dict(mapping)
+    wrong = [name for name, value in state.items() if not (isinstance(name, str) and _is_array(value))]
+    if wrong or not state:
+        wanting = f"these are none: {listed(wrong)}" if state else "it is empty"
+        raise InputError(f"expected networks or a state dict of named arrays, but {wanting}")
+    beside = {} if mapping.get("state_dict") is None else mapping
+    return Checkpoint(_to_numpy(state, allowance), {}, {}, _plain_attributes(beside), None)
+
+
+def _from_module(module: Module, allowance: int) -> Checkpoint:
+    init_kwargs = _plain_dict(module.state.get("_init_kwargs"), "init_kwargs")
+    rendering = module.state.get("rendering_kwargs")
+    rendering = init_kwargs.get("rendering_kwargs") if rendering is None else rendering
+    return Checkpoint(
+        state_dict=_to_numpy(_collect(module), allowance),
+        init_kwargs=init_kwargs,
+        rendering_kwargs=_plain_dict(rendering, "rendering_kwargs"),
+        attributes=_plain_attributes(module.state),
+        class_name=module.class_name,
+    )
+
+
+def _collect(root: Module) -> dict[str, Any]:
+    """{dotted name: tensor} of a module and those below it, in PyTorch's order."""
+    collected: dict[str, Any] = {}
+    visited = 0
+
+    def visit(module: Any, prefix: str, depth: int) -> None:
+        nonlocal visited
+        visited += 1
+        if not isinstance(module, Module) or depth > _MAX_DEPTH or visited > _MAX_NAMES or len(prefix) > _MAX_PREFIX:
+            raise InputError(
+                f"{one_line(prefix)}: expected a module, at most {_MAX_DEPTH} levels and {_MAX_PREFIX} characters deep"
+            )
+        hidden = module.state.get("_non_persistent_buffers_set") or set()
+        for group in ("_parameters", "_buffers", "_modules"):
+            entries = module.state.get(group) or {}
+            if not isinstance(entries, dict) or not isinstance(hidden, set):
+                raise InputError(f"{one_line(prefix + group)}: expected a dict by names, got {kind(entries)}")
+            for name, entry in entries.items():
+                if entry is None or (group == "_buffers" and name in hidden):
+                    continue
+                if group == "_modules":
+                    visit(entry, f"{prefix}{name}.", depth + 1)
+                elif not _is_array(entry) or f"{prefix}{name}" in collected or len(collected) >= _MAX_NAMES:
+                    raise InputError(f"{one_line(f'{prefix}{name}')}: expected one tensor of that name")
+                else:
+                    collected[f"{prefix}{name}"] = entry
+
+    visit(root, "", 0)
+    return collected
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, Tensor | NumpyArray | np.ndarray)
+
+
+def _to_numpy(state: Mapping[str, Any], allowance: int) -> dict[str, np.ndarray]:
+    """Copies each tensor out of its storage, if all of them together fit in `allowance` bytes."""
+    total = sum(entry.nbytes for entry in state.values())
+    if total > allowance:
+        raise InputError(f"the tensors would take {total} bytes, far more than the file has")
+    return {name: entry if isinstance(entry, np.ndarray) else entry.numpy() for name, entry in state.items()}
+
+
+def _plain_attributes(state: Mapping[Any, Any]) -> dict[str, Any]:
+    named = {name: value for name, value in state.items() if isinstance(name, str) and not name.startswith("_")}
+    return {name: value for name, value in named.items() if isinstance(value, _PLAIN)}
+
+
+def _plain_dict(value: Any, where: str) -> dict[str, Any]:
+    """A dict or None as JSON-able Python: tuples and sets become lists, small arrays nested lists, globals names."""
+    if not isinstance(value, dict | None):
+        raise InputError(f"{where}: expected a dict, got {kind(value)}")
+    left = _MAX_NAMES
+
+    def convert(value: Any, where: str, depth: int) -> Any:
+        nonlocal left
+        left -= 1
+        if depth > _MAX_DEPTH or left < 0:
+            raise InputError(f"{one_line(where)}: nested too deeply, or too large")
+        if isinstance(value, _PLAIN):
+            return value
+        if isinstance(value, dict):  # number keys become text, as in JSON
+            return {str(key): convert(item, f"{where}.{str(key)[:40]}", depth + 1) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [convert(item, where, depth + 1) for item in value]
+        if isinstance(value, set | frozenset):
+            return sorted(value, key=str)
+        if isinstance(value, Tensor | NumpyArray) and math.prod(max(n, 1) for n in value.shape) <= _MAX_INLINE:
+            return value.numpy().tolist()
+        if isinstance(value, Global):
+            return str(value)
+        raise InputError(f"{one_line(where)}: expected plain data, got {kind(value)}")
+
+    return convert(value or {}, where, 0)

@@ -1,0 +1,127 @@
+"""One encoder as pure functions of its configuration and variables. The dual encoder is two of them."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from panojax.encoders.config import EncoderConfig
+from panojax.encoders.psp import GradualStyleEncoder
+from panojax.encoders.trigrid import TrigridEncoder
+from panojax.errors import InputError
+
+
+def encode_styles(config: EncoderConfig, variables: Any, image: jax.Array, *, train: bool = False) -> Any:
+    """The W+ stage.
+
+    Args:
+      config: the encoder.
+      variables: {"psp_encoder": {"params", "batch_stats"}, ...}, as `init_encoder` gives.
+      image: portraits [N, R, R, 3], RGB in [-1, 1], R = config.resolution.
+      train: whether batch norms use the batch and update their running statistics.
+
+    Returns:
+      Codes [N, n_styles, w_dim] in config.dtype, to which the caller adds the mean w. In training
+      (codes, `batch_stats`), the latter the W+ stage's collection as updated.
+
+    Raises:
+      InputError: `image` has another shape; in training, the batch is too small for a batch norm.
+    """
+    _expect("image", image, (config.resolution, config.resolution, 3))
+    return _apply(_style_encoder(config), variables["psp_encoder"], image, train=train)
+
+
+def encode_offsets(
+    config: EncoderConfig, variables: Any, x: jax.Array, planes: jax.Array | None = None, *, train: bool = False
+) -> Any:
+    """The F stage.
+
+    Args:
+      config: the encoder.
+      variables: {"triplanenet_encoder": {"params", "batch_stats"}, ...}, as `init_encoder` gives.
+      x: [N, R, R, offset_in_channels], R = config.resolution: the W+ stage's rendering, then the portrait minus it
+        (and, with 9 channels, the mirrored portrait minus the rendering at the mirrored camera).
+      planes: [N, R, R, planes_channels] if the configuration has such, channels in PyTorch's order; else None.
+      train: whether batch norms use the batch and update their running statistics.
+
+    Returns:
+      Offsets [N, R, R, out_channels] in config.dtype, channels ordered as in PyTorch's [N, out_channels, R, R]. In
+      training (offsets, `batch_stats`), the latter the F stage's collection as updated.
+
+    Raises:
+      InputError: `x` or `planes` have another shape, or `planes` is given where none is expected or the reverse.
+    """
+    _expect("x", x, (config.resolution, config.resolution, config.offset_in_channels))
+    if (planes is None) != (config.planes_channels == 0):
+        given = "None" if planes is None else f"an array of shape {planes.shape}"
+        raise InputError(f"planes must have config.planes_channels = {config.planes_channels} channels, got {given}")
+    if planes is not None:
+        _expect("planes", planes, (config.resolution, config.resolution, config.planes_channels))
+    return _apply(_offset_encoder(config), variables["triplanenet_encoder"], x, planes, train=train)
+
+
+def init_encoder(config: EncoderConfig, key: jax.Array) -> dict[str, Any]:
+    """Random variables {"psp_encoder": {"params", "batch_stats"}, "triplanenet_encoder": {"params", "batch_stats"}}.
+
+    Convs start by He's rule, but for the F stage's last, which starts at a hundredth of it; the style heads' linear
+    layers start at a tenth of theirs. So an untrained encoder's inversion is close to the mean head. Not to be jitted.
+    """
+    # All kernels are cut from one draw: to compile hundreds of draws would take half a minute on a CPU.
+    shapes = flatten_dict(abstract_encoder(config))
+    kernels = [path for path in shapes if path[-1] == "kernel"]
+    ends = np.cumsum([shapes[path].size for path in kernels])
+    draws = np.split(np.asarray(jax.random.normal(key, (ends[-1],))), ends[:-1])
+    variables = jax.jit(_all_but_kernels, static_argnums=0)(config)
+    for path, draw in zip(kernels, draws):
+        shape, dtype = shapes[path].shape, shapes[path].dtype
+        variables[path] = jnp.asarray(_kernel_std(path, shape) * draw.reshape(shape), dtype)
+    return unflatten_dict(variables)
+
+
+def abstract_encoder(config: EncoderConfig) -> dict[str, Any]:
+    """What `init_encoder` gives, as `jax.ShapeDtypeStruct`s: a template to convert or restore into."""
+    return jax.eval_shape(lambda: _init_modules(config))
+
+
+def _init_modules(config: EncoderConfig) -> dict[str, Any]:
+    r, key = config.resolution, jax.random.key(0)
+    image, x = jnp.zeros((1, r, r, 3)), jnp.zeros((1, r, r, config.offset_in_channels))
+    planes = jnp.zeros((1, r, r, config.planes_channels)) if config.planes_channels else None
+    return {
+        "psp_encoder": _style_encoder(config).init(key, image),
+        "triplanenet_encoder": _offset_encoder(config).init(key, x, planes),
+    }
+
+
+def _all_but_kernels(config: EncoderConfig) -> dict[tuple[str, ...], jax.Array]:
+    return {path: leaf for path, leaf in flatten_dict(_init_modules(config)).items() if path[-1] != "kernel"}
+
+
+def _kernel_std(path: tuple[str, ...], shape: tuple[int, ...]) -> float:
+    if len(shape) == 2:
+        return 0.1  # an equalised layer, which divides by sqrt(inputs) itself
+    std = math.sqrt(2 / math.prod(shape[:-1]))
+    return 0.01 * std if path[-2] in ("final_head.4", "final_head_two.4") else std
+
+
+def _style_encoder(config: EncoderConfig) -> GradualStyleEncoder:
+    return GradualStyleEncoder(config.trunk, config.n_styles, config.w_dim, config.numerics)
+
+
+def _offset_encoder(config: EncoderConfig) -> TrigridEncoder:
+    return TrigridEncoder(config.trunk, config.out_channels, config.head_width, config.numerics)
+
+
+def _apply(module, variables, *inputs, train):
+    if not train:
+        return module.apply(variables, *inputs)
+    output, updated = module.apply(variables, *inputs, train=True, mutable=["batch_stats"])
+    return output, updated["batch_stats"]
+
+
+def _expect(name: str, array: jax.Array, shape: tuple[int, ...]) -> None:
+    if array.ndim != 4 or array.shape[1:] != shape:
+        raise InputError(f"{name} must be [N, {', '.join(map(str, shape))}], got {array.shape}")

@@ -1,0 +1,177 @@
+"""Layers and resamplers that the encoders share. All images and features are NHWC."""
+
+import dataclasses
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from panojax.errors import InputError
+
+_BATCH_NORM_EPSILON = 1e-5
+_BATCH_NORM_RATE = 0.1  # PyTorch's `momentum`: the new batch's weight in the running statistics
+
+
+@dataclasses.dataclass(frozen=True)
+class Numerics:
+    """How a network computes. Batch norms compute in float32 whatever is said here."""
+
+    dtype: str = "float32"
+    """Of activations and products: "float32" or "bfloat16"."""
+    param_dtype: str = "float32"
+    """Of stored parameters. Running statistics are always float32."""
+    axis_name: str | None = None
+    """The mapped axis (of `shard_map` or `vmap`) over which batch norms average in training; None: none."""
+
+    def __post_init__(self):
+        for name in ("dtype", "param_dtype"):
+            if getattr(self, name) not in ("float32", "bfloat16"):
+                raise InputError(f"{name} must be float32 or bfloat16, got {getattr(self, name)!r}")
+
+
+def conv(
+    features: int,
+    kernel_size: int,
+    *,
+    numerics: Numerics,
+    name: str,
+    stride: int = 1,
+    use_bias: bool = False,
+) -> nn.Conv:
+    """A convolution padded by kernel_size // 2 on every side, as `torch.nn.Conv2d(..., padding=kernel_size // 2)`."""
+    return nn.Conv(
+        features,
+        (kernel_size, kernel_size),
+        strides=stride,
+        padding=kernel_size // 2,
+        use_bias=use_bias,
+        kernel_init=nn.initializers.he_normal(),
+        dtype=numerics.dtype,
+        param_dtype=numerics.param_dtype,
+        name=name,
+    )
+
+
+class BatchNorm(nn.Module):
+    """`torch.nn.BatchNorm2d` (and 1d) over every axis but the last, with PyTorch's defaults.
+
+    In training the batch's biased variance normalises and its unbiased variance enters the running one (to
+    `flax.linen.BatchNorm` they are the same). The collection `batch_stats` holds the running statistics; training must
+    make it mutable.
+
+    Raises:
+      InputError: in training, if a channel has a single value: its variance says nothing.
+    """
+
+    numerics: Numerics = Numerics()
+    affine: bool = True
+    initial_scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        channels = x.shape[-1:]
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
+        x = x.astype(jnp.float32)
+        if train:
+            mean, var, count = _moments(x, self.numerics.axis_name)
+            if not self.is_initializing():
+                running_mean.value += _BATCH_NORM_RATE * (mean - running_mean.value)
+                running_var.value += _BATCH_NORM_RATE * (var * (count / (count - 1)) - running_var.value)
+        else:
+            mean, var = running_mean.value, running_var.value
+        gain = jax.lax.rsqrt(var + _BATCH_NORM_EPSILON)
+        if self.affine:
+            param_dtype = jnp.dtype(self.numerics.param_dtype)
+            gain *= self.param("scale", nn.initializers.constant(self.initial_scale), channels, param_dtype)
+            bias = self.param("bias", nn.initializers.zeros, channels, param_dtype)
+            x = (x - mean) * gain + bias
+        else:
+            x = (x - mean) * gain
+        return x.astype(self.numerics.dtype)
+
+
+def _moments(x: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array, int]:
+    """Mean and biased variance [C] of `x` [..., C], and how many values a channel has."""
+    axes, count = tuple(range(x.ndim - 1)), math.prod(x.shape[:-1])
+
+    def average(values):
+        local = jnp.mean(values, axes)
+        return local if axis_name is None else jax.lax.pmean(local, axis_name)
+
+    if axis_name is not None:
+        count *= jax.lax.psum(1, axis_name)
+    if count < 2:
+        raise InputError(f"batch norm in training needs two values a channel, got features of shape {x.shape}")
+    mean = average(x)
+    # Not E[x^2] - E[x]^2, which loses digits where |mean| >> std.
+    return mean, average(jnp.square(x - mean)), count
+
+
+class PReLU(nn.Module):
+    """`torch.nn.PReLU` with a slope for each channel: max(x, 0) + slope * min(x, 0)."""
+
+    numerics: Numerics = Numerics()
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        slope = self.param(
+            "negative_slope", nn.initializers.constant(0.25), x.shape[-1:], jnp.dtype(self.numerics.param_dtype)
+        )
+        return jnp.where(x >= 0, x, x * slope.astype(x.dtype))
+
+
+class EqualLinear(nn.Module):
+    """A linear layer with equalised learning rate: the stored weight, N(0, 1), is divided by sqrt(inputs) in use."""
+
+    features: int
+    numerics: Numerics = Numerics()
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        inputs, dtype, param_dtype = x.shape[-1], self.numerics.dtype, jnp.dtype(self.numerics.param_dtype)
+        kernel = self.param("kernel", nn.initializers.normal(1.0), (inputs, self.features), param_dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), param_dtype)
+        return x.astype(dtype) @ (kernel / math.sqrt(inputs)).astype(dtype) + bias.astype(dtype)
+
+
+def pixel_shuffle(x: jax.Array) -> jax.Array:
+    """[..., H, W, 4C] -> [..., 2H, 2W, C], as `torch.nn.PixelShuffle(2)`: channel 4c + 2i + j becomes pixel (i, j)."""
+    *batch, height, width, channels = x.shape
+    x = x.reshape(*batch, height, width, channels // 4, 2, 2)
+    n = len(batch)
+    x = x.transpose(*range(n), n, n + 3, n + 1, n + 4, n + 2)
+    return x.reshape(*batch, 2 * height, 2 * width, channels // 4)
+
+
+def resize_bilinear(x: jax.Array, size: int) -> jax.Array:
+    """[..., H, W, C] -> [..., size, size, C], as `F.interpolate(mode="bilinear", align_corners=True)`."""
+    return _resample(x, _bilinear_weights(x.shape[-3], size), _bilinear_weights(x.shape[-2], size))
+
+
+def adaptive_average_pool(x: jax.Array, size: int) -> jax.Array:
+    """[..., H, W, C] -> [..., size, size, C], as `F.adaptive_avg_pool2d`.
+
+    Row i is the mean of rows floor(i H / size) to ceil((i + 1) H / size) - 1; such windows may overlap.
+    """
+    return _resample(x, _window_weights(x.shape[-3], size), _window_weights(x.shape[-2], size))
+
+
+def _resample(x: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax.Array:
+    # Matrix products, because the gradient of a gather is a scatter, which is slow on GPUs.
+    y = jnp.einsum("ih,jw,...hwc->...ijc", rows, columns, x.astype(jnp.float32), precision="highest")
+    return y.astype(x.dtype)
+
+
+def _bilinear_weights(inputs: int, outputs: int) -> np.ndarray:
+    position = np.linspace(0, inputs - 1, outputs)
+    distance = np.abs(position[:, None] - np.arange(inputs))
+    return np.maximum(1 - distance, 0).astype(np.float32)
+
+
+def _window_weights(inputs: int, outputs: int) -> np.ndarray:
+    i, source = np.arange(outputs)[:, None], np.arange(inputs)
+    inside = (source >= i * inputs // outputs) & (source < -(-(i + 1) * inputs // outputs))
+    return (inside / inside.sum(1, keepdims=True)).astype(np.float32)

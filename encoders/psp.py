@@ -1,0 +1,67 @@
+"""Encoders of a portrait into style codes: pSp's W+ pyramid (Richardson et al., 2021) and its single-code ablation."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from panojax.encoders.ir_se import TrunkConfig, trunk_features
+from panojax.encoders.layers import EqualLinear, Numerics, conv, resize_bilinear
+
+_COARSE, _MIDDLE = 3, 4  # the first styles read the deepest map, the next the middle one, the rest the finest
+
+
+class GradualStyleEncoder(nn.Module):
+    """[N, R, R, 3] in [-1, 1] -> W+ codes [N, n_styles, w_dim] relative to the mean w, R a power of two.
+
+    PyTorch's counterpart is `GradualStyleEncoder`. The heads read the trunk's last three stages (R/4, R/8, R/16),
+    merged from coarse to fine as in a feature pyramid.
+    """
+
+    trunk: TrunkConfig
+    n_styles: int
+    w_dim: int
+    numerics: Numerics = Numerics()
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool = False) -> jax.Array:
+        width, numerics = self.trunk.widths[-1], self.numerics
+        fine, middle, coarse = trunk_features(
+            self.trunk, image, self.trunk.stage_ends[1:], train=train, numerics=numerics
+        )
+        middle = conv(width, 1, use_bias=True, numerics=numerics, name="latlayer1")(middle)
+        middle += resize_bilinear(coarse, middle.shape[1])
+        fine = conv(width, 1, use_bias=True, numerics=numerics, name="latlayer2")(fine)
+        fine += resize_bilinear(middle, fine.shape[1])
+        maps = [coarse] * _COARSE + [middle] * _MIDDLE + [fine] * max(self.n_styles - _COARSE - _MIDDLE, 0)
+        codes = [StyleHead(self.w_dim, numerics, name=f"styles.{i}")(maps[i]) for i in range(self.n_styles)]
+        return jnp.stack(codes, axis=1)
+
+
+class StyleHead(nn.Module):
+    """[N, 2^k, 2^k, C] -> one code [N, w_dim]: k convs of stride 2 with leaky ReLU, then an equalised linear layer."""
+
+    w_dim: int
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for i in range(x.shape[1].bit_length() - 1):
+            x = conv(x.shape[-1], 3, stride=2, use_bias=True, numerics=self.numerics, name=f"convs.{2 * i}")(x)
+            x = nn.leaky_relu(x, 0.01)
+        return EqualLinear(self.w_dim, self.numerics, name="linear")(x[:, 0, 0])
+
+
+class LastLayerEncoder(nn.Module):
+    """[N, H, W, 3] in [-1, 1] -> one W code [N, w_dim] relative to the mean w.
+
+    The trunk's mean over space, then an equalised linear layer: PyTorch's `BackboneEncoderUsingLastLayerIntoW`.
+    """
+
+    trunk: TrunkConfig
+    w_dim: int
+    numerics: Numerics = Numerics()
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool = False) -> jax.Array:
+        (x,) = trunk_features(self.trunk, image, self.trunk.stage_ends[-1:], train=train, numerics=self.numerics)
+        return EqualLinear(self.w_dim, self.numerics, name="linear")(jnp.mean(x, (1, 2)))

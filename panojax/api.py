@@ -1,0 +1,210 @@
+"""The public functions: one example at a time, shapes checked, pure; batches by `jax.vmap`."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from panojax import camera as cameras
+from panojax import generator, inversion
+from panojax.config import check_choice
+from panojax.errors import InputError
+from panojax.generator import Head, View
+from panojax.params import Params
+from panojax.renderer import draw_uniforms
+
+
+def map_latent(
+    params: Params,
+    z: jax.Array,
+    camera: jax.Array | None = None,
+    truncation: float | jax.Array = 1.0,
+    cutoff: int | None = None,
+) -> jax.Array:
+    """Style codes of a latent.
+
+    Args:
+      z: [z_dim], standard normal.
+      camera: conditioning label [25]; None is the front camera.
+      truncation: 1 keeps the code, 0 gives the mean one.
+      cutoff: how many of the first codes are truncated; None is all.
+
+    Returns:
+      ws [L, w_dim].
+    """
+    config = params.config.generator
+    z = _check("z", z, (config.z_dim,))
+    camera = _camera(camera)
+    return generator.map_latent(config, params.generator, z[None], camera[None], truncation=truncation, cutoff=cutoff)[
+        0
+    ]
+
+
+def synthesize(params: Params, ws: jax.Array, noise: str = "const", key: jax.Array | None = None) -> jax.Array:
+    """The tri-grid of style codes.
+
+    Args:
+      ws: [L, w_dim].
+      noise: the backbone's per-pixel noise: "const", "none", or "random", which needs a `key`.
+
+    Returns:
+      planes [3, D, H, W, C] in the compute type.
+    """
+    config = params.config.generator
+    ws = _check("ws", ws, (config.num_ws, config.w_dim))
+    check_choice("noise", noise, ("const", "none", "random"))
+    if noise == "random" and key is None:
+        raise InputError('noise "random" needs a key, got None')
+    return generator.synthesize(config, params.generator, ws[None], noise=noise, key=key)[0]
+
+
+def generate(
+    params: Params,
+    z: jax.Array,
+    camera: jax.Array | None = None,
+    truncation: float | jax.Array = 0.7,
+    cutoff: int | None = None,
+) -> Head:
+    """A head from a latent z [z_dim]; `camera` [25] is the conditioning one, None the front. See `map_latent`."""
+    ws = map_latent(params, z, camera, truncation, cutoff)
+    return Head(planes=synthesize(params, ws), ws=ws)
+
+
+def render(
+    params: Params,
+    head: Head,
+    camera: jax.Array,
+    resolution: int | None = None,
+    key: jax.Array | None = None,
+    uniforms: tuple[jax.Array, jax.Array] | None = None,
+    *,
+    background_ws: jax.Array | None = None,
+    density_noise: float = 0.0,
+) -> View:
+    """A head seen from a camera.
+
+    Args:
+      head: from `generate`, `invert`, or `Head(planes=..., ws=...)`.
+      camera: label [25].
+      resolution: side R of the volume rendering; None is the configuration's.
+      key: draws the samples along rays (and random noise); None samples at the middle of each stratum.
+      uniforms: the draws themselves, coarse [R * R, S] and fine [R * R, S_fine] in [0, 1); they take the place of
+        `key`'s.
+      background_ws: style codes [L, w_dim] for the background instead of the head's.
+      density_noise: standard deviation of noise on the densities; needs a key.
+
+    Returns:
+      A View: image [H, W, 3], raw [R, R, 3], depth, weight, mask [R, R, 1].
+    """
+    config = params.config.generator
+    _check_head(params, head)
+    camera = _camera(camera)
+    side = config.rendering_resolution if resolution is None else resolution
+    if side < 2:
+        raise InputError(f"resolution must be at least 2, got {resolution}")
+    if key is None and (density_noise or config.superresolution_noise == "random"):
+        raise InputError("random noise needs a key, got None")
+    ray_key, noise_key, finish_key = (None, None, None) if key is None else jax.random.split(key, 3)
+    if uniforms is None:
+        uniforms = draw_uniforms(ray_key, (side * side,), config)
+    coarse, fine = uniforms
+    coarse = _check("uniforms[0]", coarse, (side * side, config.depth_samples))
+    fine = _check("uniforms[1]", fine, (side * side, config.importance_samples))
+    if background_ws is not None:
+        background_ws = _check("background_ws", background_ws, (None, config.w_dim))[None]
+    batch = jax.tree.map(lambda x: x[None], head)
+    rendered = generator.render_volume(
+        config,
+        params.generator,
+        batch,
+        camera[None],
+        (coarse[None], fine[None]),
+        density_noise=density_noise,
+        key=noise_key,
+    )
+    view = generator.finish(config, params.generator, rendered, batch.ws, background_ws=background_ws, key=finish_key)
+    return jax.tree.map(lambda x: x[0], view)
+
+
+def occlusion_mask(params: Params, view: View, camera: jax.Array, *, threshold: float = 0.5) -> jax.Array:
+    """The texels [3, D, H, W] that a view does not show: 1 = occluded, 0 = visible.
+
+    Args:
+      view: rendered from `camera` [25]; its depth and weight are used, at their resolution.
+      threshold: opacity above which a pixel is foreground.
+    """
+    camera = _camera(camera)
+    side = view.depth.shape[0]
+    depth, weight = (
+        _check("view.depth", view.depth, (side, side, 1)),
+        _check("view.weight", view.weight, (side, side, 1)),
+    )
+    return inversion.view_occlusion(params.config.generator, depth, weight, camera, threshold=threshold)
+
+
+def invert(
+    params: Params,
+    image: jax.Array,
+    camera: jax.Array | None = None,
+    *,
+    stitching: str = "texel",
+    threshold: float = 0.5,
+    return_parts: bool = False,
+) -> Any:
+    """A head from one aligned portrait.
+
+    Args:
+      image: [S, S, 3], RGB in [-1, 1], aligned as the model's training pictures are.
+      camera: label [25] of the portrait; None is the front.
+      stitching: "texel" or "sample", see `panojax.inversion.stitch`.
+      threshold: opacity above which a pixel of the portrait's rendering is foreground.
+      return_parts: also give both encoders' heads and the mask.
+
+    Returns:
+      A Head, or (Head, Parts).
+
+    Raises:
+      InputError: the model has no encoders, or an argument has another shape or type.
+    """
+    if params.config.encoder is None:
+        raise InputError(
+            "params must hold two encoders to invert a picture, got a generator alone: convert it with encoders"
+        )
+    if jnp.ndim(image) != 3 or image.shape[0] != image.shape[1]:
+        raise InputError(f"image must be [S, S, 3], got {jnp.shape(image)}")
+    image = _check("image", image, (None, None, 3))
+    camera = _camera(camera)
+    check_choice("stitching", stitching, ("texel", "sample"))
+    result = inversion.invert_batch(
+        params.config,
+        params.generator,
+        params.encoders,
+        image[None],
+        camera[None],
+        stitching=stitching,
+        threshold=threshold,
+    )
+    head, parts = jax.tree.map(lambda x: x[0], result)
+    return (head, parts) if return_parts else head
+
+
+def _camera(camera):
+    return cameras.front() if camera is None else _check("camera", camera, (25,), " (16 extrinsics, then 9 intrinsics)")
+
+
+def _check_head(params: Params, head: Head) -> None:
+    config = params.config.generator
+    _check("head.planes", head.planes, config.planes_shape)
+    _check("head.ws", head.ws, (None, config.w_dim))
+    if head.occluded_planes is not None:
+        _check("head.occluded_planes", head.occluded_planes, config.planes_shape)
+
+
+def _check(name: str, value: Any, shape: tuple[int | None, ...], hint: str = "") -> jax.Array:
+    """`value` as an array, or an InputError unless it is of floats and of `shape`, where None is any size."""
+    array = jnp.asarray(value)
+    fits = len(array.shape) == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape))
+    if not fits or not jnp.issubdtype(array.dtype, jnp.floating):
+        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        raise InputError(f"{name} must be floats [{wanted}]{hint}, got {array.dtype} {tuple(array.shape)}")
+    return array

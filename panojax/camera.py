@@ -1,0 +1,122 @@
+"""Cameras and their labels.
+
+A label is 25 numbers: the row-major 4 x 4 cam2world matrix, then the row-major 3 x 3 intrinsics in units of the
+picture's side. Camera axes are OpenCV's (x right, y down, z forward); in the world y is up and the face looks along
++z. Angles are in radians. `yaw` turns the camera around the head, 0 is in front of the face and pi/2 where x is
+greatest. `pitch` is EG3D's: positive looks from below, and the sine of the elevation is -2 pitch / pi, so that uniform
+pitches are uniform on the sphere.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from panojax.errors import InputError
+
+RADIUS = 2.7
+FOV_DEGREES = 18.837
+
+# Entries of cam2world that a left-right mirror negates.
+_MIRRORED = np.ones(25, np.float32)
+_MIRRORED[[1, 2, 3, 4, 8]] = -1
+
+
+def focal_from_fov(fov_degrees: float) -> float:
+    """Focal length in units of the picture's side, from the field of view across its diagonal (EG3D's rule)."""
+    return 1 / (math.tan(fov_degrees * 3.14159 / 360) * 1.414)
+
+
+def intrinsics(fov_degrees: float = FOV_DEGREES) -> jax.Array:
+    """[3, 3] intrinsics with the principal point in the middle."""
+    focal = focal_from_fov(fov_degrees)
+    return jnp.array([[focal, 0, 0.5], [0, focal, 0.5], [0, 0, 1]], jnp.float32)
+
+
+def label(cam2world: jax.Array, intrinsics: jax.Array) -> jax.Array:
+    """Joins cam2world [..., 4, 4] and intrinsics [..., 3, 3] into labels [..., 25]."""
+    lead = jnp.broadcast_shapes(cam2world.shape[:-2], intrinsics.shape[:-2])
+    parts = [jnp.broadcast_to(m, (*lead, *m.shape[-2:])).reshape(*lead, -1) for m in (cam2world, intrinsics)]
+    return jnp.concatenate(parts, axis=-1)
+
+
+def unpack(label: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Splits labels [..., 25] into cam2world [..., 4, 4] and intrinsics [..., 3, 3]."""
+    lead = label.shape[:-1]
+    return label[..., :16].reshape(*lead, 4, 4), label[..., 16:].reshape(*lead, 3, 3)
+
+
+def look_at(yaw, pitch=0.0, *, radius=RADIUS, pivot=(0.0, 0.0, 0.0), fov_degrees=FOV_DEGREES) -> jax.Array:
+    """Label [..., 25] of a camera at `radius` around the origin that looks at `pivot`.
+
+    Args:
+      yaw, pitch: angles [...] in radians, see the module's docstring.
+      radius: distance from the origin, in world units.
+      pivot: the point that is looked at, [3].
+      fov_degrees: field of view across the diagonal, a Python number.
+
+    Source: EG3D's LookAtPoseSampler.
+    """
+    yaw, pitch = jnp.broadcast_arrays(jnp.asarray(yaw, jnp.float32), jnp.asarray(pitch, jnp.float32))
+    height = jnp.clip(-2 * pitch / np.pi, -1 + 1e-5, 1 - 1e-5)
+    ground = jnp.sqrt(1 - height**2)
+    origin = radius * jnp.stack([ground * jnp.sin(yaw), height, ground * jnp.cos(yaw)], axis=-1)
+    forward = _unit(jnp.asarray(pivot, jnp.float32) - origin)
+    right = _unit(jnp.cross(forward, jnp.array([0.0, 1.0, 0.0])))
+    down = jnp.cross(forward, right)
+    rotation = jnp.stack([right, down, forward, origin], axis=-1)
+    bottom = jnp.broadcast_to(jnp.array([0.0, 0, 0, 1]), (*yaw.shape, 1, 4))
+    return label(jnp.concatenate([rotation, bottom], axis=-2), intrinsics(fov_degrees))
+
+
+def orbit(
+    n: int = 120, *, pitch: float = 0.0, radius: float = RADIUS, fov_degrees: float = FOV_DEGREES, yaw: float = 0.0
+) -> jax.Array:
+    """Labels [n, 25] of a full turn around the head that begins at `yaw`."""
+    if n < 1:
+        raise InputError(f"n must be at least 1 camera, got {n}")
+    yaws = yaw + np.arange(n) * (2 * np.pi / n)
+    return look_at(yaws, pitch, radius=radius, fov_degrees=fov_degrees)
+
+
+def front() -> jax.Array:
+    """The canonical front camera [25]."""
+    return look_at(0.0)
+
+
+def mirror(label: jax.Array) -> jax.Array:
+    """Labels [..., 25] of the same cameras for pictures flipped left to right."""
+    return label * _MIRRORED
+
+
+def check_label(label, name: str = "camera") -> np.ndarray:
+    """A label from outside as float32 [25], or an InputError that says what is wrong with it.
+
+    Raises:
+      InputError: not 25 finite numbers, a rotation that is not orthonormal, a bottom row that is not (0, 0, 0, 1), or
+        intrinsics without focal lengths.
+    """
+    try:
+        values = np.asarray(label, np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be 25 numbers (16 extrinsics, then 9 intrinsics), got {label!r:.80}") from None
+    if values.shape != (25,):
+        raise InputError(f"{name} must be 25 numbers (16 extrinsics, then 9 intrinsics), got shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise InputError(f"{name} must be finite, got {np.count_nonzero(~np.isfinite(values))} NaN or infinite numbers")
+    matrix, lens = values[:16].reshape(4, 4), values[16:].reshape(3, 3)
+    rotation = matrix[:3, :3]
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-2 or np.linalg.det(rotation) < 0:
+        raise InputError(f"{name} must hold a rotation in its first three rows and columns, got {rotation.tolist()}")
+    if np.abs(matrix[3] - (0, 0, 0, 1)).max() > 1e-4:
+        raise InputError(f"{name} must have the bottom row 0 0 0 1, got {matrix[3].tolist()}")
+    if min(abs(lens[0, 0]), abs(lens[1, 1])) < 1e-3 or np.abs(lens[2] - (0, 0, 1)).max() > 1e-4:
+        raise InputError(
+            f"{name} must hold invertible intrinsics (focal lengths, bottom row 0 0 1), got {lens.tolist()}"
+        )
+    return values.astype(np.float32)
+
+
+def _unit(vector):
+    return vector / jnp.linalg.norm(vector, axis=-1, keepdims=True)

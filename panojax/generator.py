@@ -1,0 +1,163 @@
+"""The generator on batches: latent -> style codes -> tri-grid -> picture. Pure functions of (config, variables, data).
+
+`variables` is {"params": {module path: tree}, "constants": {module path: tree}} as `networks.init` makes it.
+Everything here has a leading batch axis N; the public functions of `panojax` are single-example and built on these.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from panojax.config import GeneratorConfig, count_ws
+from panojax.layers import resize
+from panojax.networks import build, module_variables
+from panojax.rays import camera_rays
+from panojax.renderer import Rendered, render_rays
+from panojax.trigrid import planes_from_image, sample_trigrid, select_trigrid
+
+
+@struct.dataclass
+class Head:
+    """A head that can be rendered from any camera.
+
+    Attributes:
+      planes: tri-grid [3, D, H, W, C]: plane, depth slice, row, column, channel.
+      ws: style codes [L, w_dim], for the background, raw RGB and super-resolution.
+      occluded_planes: None, or a second tri-grid of the same shape that is looked up where `planes` gives zero.
+    """
+
+    planes: jax.Array
+    ws: jax.Array
+    occluded_planes: jax.Array | None = None
+
+
+@struct.dataclass
+class View:
+    """A head seen from one camera.
+
+    Attributes:
+      image: final picture [H, W, 3] in about [-1, 1].
+      raw: picture at the rendering resolution [R, R, 3].
+      depth: expected distance along each pixel's ray [R, R, 1], in world units.
+      weight: opacity of each ray [R, R, 1] in [0, 1].
+      mask: foreground mask [R, R, 1], about [0, 1] (weight * 1.002 - 0.001).
+    """
+
+    image: jax.Array
+    raw: jax.Array
+    depth: jax.Array
+    weight: jax.Array
+    mask: jax.Array
+
+
+def _apply(config: GeneratorConfig, variables: Any, path: str, *args, noise: str = "const", key=None):
+    rngs = {"noise": key} if key is not None else None
+    return build(config, noise=noise)[path].apply(module_variables(variables, path), *args, rngs=rngs)
+
+
+def _conditioning(config, label):
+    return jnp.zeros_like(label) if config.zero_conditioning else jnp.asarray(label) * config.camera_scale
+
+
+def map_latent(config, variables, z, label, *, truncation=1.0, cutoff: int | None = None) -> jax.Array:
+    """Style codes [N, L, w_dim] of latents z [N, z_dim], conditioned on camera labels [N, c_dim].
+
+    `truncation` pulls the first `cutoff` codes (all when None) towards `w_avg`.
+    """
+    label = _conditioning(config, label)
+    w = _apply(config, variables, "backbone.mapping", z, label)
+    ws = jnp.broadcast_to(w[:, None], (w.shape[0], config.num_ws, w.shape[1]))
+    average = variables["constants"]["backbone.mapping"]["w_avg"]
+    truncated = average + truncation * (ws - average)
+    if cutoff is None:
+        return truncated
+    return jnp.where(jnp.arange(config.num_ws)[:, None] < cutoff, truncated, ws)
+
+
+def adapt_camera(config, variables, z, label) -> tuple[jax.Array, jax.Array]:
+    """Camera self-adaptation: labels [N, 25] shifted by a learned translation, and that translation [N, 3].
+
+    The label that is shifted is the conditioning one, zeros under `zero_conditioning` (the reference's quirk).
+    """
+    label = _conditioning(config, label)
+    delta = _apply(config, variables, "t_mapping", z, label)
+    return label.at[:, jnp.array([3, 7, 11])].add(delta), delta
+
+
+def synthesize(config, variables, ws, *, noise: str = "const", key=None) -> jax.Array:
+    """Tri-grids [N, 3, D, H, W, C] of style codes [N, L, w_dim]. `noise`: "const", "none" or "random" (needs `key`)."""
+    image = _apply(config, variables, "backbone.synthesis", ws, noise=noise, key=key)
+    return planes_from_image(image, config.plane_depth).astype(config.dtype)
+
+
+def query_field(config, variables, head: Head, points) -> tuple[jax.Array, jax.Array]:
+    """Densities [M] before their softplus and colour features [M, C] of world points [M, 3], for one head."""
+    points = points * (2 / config.box_warp)
+    options = {"depth_interpolation": config.depth_interpolation}
+    if head.occluded_planes is None:
+        features = sample_trigrid(head.planes, points, config.plane_axes, **options)
+    else:
+        features = select_trigrid(head.planes, head.occluded_planes, points, config.plane_axes, **options)
+    return _apply(config, variables, "decoder", features)
+
+
+def render_volume(
+    config, variables, heads: Head, labels, uniforms, *, density_noise: float = 0.0, key=None
+) -> Rendered:
+    """Volume rendering of a batch of heads from labels [N, 25] at R x R.
+
+    Args:
+      uniforms: coarse [N, R * R, S] and fine [N, R * R, S_fine] draws; they set the resolution.
+
+    Returns:
+      Feature [N, R, R, C], weight and depth [N, R, R, 1].
+    """
+    n, rays = uniforms[0].shape[:2]
+    resolution = round(rays**0.5)
+    origins, directions = camera_rays(labels, resolution)
+    field = jax.vmap(lambda head, points: query_field(config, variables, head, points))
+    rendered = render_rays(
+        lambda points: field(heads, points), origins, directions, uniforms, config, density_noise=density_noise, key=key
+    )
+    return jax.tree.map(lambda x: x.reshape(n, resolution, resolution, -1), rendered)
+
+
+def background(config, variables, ws, *, noise: str = "const", key=None) -> jax.Array:
+    """Background features [N, r, r, C] at the super-resolution's input size r, of style codes [N, L, w_dim].
+
+    Where the background has more layers than there are codes, the last code serves the rest.
+    """
+    missing = max(count_ws(config.superresolution_input) - ws.shape[1], 0)
+    ws = jnp.concatenate([ws, jnp.repeat(ws[:, -1:], missing, axis=1)], axis=1)
+    return _apply(config, variables, "bcg_synthesis", ws, noise=noise, key=key)
+
+
+def finish(config, variables, rendered: Rendered, ws, *, background_ws=None, noise: str = "const", key=None) -> View:
+    """From rendered features [N, R, R, C] to pictures: background, raw RGB, super-resolution.
+
+    Args:
+      ws: style codes [N, L, w_dim]; the last one drives raw RGB and super-resolution.
+      background_ws: other style codes for the background, or None for `ws`.
+      noise: noise mode of the background.
+      key: for random noise, here or in the super-resolution.
+    """
+    background_key, superresolution_key = jax.random.split(key) if key is not None else (None, None)
+    resolution = rendered.feature.shape[1]
+    feature, weight = rendered.feature, rendered.weight
+    if config.decoder_activation == "sigmoid":
+        feature = feature * 2 - 1
+    if config.background:
+        styles = ws if background_ws is None else background_ws
+        behind = background(config, variables, styles, noise=noise, key=background_key)
+        feature = feature + (1 - weight) * resize(behind, resolution)
+    raw = _apply(config, variables, "torgb", feature, ws[:, -1]) if config.raw_to_rgb else feature[..., :3]
+    side = config.superresolution_input
+    small, rgb = feature, raw
+    # The 4X module leaves pictures that are larger than its input as they are.
+    if resolution < side or config.superresolution != "4X":
+        small, rgb = resize(feature, side), resize(raw, side)
+    image = _apply(config, variables, "superresolution", rgb, small, ws[:, -1], key=superresolution_key)
+    mask = weight * (1 + 2 * 0.001) - 0.001
+    return View(image=image, raw=raw, depth=rendered.depth, weight=weight, mask=mask)

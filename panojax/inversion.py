@@ -1,0 +1,152 @@
+"""Dual-encoder inversion: from one portrait to a head.
+
+Each encoder predicts style codes from the portrait (W+ stage), then a tri-grid offset from what the generator made of
+them and what is missing (F stage). The depth of the visible encoder's head, seen from the portrait's camera, tells
+which texels the portrait shows; there the visible encoder's tri-grid is kept, elsewhere the occluded encoder's.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from panojax import generator
+from panojax.camera import mirror
+from panojax.config import Config, GeneratorConfig
+from panojax.encoders.encoder import encode_offsets, encode_styles
+from panojax.generator import Head, View
+from panojax.layers import pool
+from panojax.occlusion import occlusion_mask
+from panojax.renderer import draw_uniforms
+from panojax.trigrid import image_from_planes, planes_from_image
+
+
+@struct.dataclass
+class Parts:
+    """What `invert` stitched.
+
+    Attributes:
+      visible: the head of the encoder that is faithful to the portrait.
+      occluded: the head of the encoder that is plausible where the portrait shows nothing.
+      mask: [3, D, H, W], 1 = occluded from the portrait's camera.
+    """
+
+    visible: Head
+    occluded: Head
+    mask: jax.Array
+
+
+def encode(config: Config, variables: Any, encoders: Any, images: jax.Array, labels: jax.Array) -> tuple[Head, Head]:
+    """The heads of both encoders for portraits [N, S, S, 3] seen from labels [N, 25], without stitching.
+
+    The two encoders' rendering runs as one batch of 2 N.
+    """
+    n, encoder = images.shape[0], config.encoder
+    assert encoder is not None
+    pictures = pool(images, encoder.resolution)
+    codes = [encode_styles(encoder, encoders[name], pictures) for name in ("visible", "occluded")]
+    ws = jnp.concatenate(codes).astype(jnp.float32) + encoders["latent_average"]
+    planes = generator.synthesize(config.generator, variables, ws)
+    pictures, labels = jnp.concatenate([pictures, pictures]), jnp.concatenate([labels, labels])
+    inputs = residual_input(config, variables, Head(planes, ws), pictures, labels)
+    inputs = jax.lax.stop_gradient(inputs)
+    seen = None
+    if encoder.planes_channels:
+        seen = pool(image_from_planes(planes).astype(jnp.float32), encoder.resolution)
+    halves = {"visible": slice(None, n), "occluded": slice(n, None)}
+    offsets = [
+        encode_offsets(encoder, encoders[name], inputs[half], None if seen is None else seen[half])
+        for name, half in halves.items()
+    ]
+    planes = planes + offset_planes(config.generator, jnp.concatenate(offsets)).astype(planes.dtype)
+    return Head(planes[:n], ws[:n]), Head(planes[n:], ws[n:])
+
+
+def residual_input(config: Config, variables: Any, heads: Head, pictures: jax.Array, labels: jax.Array) -> jax.Array:
+    """The F stage's input [N, R, R, 6 or 9]: the rendering y, the residual x - y, and maybe the mirrored residual.
+
+    The mirrored residual is the flipped portrait minus the head seen from the mirrored camera.
+    """
+    encoder = config.encoder
+    assert encoder is not None
+    rendering = pool(render_heads(config.generator, variables, heads, labels).image, encoder.resolution)
+    channels = [rendering, pictures - rendering]
+    if encoder.offset_in_channels == 9:
+        other = render_heads(config.generator, variables, heads, mirror(labels)).image
+        channels.append(pictures[:, :, ::-1] - pool(other, encoder.resolution))
+    return jnp.concatenate(channels, axis=-1)
+
+
+def offset_planes(config: GeneratorConfig, offsets: jax.Array) -> jax.Array:
+    """Offsets [N, R, R, 3 * C * D] as tri-grids [N, 3, D, H, W, C], resized where the encoder's side is another."""
+    return planes_from_image(pool(offsets.astype(jnp.float32), config.plane_resolution), config.plane_depth)
+
+
+def render_heads(
+    config: GeneratorConfig, variables: Any, heads: Head, labels: jax.Array, *, resolution: int | None = None
+) -> View:
+    """Views of a batch of heads, with midpoint sampling."""
+    side = resolution or config.rendering_resolution
+    uniforms = draw_uniforms(None, (labels.shape[0], side * side), config)
+    rendered = generator.render_volume(config, variables, heads, labels, uniforms)
+    return generator.finish(config, variables, rendered, heads.ws)
+
+
+def head_occlusion(
+    config: GeneratorConfig, variables: Any, heads: Head, labels: jax.Array, *, threshold: float = 0.5
+) -> jax.Array:
+    """Occlusion masks [N, 3, D, H, W] of heads seen from labels [N, 25], from their own rendered depth.
+
+    The depth is rendered at half the planes' resolution, or the usual one where that is finer.
+    """
+    side = max(config.rendering_resolution, config.plane_resolution // 2)
+    uniforms = draw_uniforms(None, (labels.shape[0], side * side), config)
+    rendered = generator.render_volume(config, variables, heads, labels, uniforms)
+    occlusion = functools.partial(view_occlusion, config, threshold=threshold)
+    return jax.vmap(occlusion)(rendered.depth, rendered.weight, labels)
+
+
+def view_occlusion(config: GeneratorConfig, depth, weight, label, *, threshold: float = 0.5) -> jax.Array:
+    """`occlusion_mask` with the generator's tri-grid: depth, weight [R, R, 1], label [25] -> [3, D, H, W]."""
+    return occlusion_mask(
+        depth,
+        weight,
+        label,
+        shape=config.planes_shape[:4],
+        axes=config.plane_axes,
+        box_warp=config.box_warp,
+        threshold=threshold,
+        depth_interpolation=config.depth_interpolation,
+    )
+
+
+def stitch(visible: Head, occluded: Head, mask: jax.Array, *, rule: str = "texel") -> Head:
+    """Joins two heads: `visible` where mask [..., 3, D, H, W] is 0, `occluded` where it is 1.
+
+    "texel" blends the tri-grids, T = (1 - O) T1 + O T2. "sample" keeps both and lets every lookup choose: the visible
+    one where it is not zero, else the occluded one. Background, raw RGB and super-resolution take the visible head's
+    codes.
+    """
+    hidden = mask[..., None].astype(visible.planes.dtype)
+    kept = (1 - hidden) * visible.planes
+    if rule == "sample":
+        return Head(kept, visible.ws, occluded.planes)
+    return Head(kept + hidden * occluded.planes, visible.ws)
+
+
+def invert_batch(
+    config: Config,
+    variables: Any,
+    encoders: Any,
+    images: jax.Array,
+    labels: jax.Array,
+    *,
+    stitching: str = "texel",
+    threshold: float = 0.5,
+) -> tuple[Head, Parts]:
+    """Heads of portraits [N, S, S, 3] seen from labels [N, 25], and the parts they are stitched from."""
+    visible, occluded = encode(config, variables, encoders, images, labels)
+    mask = head_occlusion(config.generator, variables, visible, labels, threshold=threshold)
+    return stitch(visible, occluded, mask, rule=stitching), Parts(visible, occluded, mask)

@@ -1,0 +1,164 @@
+"""StyleGAN2's building blocks for NHWC arrays: functions that compute, and small modules that own the parameters.
+
+Equalised learning rate: stored weights have unit variance and are scaled when used.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+# Taps of [1, 3, 3, 1] / 4 (gain 2 an axis) composed with a flipped 3-tap kernel, split by output phase:
+# _PHASES[p, a, s] is the weight of kernel tap s in tap a of the 3-tap kernel that makes outputs 2i + p.
+_FIR = np.array([1, 3, 3, 1], np.float32) / 4
+_COMPOSED = np.stack([np.convolve(_FIR, np.eye(3, dtype=np.float32)[2 - s]) for s in range(3)], axis=-1)
+_PHASES = np.stack([_COMPOSED[1::2], _COMPOSED[0::2]])
+
+
+def lrelu(x: jax.Array) -> jax.Array:
+    """Leaky ReLU with slope 0.2 and gain sqrt(2)."""
+    return jnp.where(x >= 0, x, 0.2 * x) * np.float32(np.sqrt(2)).astype(x.dtype)
+
+
+def normalize_2nd_moment(x: jax.Array) -> jax.Array:
+    """x [..., F] scaled to unit mean square over its features."""
+    return x * jax.lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-8)
+
+
+def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Correlation of x [N, H, W, I] with kernel [h, w, I, O], zero padding, same size."""
+    dims = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel.astype(x.dtype), (1, 1), "SAME", dimension_numbers=dims)
+
+
+def upsampling_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """StyleGAN2's up-sampling convolution: [N, H, W, I] by kernel [3, 3, I, O] -> [N, 2H, 2W, O].
+
+    Inserting zeros, the [1, 3, 3, 1] filter and the flipped kernel compose into four 3 x 3 kernels, one per output
+    phase, which run as one convolution of the low-resolution input. PyTorch counterpart: conv2d_resample(up=2,
+    flip_weight=False).
+    """
+    n, h, w, _ = x.shape
+    out = kernel.shape[-1]
+    phases = jnp.einsum("pas,qbt,stio->abipqo", _PHASES, _PHASES, kernel, precision=jax.lax.Precision.HIGHEST).reshape(
+        3, 3, -1, 4 * out
+    )
+    y = conv(x, phases).reshape(n, h, w, 2, 2, out)
+    return y.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h, 2 * w, out)
+
+
+def upsample_image(x: jax.Array) -> jax.Array:
+    """[N, H, W, C] -> [N, 2H, 2W, C] by the [1, 3, 3, 1] filter with zeros outside (PyTorch: upfirdn2d.upsample2d)."""
+    for axis in (1, 2):
+        pad = [(0, 0)] * 4
+        pad[axis] = (1, 1)
+        padded, size = jnp.pad(x, pad), x.shape[axis]
+        before = jax.lax.slice_in_dim(padded, 0, size, axis=axis)
+        after = jax.lax.slice_in_dim(padded, 2, size + 2, axis=axis)
+        pair = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis=axis + 1)
+        x = pair.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
+    return x
+
+
+def modulated_conv(x, kernel, styles, *, up: bool = False, demodulate: bool = True) -> jax.Array:
+    """Convolution of x [N, H, W, I] whose input channels are scaled by styles [N, I], per sample.
+
+    The activations are modulated and not the weights, which is the same function. `demodulate` divides each output
+    channel by the norm of its modulated weights, with kernel [h, w, I, O].
+    """
+    x = x * styles[:, None, None].astype(x.dtype)
+    y = upsampling_conv(x, kernel) if up else conv(x, kernel)
+    if demodulate:
+        energy = jnp.sum(jnp.square(kernel), axis=(0, 1))
+        power = jnp.einsum("ni,io->no", jnp.square(styles), energy, precision=jax.lax.Precision.HIGHEST)
+        y = y * jax.lax.rsqrt(power + 1e-8)[:, None, None].astype(y.dtype)
+    return y
+
+
+def resize(x: jax.Array, size: int) -> jax.Array:
+    """[N, H, W, C] -> [N, size, size, C], bilinear, antialiased, half-pixel centres."""
+    if x.shape[1:3] == (size, size):
+        return x
+    return jax.image.resize(x, (x.shape[0], size, size, x.shape[-1]), "linear", antialias=True)
+
+
+def pool(x: jax.Array, size: int) -> jax.Array:
+    """[N, H, W, C] -> [N, size, size, C] by averaging areas, or bilinear where the picture grows.
+
+    A cell of the output averages rows floor(i H / size) to ceil((i + 1) H / size) (PyTorch: adaptive_avg_pool2d).
+    """
+    for axis in (1, 2):
+        if x.shape[axis] > size:
+            weights = jnp.asarray(_area_weights(x.shape[axis], size), x.dtype)
+            precision = jax.lax.Precision.HIGHEST
+            x = jnp.moveaxis(jnp.tensordot(x, weights, axes=(axis, 1), precision=precision), -1, axis)
+    return resize(x, size)
+
+
+def _area_weights(size_in: int, size_out: int) -> np.ndarray:
+    weights = np.zeros((size_out, size_in), np.float32)
+    for i in range(size_out):
+        start, stop = i * size_in // size_out, -(-(i + 1) * size_in // size_out)
+        weights[i, start:stop] = 1 / (stop - start)
+    return weights
+
+
+class FullyConnected(nn.Module):
+    """Equalised linear layer: x @ kernel * m / sqrt(fan_in) + bias * m, then lrelu where `activate`."""
+
+    features: int
+    lr_multiplier: float = 1.0
+    activate: bool = False
+    bias_init: float = 0.0
+
+    @nn.compact
+    def __call__(self, x):
+        scale = 1 / self.lr_multiplier
+        kernel = self.param("kernel", nn.initializers.normal(scale), (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.constant(self.bias_init * scale), (self.features,))
+        x = x @ (kernel * (self.lr_multiplier / np.sqrt(x.shape[-1]))) + bias * self.lr_multiplier
+        return lrelu(x) if self.activate else x
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated 3 x 3 convolution, noise, bias, activation: x [N, H, W, I], w [N, w_dim] -> [N, H', W', features]."""
+
+    features: int
+    up: bool = False
+    noise: str = "const"
+    clamp: float | None = None
+
+    @nn.compact
+    def __call__(self, x, w):
+        styles = FullyConnected(x.shape[-1], bias_init=1.0, name="affine")(w)
+        kernel = self.param("kernel", nn.initializers.normal(1.0), (3, 3, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        strength = self.param("noise_strength", nn.initializers.zeros, ())
+        x = modulated_conv(x, kernel, styles, up=self.up)
+        pattern = self.variable("constants", "noise_const", self._draw, x.shape[1:3])
+        if self.noise == "const":
+            x = x + (pattern.value * strength)[..., None].astype(x.dtype)
+        elif self.noise == "random":
+            draws = jax.random.normal(self.make_rng("noise"), (*x.shape[:3], 1))
+            x = x + (draws * strength).astype(x.dtype)
+        x = lrelu(x + bias.astype(x.dtype))
+        limit = self.clamp and self.clamp * np.sqrt(2)
+        return jnp.clip(x, -limit, limit) if limit else x
+
+    def _draw(self, shape):
+        return jax.random.normal(self.make_rng("params"), shape)
+
+
+class ToRGB(nn.Module):
+    """Modulated 1 x 1 convolution without demodulation, in float32 from the product on: -> [N, H, W, features]."""
+
+    features: int
+    clamp: float | None = None
+
+    @nn.compact
+    def __call__(self, x, w):
+        styles = FullyConnected(x.shape[-1], bias_init=1.0, name="affine")(w) / np.sqrt(x.shape[-1])
+        kernel = self.param("kernel", nn.initializers.normal(1.0), (1, 1, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        y = modulated_conv(x, kernel, styles, demodulate=False).astype(jnp.float32) + bias
+        return jnp.clip(y, -self.clamp, self.clamp) if self.clamp else y

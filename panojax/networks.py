@@ -1,0 +1,182 @@
+"""The generator's networks: mapping, synthesis, decoder, super-resolution. Module names are PyTorch's."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from panojax.config import SUPERRESOLUTION, GeneratorConfig, count_ws
+from panojax.layers import FullyConnected, SynthesisLayer, ToRGB, lrelu, normalize_2nd_moment, upsample_image
+
+
+class Mapping(nn.Module):
+    """z [N, z_dim] and camera labels [N, c_dim] -> w [N, w_dim]; `w_avg` [w_dim] is a constant."""
+
+    w_dim: int
+    layers: int
+    lr_multiplier: float = 0.01
+    activate_last: bool = True
+
+    @nn.compact
+    def __call__(self, z, label):
+        self.variable("constants", "w_avg", jnp.zeros, (self.w_dim,))
+        embedded = normalize_2nd_moment(FullyConnected(self.w_dim, name="embed")(label))
+        x = jnp.concatenate([normalize_2nd_moment(z), embedded], axis=-1)
+        for i in range(self.layers):
+            activate = self.activate_last or i < self.layers - 1
+            x = FullyConnected(self.w_dim, self.lr_multiplier, activate, name=f"fc{i}")(x)
+        return x
+
+
+class SynthesisBlock(nn.Module):
+    """One resolution: (conv0), conv1, torgb -> features [N, H, W, features] and the running image [N, H, W, rgb]."""
+
+    features: int
+    rgb: int
+    up: bool = True
+    first: bool = False
+    noise: str = "const"
+    clamp: float | None = None
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x, image, ws):
+        """ws [N, 2 or 3, w_dim]: a style for each convolution and for torgb."""
+        ws = list(jnp.moveaxis(ws, 1, 0))
+        if self.first:
+            const = self.param("const", nn.initializers.normal(1.0), (4, 4, self.features))
+            x = jnp.broadcast_to(const, (ws[0].shape[0], *const.shape)).astype(self.dtype)
+        else:
+            x = SynthesisLayer(self.features, self.up, self.noise, self.clamp, name="conv0")(
+                x.astype(self.dtype), ws.pop(0)
+            )
+        x = SynthesisLayer(self.features, False, self.noise, self.clamp, name="conv1")(x, ws.pop(0))
+        y = ToRGB(self.rgb, self.clamp, name="torgb")(x, ws.pop(0))
+        if image is None:
+            return x, y
+        return x, (upsample_image(image) if self.up else image) + y
+
+
+class Synthesis(nn.Module):
+    """ws [N, >= num_ws, w_dim] -> image [N, R, R, rgb]; a torgb shares its style with the next block's conv0."""
+
+    resolution: int
+    rgb: int
+    channel_base: int
+    channel_max: int
+    noise: str = "const"
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, ws):
+        x = image = None
+        resolution, start = 4, 0
+        while resolution <= self.resolution:
+            features = min(self.channel_base // resolution, self.channel_max)
+            convs = 1 if resolution == 4 else 2
+            x, image = SynthesisBlock(
+                features, self.rgb, first=resolution == 4, noise=self.noise, dtype=self.dtype, name=f"b{resolution}"
+            )(x, image, ws[:, start : start + convs + 1])
+            resolution, start = 2 * resolution, start + convs
+        return image
+
+
+class Decoder(nn.Module):
+    """Tri-grid features [..., C] -> density [...] before its softplus, and colour features [..., C]."""
+
+    config: GeneratorConfig
+
+    @nn.compact
+    def __call__(self, features):
+        config, multiplier = self.config, self.config.decoder_lr_multiplier
+        hidden = jax.nn.softplus(FullyConnected(config.decoder_hidden, multiplier, name="net.0")(features))
+        output = FullyConnected(1 + config.plane_features, multiplier, name="net.2")(hidden)
+        density, colour = output[..., 0], output[..., 1:]
+        if config.decoder_activation == "sigmoid":
+            colour = jax.nn.sigmoid(colour) * (1 + 2 * 0.001) - 0.001
+        elif config.decoder_activation == "lrelu":
+            colour = lrelu(colour)
+        return density, colour
+
+
+class SuperResolution(nn.Module):
+    """Raw RGB and features [N, r, r, C] at the input size, last style [N, w_dim] -> image [N, R, R, 3]."""
+
+    config: GeneratorConfig
+
+    @nn.compact
+    def __call__(self, rgb, features, w):
+        config = self.config
+        _, _, ups = SUPERRESOLUTION[config.superresolution]
+        ws = jnp.repeat(w[:, None], 3, axis=1)
+        for i, (width, up) in enumerate(zip(config.superresolution_channels, ups)):
+            block = SynthesisBlock(
+                width,
+                3,
+                up=up,
+                noise=config.superresolution_noise,
+                clamp=config.superresolution_clamp,
+                dtype=config.dtype,
+                name=f"block{i}",
+            )
+            features, rgb = block(features, rgb, ws)
+        return rgb
+
+
+def build(config: GeneratorConfig, *, noise: str = "const") -> dict[str, nn.Module]:
+    """The modules of a generator by their PyTorch path. `noise` is the backbone's and the background's noise mode."""
+    modules: dict[str, nn.Module] = {
+        "backbone.mapping": Mapping(config.w_dim, config.mapping_layers),
+        "backbone.synthesis": Synthesis(
+            config.plane_resolution,
+            3 * config.plane_features * config.plane_depth,
+            config.channel_base,
+            config.channel_max,
+            noise,
+            config.dtype,
+        ),
+        "decoder": Decoder(config),
+        "superresolution": SuperResolution(config),
+    }
+    if config.raw_to_rgb:
+        modules["torgb"] = ToRGB(3)
+    if config.background:
+        modules["bcg_synthesis"] = Synthesis(
+            config.superresolution_input,
+            config.plane_features,
+            config.channel_base // 2,
+            config.channel_max,
+            noise,
+            config.dtype,
+        )
+    if config.camera_adaptation:
+        modules["t_mapping"] = Mapping(3, config.mapping_layers, lr_multiplier=1.0, activate_last=False)
+    return modules
+
+
+def init(config: GeneratorConfig, key: jax.Array) -> dict:
+    """Random variables {"params": {module path: tree}, "constants": {module path: tree}} of a generator."""
+    side = config.superresolution_input
+    inputs = {
+        "backbone.mapping": (jnp.zeros((1, config.z_dim)), jnp.zeros((1, config.c_dim))),
+        "backbone.synthesis": (jnp.zeros((1, config.num_ws, config.w_dim)),),
+        "decoder": (jnp.zeros((1, config.plane_features)),),
+        "superresolution": (
+            jnp.zeros((1, side, side, 3)),
+            jnp.zeros((1, side, side, config.plane_features)),
+            jnp.zeros((1, config.w_dim)),
+        ),
+        "torgb": (jnp.zeros((1, 1, 1, config.plane_features)), jnp.zeros((1, config.w_dim))),
+        "bcg_synthesis": (jnp.zeros((1, count_ws(side), config.w_dim)),),
+        "t_mapping": (jnp.zeros((1, config.z_dim)), jnp.zeros((1, config.c_dim))),
+    }
+    modules = build(config)
+    variables: dict = {"params": {}, "constants": {}}
+    for module_key, (path, module) in zip(jax.random.split(key, len(modules)), modules.items()):
+        for collection, tree in module.init(module_key, *inputs[path]).items():
+            variables[collection][path] = tree
+    return variables
+
+
+def module_variables(variables: dict, path: str) -> dict:
+    """The variables of one module of `build`, for its `apply`."""
+    return {collection: trees[path] for collection, trees in variables.items() if path in trees}

@@ -1,0 +1,163 @@
+"""A model's parameters with their static configuration, and the checkpoint that holds both."""
+
+import dataclasses
+import pathlib
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from flax import struct
+
+from panojax import networks
+from panojax.config import Config, GeneratorConfig, check_choice, from_json, to_json
+from panojax.encoders.config import light
+from panojax.encoders.encoder import abstract_encoder
+from panojax.errors import InputError
+
+DEFAULT = "default"
+FORMAT = 1
+
+
+@struct.dataclass
+class Params:
+    """Parameters of a model: a pytree, whose configuration is static under `jit`.
+
+    Attributes:
+      generator: {"params": {module path: tree}, "constants": {module path: tree}}.
+      encoders: None, or {"visible": encoder variables, "occluded": encoder variables, "latent_average": [L, w_dim]}.
+      config: the networks' shapes and the rendering options.
+    """
+
+    generator: Any
+    encoders: Any = None
+    config: Config = struct.field(pytree_node=False, kw_only=True)
+
+    def with_dtype(self, dtype: str) -> "Params":
+        """The same parameters, to compute in "float32" or "bfloat16"."""
+        check_choice("dtype", dtype, ("float32", "bfloat16"))
+        generator = dataclasses.replace(self.config.generator, dtype=dtype)
+        encoder = self.config.encoder and dataclasses.replace(self.config.encoder, dtype=dtype)
+        return self.replace(config=Config(generator, encoder))  # type: ignore[attr-defined]
+
+
+def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32") -> Params:
+    """Reads a checkpoint that `convert` or `save` wrote.
+
+    Args:
+      checkpoint: its folder, or "default": a small model filled at random, until a trained one ships (a warning says
+        so).
+      dtype: compute type, "float32" or "bfloat16".
+
+    Raises:
+      InputError: there is no checkpoint, it is damaged, or it does not fit its own configuration.
+    """
+    if str(checkpoint) == DEFAULT:
+        warnings.warn("no trained default model ships yet: this one is small and filled at random", stacklevel=2)
+        return random_params(tiny()).with_dtype(dtype)
+    folder = pathlib.Path(checkpoint).resolve()
+    if not (folder / "_CHECKPOINT_METADATA").exists():
+        raise InputError(f"checkpoint must be a folder that `panojax convert` wrote, got {checkpoint}")
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        try:
+            meta = checkpointer.restore(folder, ocp.args.Composite(config=ocp.args.JsonRestore())).config
+        except Exception as error:
+            raise InputError(f"checkpoint {checkpoint} has no readable configuration: {_first_line(error)}") from error
+        if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+            raise InputError(f"checkpoint {checkpoint} must be of format {FORMAT}, got {str(meta)[:80]}")
+        config = from_json(Config, meta["model"])
+        template = abstract_arrays(config)
+        try:
+            stored = checkpointer.restore(
+                folder, ocp.args.Composite(arrays=ocp.args.StandardRestore(template, strict=False))
+            ).arrays
+        except Exception as error:
+            raise InputError(f"checkpoint {checkpoint} does not fit its configuration: {_first_line(error)}") from error
+    return Params(stored["generator"], stored.get("encoders"), config=config).with_dtype(dtype)
+
+
+def save(params: Params, folder: str | pathlib.Path) -> None:
+    """Writes a checkpoint that `load` reads. It appears under its name when it is whole.
+
+    Raises:
+      InputError: `folder` exists.
+    """
+    target = pathlib.Path(folder).resolve()
+    if target.exists():
+        raise InputError(f"checkpoint folder must not exist, got {folder}")
+    arrays = {"generator": params.generator}
+    if params.encoders is not None:
+        arrays["encoders"] = params.encoders
+    meta = {"format": FORMAT, "model": to_json(params.config)}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        items = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), config=ocp.args.JsonSave(meta))
+        checkpointer.save(target, items)
+
+
+def abstract_arrays(config: Config) -> dict:
+    """The checkpoint's arrays as float32 `jax.ShapeDtypeStruct`s."""
+    arrays = {"generator": abstract_generator(config.generator)}
+    if config.encoder is not None:
+        encoder = abstract_encoder(config.encoder)
+        average = jax.ShapeDtypeStruct((config.encoder.n_styles, config.encoder.w_dim), jnp.float32)
+        arrays["encoders"] = {"visible": encoder, "occluded": encoder, "latent_average": average}
+    return arrays
+
+
+def abstract_generator(config: GeneratorConfig) -> dict:
+    """The generator's variables as `jax.ShapeDtypeStruct`s."""
+    return jax.eval_shape(lambda: networks.init(config, jax.random.key(0)))
+
+
+def random_params(config: Config, seed: int = 0) -> Params:
+    """Parameters for `config` drawn by NumPy, encoders included where it has them: for tests and first steps.
+
+    Kernels are normal, the encoders' by He's rule and the generator's with unit variance (it rescales them when it
+    uses them); gains and the style layers' biases are one, other leaves zero. Training starts from `networks.init` and
+    `init_encoder`.
+    """
+    rng = np.random.default_rng(seed)
+
+    def fill(path, leaf):
+        names = [str(k.key) for k in path]
+        if names[-1] in ("scale", "var") or names[-2:] == ["affine", "bias"]:
+            return np.ones(leaf.shape, np.float32)
+        if names[-1] not in ("kernel", "const", "noise_const"):
+            return np.zeros(leaf.shape, np.float32)
+        scale = np.sqrt(2 / np.prod(leaf.shape[:-1])) if names[0] == "encoders" else 1.0
+        return rng.standard_normal(leaf.shape, np.float32) * np.float32(scale)
+
+    arrays = jax.tree.map(jnp.asarray, jax.tree_util.tree_map_with_path(fill, abstract_arrays(config)))
+    return Params(arrays["generator"], arrays.get("encoders"), config=config)
+
+
+def tiny() -> Config:
+    """A model of a few megabytes for tests and first steps: 128 px pictures, tri-grid 64 x 64 x 3, light encoders."""
+    generator = GeneratorConfig(
+        z_dim=64,
+        w_dim=128,
+        channel_base=1024,
+        channel_max=32,
+        plane_resolution=64,
+        image_resolution=128,
+        superresolution="2X",
+        superresolution_channels=(32, 16),
+        rendering_resolution=32,
+        depth_samples=24,
+        importance_samples=24,
+    )
+    channels = 3 * generator.plane_features * generator.plane_depth
+    encoder = light(resolution=64, n_styles=generator.num_ws, w_dim=generator.w_dim, out_channels=channels)
+    return Config(generator, encoder)
+
+
+def count(tree: Any) -> int:
+    """Numbers in a pytree of arrays."""
+    return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(tree))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,89 @@
+"""Rays, and depths along them. The leading axes `...` are any batch; "over the batch" means over all of them."""
+
+import jax
+import jax.numpy as jnp
+
+from panojax.camera import unpack
+
+
+def camera_rays(label: jax.Array, resolution: int) -> tuple[jax.Array, jax.Array]:
+    """Rays through the pixel centres (i + 0.5) / R of cameras [..., 25], row by row.
+
+    Returns:
+      Origins [..., R * R, 3] and unit directions [..., R * R, 3] in the world.
+    """
+    side = (jnp.arange(resolution, dtype=label.dtype) + 0.5) / resolution
+    y, x = jnp.meshgrid(side, side, indexing="ij")
+    return pixel_rays(label, jnp.stack([x.ravel(), y.ravel()], axis=-1))
+
+
+def pixel_rays(label: jax.Array, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Rays of cameras [..., 25] through positions [M, 2], (x, y) in units of the picture's side: two [..., M, 3]."""
+    cam2world, lens = unpack(label)
+    x, y = positions[:, 0], positions[:, 1]
+    fx, skew, cx, fy, cy = (lens[..., i, j, None] for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2)))
+    in_y = (y - cy) / fy
+    in_x = (x - cx - skew * in_y) / fx
+    in_camera = jnp.stack([in_x, in_y, jnp.ones_like(in_x)], axis=-1)
+    rotation = cam2world[..., :3, :3]
+    directions = jnp.einsum("...ij,...mj->...mi", rotation, in_camera, precision=jax.lax.Precision.HIGHEST)
+    directions = directions / jnp.linalg.norm(directions, axis=-1, keepdims=True)
+    origins = jnp.broadcast_to(cam2world[..., None, :3, 3], directions.shape)
+    return origins, directions
+
+
+def box_range(origins: jax.Array, directions: jax.Array, side: float) -> tuple[jax.Array, jax.Array]:
+    """Where rays [..., 3] enter and leave the origin-centred cube of `side`: two [...].
+
+    Rays that miss it take the least entry as their start and, as the reference does, the greatest *entry* as their
+    end, over all rays of the batch that hit it.
+    """
+    inverse = 1 / jnp.where(directions == 0, 1e-20, directions)
+    low, high = (-side / 2 - origins) * inverse, (side / 2 - origins) * inverse
+    enter = jnp.max(jnp.minimum(low, high), axis=-1)
+    leave = jnp.min(jnp.maximum(low, high), axis=-1)
+    hit = enter <= leave
+    first = jnp.min(jnp.where(hit, enter, jnp.inf))
+    last = jnp.max(jnp.where(hit, enter, -jnp.inf))
+    return jnp.where(hit, enter, first), jnp.where(hit, leave, last)
+
+
+def stratified_depths(start: jax.Array, end: jax.Array, uniforms: jax.Array, *, disparity: bool = False) -> jax.Array:
+    """One depth in each of S strata: start, end [...] and uniforms [..., S] in [0, 1) -> [..., S].
+
+    `disparity` spreads the strata evenly in 1 / depth.
+    """
+    samples = uniforms.shape[-1]
+    steps = jnp.arange(samples, dtype=uniforms.dtype) / (samples - 1)
+    start, end = start[..., None], end[..., None]
+    if disparity:
+        position = steps + uniforms / (samples - 1)
+        return 1 / ((1 - position) / start + position / end)
+    # In this order, the rounding is the reference's; a texel is only some thousand roundings of a depth wide.
+    return start + steps * (end - start) + uniforms * ((end - start) / (samples - 1))
+
+
+def importance_depths(depths: jax.Array, weights: jax.Array, uniforms: jax.Array) -> jax.Array:
+    """Depths [..., F] drawn where the coarse weights [..., S - 1] between depths [..., S] are large, by uniforms [...,
+    F].
+
+    The weights are smoothed (max-pool 2, average-pool 2, + 0.01) and inverted as a CDF over the intervals' midpoints.
+    No gradient flows through the draws.
+    """
+    depths, weights = jax.lax.stop_gradient((depths, weights))
+    edge = jnp.full_like(weights[..., :1], -jnp.inf)
+    padded = jnp.concatenate([edge, weights, edge], axis=-1)
+    peaks = jnp.maximum(padded[..., 1:], padded[..., :-1])
+    smooth = (peaks[..., 1:] + peaks[..., :-1]) / 2 + 0.01
+    midpoints = (depths[..., 1:] + depths[..., :-1]) / 2
+    pdf = smooth[..., 1:-1] + 1e-5
+    pdf = pdf / jnp.sum(pdf, axis=-1, keepdims=True)
+    cdf = jnp.concatenate([jnp.zeros_like(pdf[..., :1]), jnp.cumsum(pdf, axis=-1)], axis=-1)
+    above = jnp.sum(cdf[..., None, :] <= uniforms[..., :, None], axis=-1)
+    below = jnp.maximum(above - 1, 0)
+    above = jnp.minimum(above, pdf.shape[-1])
+    cdf_below, cdf_above = (jnp.take_along_axis(cdf, index, axis=-1) for index in (below, above))
+    width = cdf_above - cdf_below
+    width = jnp.where(width < 1e-5, 1.0, width)
+    near, far = (jnp.take_along_axis(midpoints, index, axis=-1) for index in (below, above))
+    return near + (uniforms - cdf_below) / width * (far - near)
