@@ -15,6 +15,7 @@ from panojax.config import Config, GeneratorConfig
 from panojax.converters.encoders import read_latent_average, split_encoder_state
 from panojax.converters.layout import fit, from_state_dict
 from panojax.converters.read import read_checkpoint
+from panojax.encoders import dual
 from panojax.encoders.config import EncoderConfig
 from panojax.encoders.encoder import abstract_encoder
 from panojax.errors import InputError
@@ -136,7 +137,7 @@ def add_encoders(
             f"latent_average must be [{shape.w_dim}] or [{shape.num_ws}, {shape.w_dim}], got {average.shape}"
         )
     average = jnp.broadcast_to(average, (shape.num_ws, shape.w_dim))
-    encoders = jax.tree.map(jnp.asarray, {**trees, "latent_average": average})
+    encoders = {"both": dual.join(trees["visible"], trees["occluded"]), "latent_average": average}
     return Params(params.generator, encoders, config=Config(shape, encoder))
 
 

@@ -38,7 +38,7 @@ class GradualStyleEncoder(nn.Module):
 
 
 class StyleHead(nn.Module):
-    """[N, 2^k, 2^k, C] -> one code [N, w_dim]: k convs of stride 2 with leaky ReLU, then an equalised linear layer."""
+    """[N, 2^k, 2^k, C] -> one code [N, w_dim]: k halving convs with leaky ReLU, then an equalised linear layer."""
 
     w_dim: int
     numerics: Numerics
@@ -46,9 +46,27 @@ class StyleHead(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for i in range(x.shape[1].bit_length() - 1):
-            x = conv(x.shape[-1], 3, stride=2, use_bias=True, numerics=self.numerics, name=f"convs.{2 * i}")(x)
-            x = nn.leaky_relu(x, 0.01)
+            x = nn.leaky_relu(HalvingConv(self.numerics, name=f"convs.{2 * i}")(x), 0.01)
         return EqualLinear(self.w_dim, self.numerics, name="linear")(x[:, 0, 0])
+
+
+class HalvingConv(nn.Module):
+    """[N, H, W, C] -> [N, H / 2, W / 2, C]: a 3x3 conv of stride 2, padded by one.
+
+    As a product of matrices: its weights outweigh its few pixels, and this reads them once, as they are stored.
+    """
+
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        _, height, width, channels = x.shape
+        dtype, param_dtype = self.numerics.dtype, jnp.dtype(self.numerics.param_dtype)
+        kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, channels, channels), param_dtype)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), param_dtype)
+        padded = jnp.pad(x.astype(dtype), ((0, 0), (1, 1), (1, 1), (0, 0)))
+        taps = [padded[:, i : i + height : 2, j : j + width : 2] for i in range(3) for j in range(3)]
+        return jnp.concatenate(taps, -1) @ kernel.reshape(-1, channels).astype(dtype) + bias.astype(dtype)
 
 
 class LastLayerEncoder(nn.Module):

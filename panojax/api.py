@@ -67,7 +67,9 @@ def generate(
 ) -> Head:
     """A head from a latent z [z_dim]; `camera` [25] is the conditioning one, None the front. See `map_latent`."""
     ws = map_latent(params, z, camera, truncation, cutoff)
-    return Head(planes=synthesize(params, ws), ws=ws)
+    config = params.config.generator
+    heads = generator.make_heads(config, params.generator, synthesize(params, ws)[None], ws[None])
+    return jax.tree.map(lambda x: x[0], heads)
 
 
 def render(
@@ -122,7 +124,7 @@ def render(
         density_noise=density_noise,
         key=noise_key,
     )
-    view = generator.finish(config, params.generator, rendered, batch.ws, background_ws=background_ws, key=finish_key)
+    view = generator.finish(config, params.generator, rendered, batch, background_ws=background_ws, key=finish_key)
     return jax.tree.map(lambda x: x[0], view)
 
 
@@ -196,6 +198,8 @@ def _check_head(params: Params, head: Head) -> None:
     config = params.config.generator
     _check("head.planes", head.planes, config.planes_shape)
     _check("head.ws", head.ws, (None, config.w_dim))
+    if head.background is not None:
+        _check("head.background", head.background, (None, None, config.plane_features))
     if head.occluded_planes is not None:
         _check("head.occluded_planes", head.occluded_planes, config.planes_shape)
 

@@ -25,11 +25,14 @@ class Head:
     Attributes:
       planes: tri-grid [3, D, H, W, C]: plane, depth slice, row, column, channel.
       ws: style codes [L, w_dim], for the background, raw RGB and super-resolution.
+      background: None, or the background's features [r, r, C] made from `ws`, kept so that views need not make them
+        again.
       occluded_planes: None, or a second tri-grid of the same shape that is looked up where `planes` gives zero.
     """
 
     planes: jax.Array
     ws: jax.Array
+    background: jax.Array | None = None
     occluded_planes: jax.Array | None = None
 
 
@@ -134,13 +137,20 @@ def background(config, variables, ws, *, noise: str = "const", key=None) -> jax.
     return _apply(config, variables, "bcg_synthesis", ws, noise=noise, key=key)
 
 
-def finish(config, variables, rendered: Rendered, ws, *, background_ws=None, noise: str = "const", key=None) -> View:
+def make_heads(config, variables, planes, ws) -> Head:
+    """Heads of tri-grids [N, 3, D, H, W, C] and their style codes [N, L, w_dim], with their backgrounds."""
+    return Head(planes, ws, background(config, variables, ws) if config.background else None)
+
+
+def finish(
+    config, variables, rendered: Rendered, heads: Head, *, background_ws=None, noise: str = "const", key=None
+) -> View:
     """From rendered features [N, R, R, C] to pictures: background, raw RGB, super-resolution.
 
     Args:
-      ws: style codes [N, L, w_dim]; the last one drives raw RGB and super-resolution.
-      background_ws: other style codes for the background, or None for `ws`.
-      noise: noise mode of the background.
+      heads: whose last style code drives raw RGB and super-resolution.
+      background_ws: other style codes for the background, or None for the heads'.
+      noise: noise mode of the background, where the heads do not hold it.
       key: for random noise, here or in the super-resolution.
     """
     background_key, superresolution_key = jax.random.split(key) if key is not None else (None, None)
@@ -148,9 +158,12 @@ def finish(config, variables, rendered: Rendered, ws, *, background_ws=None, noi
     feature, weight = rendered.feature, rendered.weight
     if config.decoder_activation == "sigmoid":
         feature = feature * 2 - 1
+    ws = heads.ws
     if config.background:
-        styles = ws if background_ws is None else background_ws
-        behind = background(config, variables, styles, noise=noise, key=background_key)
+        behind = heads.background
+        if behind is None or background_ws is not None:
+            styles = ws if background_ws is None else background_ws
+            behind = background(config, variables, styles, noise=noise, key=background_key)
         feature = feature + (1 - weight) * resize(behind, resolution)
     raw = _apply(config, variables, "torgb", feature, ws[:, -1]) if config.raw_to_rgb else feature[..., :3]
     side = config.superresolution_input

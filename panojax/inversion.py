@@ -15,6 +15,7 @@ from flax import struct
 from panojax import generator
 from panojax.camera import mirror
 from panojax.config import Config, GeneratorConfig
+from panojax.encoders import dual
 from panojax.encoders.encoder import encode_offsets, encode_styles
 from panojax.generator import Head, View
 from panojax.layers import pool
@@ -41,27 +42,29 @@ class Parts:
 def encode(config: Config, variables: Any, encoders: Any, images: jax.Array, labels: jax.Array) -> tuple[Head, Head]:
     """The heads of both encoders for portraits [N, S, S, 3] seen from labels [N, 25], without stitching.
 
-    The two encoders' rendering runs as one batch of 2 N.
+    Rendering runs as one batch of 2 N, first the visible encoder's N, then the occluded one's.
     """
-    n, encoder = images.shape[0], config.encoder
+    encoder = config.encoder
     assert encoder is not None
     pictures = pool(images, encoder.resolution)
-    codes = [encode_styles(encoder, encoders[name], pictures) for name in ("visible", "occluded")]
-    ws = jnp.concatenate(codes).astype(jnp.float32) + encoders["latent_average"]
+    twice = jnp.broadcast_to(pictures, (2, *pictures.shape))
+    codes = dual.on_both(functools.partial(encode_styles, encoder), encoders["both"], twice)
+    ws = _flatten(codes).astype(jnp.float32) + encoders["latent_average"]
     planes = generator.synthesize(config.generator, variables, ws)
-    pictures, labels = jnp.concatenate([pictures, pictures]), jnp.concatenate([labels, labels])
-    inputs = residual_input(config, variables, Head(planes, ws), pictures, labels)
-    inputs = jax.lax.stop_gradient(inputs)
-    seen = None
+    heads = generator.make_heads(config.generator, variables, planes, ws)
+    inputs = residual_input(config, variables, heads, _flatten(twice), jnp.concatenate([labels, labels]))
+    data = [jax.lax.stop_gradient(inputs)]
     if encoder.planes_channels:
-        seen = pool(image_from_planes(planes).astype(jnp.float32), encoder.resolution)
-    halves = {"visible": slice(None, n), "occluded": slice(n, None)}
-    offsets = [
-        encode_offsets(encoder, encoders[name], inputs[half], None if seen is None else seen[half])
-        for name, half in halves.items()
-    ]
-    planes = planes + offset_planes(config.generator, jnp.concatenate(offsets)).astype(planes.dtype)
-    return Head(planes[:n], ws[:n]), Head(planes[n:], ws[n:])
+        data.append(pool(image_from_planes(planes).astype(jnp.float32), encoder.resolution))
+    data = [x.reshape(2, -1, *x.shape[1:]) for x in data]
+    offsets = dual.on_both(functools.partial(encode_offsets, encoder), encoders["both"], *data)
+    planes = planes + offset_planes(config.generator, _flatten(offsets)).astype(planes.dtype)
+    halves = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), heads.replace(planes=planes))
+    return dual.part(halves, dual.VISIBLE), dual.part(halves, dual.OCCLUDED)
+
+
+def _flatten(x: jax.Array) -> jax.Array:
+    return x.reshape(-1, *x.shape[2:])
 
 
 def residual_input(config: Config, variables: Any, heads: Head, pictures: jax.Array, labels: jax.Array) -> jax.Array:
@@ -91,7 +94,7 @@ def render_heads(
     side = resolution or config.rendering_resolution
     uniforms = draw_uniforms(None, (labels.shape[0], side * side), config)
     rendered = generator.render_volume(config, variables, heads, labels, uniforms)
-    return generator.finish(config, variables, rendered, heads.ws)
+    return generator.finish(config, variables, rendered, heads)
 
 
 def head_occlusion(
@@ -132,8 +135,8 @@ def stitch(visible: Head, occluded: Head, mask: jax.Array, *, rule: str = "texel
     hidden = mask[..., None].astype(visible.planes.dtype)
     kept = (1 - hidden) * visible.planes
     if rule == "sample":
-        return Head(kept, visible.ws, occluded.planes)
-    return Head(kept + hidden * occluded.planes, visible.ws)
+        return visible.replace(planes=kept, occluded_planes=occluded.planes)
+    return visible.replace(planes=kept + hidden * occluded.planes)
 
 
 def invert_batch(

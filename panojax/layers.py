@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from panojax.encoders.layers import adaptive_average_pool
+
 # Taps of [1, 3, 3, 1] / 4 (gain 2 an axis) composed with a flipped 3-tap kernel, split by output phase:
-# _PHASES[p, a, s] is the weight of kernel tap s in tap a of the 3-tap kernel that makes outputs 2i + p.
+# _PHASES[s, a, p] is the weight of kernel tap s in tap a of the 3-tap kernel that makes outputs 2i + p.
 _FIR = np.array([1, 3, 3, 1], np.float32) / 4
 _COMPOSED = np.stack([np.convolve(_FIR, np.eye(3, dtype=np.float32)[2 - s]) for s in range(3)], axis=-1)
-_PHASES = np.stack([_COMPOSED[1::2], _COMPOSED[0::2]])
+_PHASES = np.stack([_COMPOSED[1::2], _COMPOSED[0::2]], axis=-1).transpose(1, 0, 2)
 
 
 def lrelu(x: jax.Array) -> jax.Array:
@@ -40,11 +42,16 @@ def upsampling_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """
     n, h, w, _ = x.shape
     out = kernel.shape[-1]
-    phases = jnp.einsum("pas,qbt,stio->abipqo", _PHASES, _PHASES, kernel, precision=jax.lax.Precision.HIGHEST).reshape(
-        3, 3, -1, 4 * out
-    )
-    y = conv(x, phases).reshape(n, h, w, 2, 2, out)
+    y = conv(x, phase_kernels(kernel)).reshape(n, h, w, 2, 2, out)
     return y.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h, 2 * w, out)
+
+
+def phase_kernels(kernel: jax.Array) -> jax.Array:
+    """The four kernels of `upsampling_conv` side by side: [3, 3, I, O] -> [3, 3, I, 4 O], phases (row, column) first."""
+    taps = np.einsum("sap,tbq->stabpq", _PHASES, _PHASES)[:, :, :, :, None, :, :, None]
+    # A sum of nine scaled taps, which fuses into one pass; as a product of matrices it would be several.
+    phases = sum(taps[s, t] * kernel[s, t][:, None, None, :] for s in range(3) for t in range(3))
+    return phases.reshape(3, 3, kernel.shape[2], -1)
 
 
 def upsample_image(x: jax.Array) -> jax.Array:
@@ -83,24 +90,8 @@ def resize(x: jax.Array, size: int) -> jax.Array:
 
 
 def pool(x: jax.Array, size: int) -> jax.Array:
-    """[N, H, W, C] -> [N, size, size, C] by averaging areas, or bilinear where the picture grows.
-
-    A cell of the output averages rows floor(i H / size) to ceil((i + 1) H / size) (PyTorch: adaptive_avg_pool2d).
-    """
-    for axis in (1, 2):
-        if x.shape[axis] > size:
-            weights = jnp.asarray(_area_weights(x.shape[axis], size), x.dtype)
-            precision = jax.lax.Precision.HIGHEST
-            x = jnp.moveaxis(jnp.tensordot(x, weights, axes=(axis, 1), precision=precision), -1, axis)
-    return resize(x, size)
-
-
-def _area_weights(size_in: int, size_out: int) -> np.ndarray:
-    weights = np.zeros((size_out, size_in), np.float32)
-    for i in range(size_out):
-        start, stop = i * size_in // size_out, -(-(i + 1) * size_in // size_out)
-        weights[i, start:stop] = 1 / (stop - start)
-    return weights
+    """Square pictures [N, S, S, C] -> [N, size, size, C] by averaging areas, or bilinear where they grow."""
+    return adaptive_average_pool(x, size) if x.shape[1] > size else resize(x, size)
 
 
 class FullyConnected(nn.Module):
@@ -142,7 +133,7 @@ class SynthesisLayer(nn.Module):
             draws = jax.random.normal(self.make_rng("noise"), (*x.shape[:3], 1))
             x = x + (draws * strength).astype(x.dtype)
         x = lrelu(x + bias.astype(x.dtype))
-        limit = self.clamp and self.clamp * np.sqrt(2)
+        limit = float(self.clamp * np.sqrt(2)) if self.clamp else None
         return jnp.clip(x, -limit, limit) if limit else x
 
     def _draw(self, shape):

@@ -27,13 +27,18 @@ class Params:
 
     Attributes:
       generator: {"params": {module path: tree}, "constants": {module path: tree}}.
-      encoders: None, or {"visible": encoder variables, "occluded": encoder variables, "latent_average": [L, w_dim]}.
+      encoders: None, or {"both": variables of the two encoders, stacked as `encoders.dual` does,
+        "latent_average": [L, w_dim]}.
       config: the networks' shapes and the rendering options.
     """
 
     generator: Any
     encoders: Any = None
     config: Config = struct.field(pytree_node=False, kw_only=True)
+
+    def generator_only(self) -> "Params":
+        """The same without encoders: passing fewer arrays makes each call of a jitted `render` cheaper."""
+        return self.replace(encoders=None, config=Config(self.config.generator))  # type: ignore[attr-defined]
 
     def with_dtype(self, dtype: str) -> "Params":
         """The same parameters, to compute in "float32" or "bfloat16"."""
@@ -103,7 +108,8 @@ def abstract_arrays(config: Config) -> dict:
     if config.encoder is not None:
         encoder = abstract_encoder(config.encoder)
         average = jax.ShapeDtypeStruct((config.encoder.n_styles, config.encoder.w_dim), jnp.float32)
-        arrays["encoders"] = {"visible": encoder, "occluded": encoder, "latent_average": average}
+        both = jax.tree.map(lambda x: jax.ShapeDtypeStruct((2, *x.shape), x.dtype), encoder)
+        arrays["encoders"] = {"both": both, "latent_average": average}
     return arrays
 
 
@@ -127,7 +133,7 @@ def random_params(config: Config, seed: int = 0) -> Params:
             return np.ones(leaf.shape, np.float32)
         if names[-1] not in ("kernel", "const", "noise_const"):
             return np.zeros(leaf.shape, np.float32)
-        scale = np.sqrt(2 / np.prod(leaf.shape[:-1])) if names[0] == "encoders" else 1.0
+        scale = np.sqrt(2 / np.prod(leaf.shape[1:-1])) if names[0] == "encoders" else 1.0
         return rng.standard_normal(leaf.shape, np.float32) * np.float32(scale)
 
     arrays = jax.tree.map(jnp.asarray, jax.tree_util.tree_map_with_path(fill, abstract_arrays(config)))

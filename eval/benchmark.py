@@ -1,0 +1,185 @@
+"""Checks, then times the released configuration on the device at hand.
+
+    python -m panojax.eval.benchmark --out figures.json
+
+Weights are random: speed does not depend on them. Times are medians over `--runs` calls after a warm-up, each call
+waited for, the parameters being arguments of the compiled function. Memory is what XLA plans for the call: arguments,
+results and temporaries.
+"""
+
+import dataclasses
+import json
+import pathlib
+import platform
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+from panojax import api, generator, inversion
+from panojax.camera import look_at
+from panojax.config import Config, GeneratorConfig
+from panojax.encoders.config import EncoderConfig
+from panojax.params import Params, random_params, tiny
+from panojax.renderer import draw_uniforms
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to time."""
+
+    out: pathlib.Path | None = None
+    """File for the figures, as JSON."""
+    runs: int = 20
+    """Timed calls of each case."""
+    batches: tuple[int, ...] = (1, 8)
+    """Batch sizes."""
+    dtypes: tuple[str, ...] = ("float32", "bfloat16")
+    """Compute types; float32 products run as TF32 where the device does."""
+    small: bool = False
+    """Time the tiny configuration instead, to try the script."""
+    only: str = ""
+    """Time only the cases whose name holds this."""
+
+
+Case = tuple[str, Callable[..., Any], tuple[Any, ...]]
+
+
+def cases(params: Params, batch: int) -> list[Case]:
+    """The timed functions of (params, data), with their data."""
+    config = params.config.generator
+    encoder = params.config.encoder
+    assert encoder is not None
+    variables = lambda p: p.generator
+    key = jax.random.key(1)
+    z = jax.random.normal(key, (batch, config.z_dim))
+    labels = jnp.tile(look_at(0.3, 0.1), (batch, 1))
+    images = jnp.clip(0.5 * jax.random.normal(key, (batch, config.image_resolution, config.image_resolution, 3)), -1, 1)
+    ws = generator.map_latent(config, params.generator, z, labels)
+    planes = jax.jit(generator.synthesize, static_argnums=0)(config, params.generator, ws)
+    heads = jax.jit(generator.make_heads, static_argnums=0)(config, params.generator, planes, ws)
+
+    def volume(p, heads, labels, side):
+        uniforms = draw_uniforms(None, (batch, side * side), config)
+        return generator.render_volume(config, variables(p), heads, labels, uniforms)
+
+    def view(p, heads, labels, side):
+        return generator.finish(config, variables(p), volume(p, heads, labels, side), heads).image
+
+    def z_to_image(p, z, labels):
+        ws = generator.map_latent(config, variables(p), z, labels)
+        heads = generator.make_heads(config, variables(p), generator.synthesize(config, variables(p), ws), ws)
+        return view(p, heads, labels, config.rendering_resolution)
+
+    def invert_and_view(p, images, labels):
+        head, _ = inversion.invert_batch(p.config, p.generator, p.encoders, images, labels)
+        return view(p, head, labels, config.rendering_resolution)
+
+    low, high = config.rendering_resolution, 2 * config.rendering_resolution
+    rendered = jax.jit(lambda p, h, c: volume(p, h, c, low))(params, heads, labels)
+    return [
+        ("invert + one view", invert_and_view, (images, labels)),
+        (f"render, {low} -> {config.image_resolution}", lambda p, h, c: view(p, h, c, low), (heads, labels)),
+        (f"render, {high} -> {config.image_resolution}", lambda p, h, c: view(p, h, c, high), (heads, labels)),
+        ("z to image", z_to_image, (z, labels)),
+        ("backbone", lambda p, ws: generator.synthesize(config, variables(p), ws), (ws,)),
+        (f"tri-grid and rays, {low}", lambda p, h, c: volume(p, h, c, low), (heads, labels)),
+        (f"tri-grid and rays, {high}", lambda p, h, c: volume(p, h, c, high), (heads, labels)),
+        (
+            "raw RGB and super-resolution",
+            lambda p, r, h: generator.finish(config, variables(p), r, h).image,
+            (rendered, heads),
+        ),
+    ]
+
+
+def measure(function: Callable, params: Params, data: tuple, runs: int) -> dict[str, float]:
+    """Compile seconds, median, minimum and maximum milliseconds, and planned mebibytes of one case."""
+    jitted = jax.jit(function)
+    start = time.perf_counter()
+    memory = jitted.lower(params, *data).compile().memory_analysis()
+    compile_seconds = time.perf_counter() - start
+    planned = sum(getattr(memory, f"{kind}_size_in_bytes", 0) for kind in ("argument", "output", "temp"))
+    for _ in range(3):
+        jax.block_until_ready(jitted(params, *data))
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        jax.block_until_ready(jitted(params, *data))
+        times.append(1e3 * (time.perf_counter() - start))
+    return {
+        "ms": float(np.median(times)),
+        "ms_min": min(times),
+        "ms_max": max(times),
+        "compile_s": compile_seconds,
+        "memory_mib": planned / 2**20,
+        "temporaries_mib": getattr(memory, "temp_size_in_bytes", 0) / 2**20,
+    }
+
+
+def check(params: Params) -> dict[str, float]:
+    """Compares the compute types before anything is timed: PSNR of the pictures of `z` against exact float32 products.
+
+    Raises:
+      RuntimeError: a picture is not finite, or below 40 dB (bfloat16) or 50 dB (TF32).
+    """
+    config = params.config.generator
+    z, camera = jax.random.normal(jax.random.key(2), (config.z_dim,)), look_at(-0.4, 0.1)
+
+    def picture(params):
+        return api.render(params, api.generate(params, z), camera).image
+
+    with jax.default_matmul_precision("highest"):
+        exact = np.asarray(jax.jit(picture)(params), np.float64)
+    spread = exact.max() - exact.min()
+    figures = {}
+    for dtype, least in (("float32", 50.0), ("bfloat16", 40.0)):
+        got = np.asarray(jax.jit(picture)(params.with_dtype(dtype)), np.float64)
+        figures[dtype] = float(10 * np.log10(spread**2 / max(np.mean((got - exact) ** 2), 1e-30)))
+        if not np.isfinite(got).all() or figures[dtype] < least:
+            raise RuntimeError(f"{dtype} pictures must reach {least} dB against exact float32, got {figures[dtype]:.1f}
+            dB")
+    return figures
+
+
+def main(options: Options) -> dict[str, Any]:
+    """Runs the benchmark, prints a Markdown table and gives the figures."""
+    config = tiny() if options.small else Config(GeneratorConfig(), EncoderConfig())
+    params = jax.device_put(random_params(config))
+    device = jax.devices()[0]
+    figures: dict[str, Any] = {
+        "device": device.device_kind,
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d"),
+        "psnr_db": check(params),
+        "rows": [],
+    } print(f"{figures['device']}, jax {figures['jax']}; PSNR against exact float32: {figures['psnr_db']}", flush=True)
+    print("| work | batch | type | median ms | min - max | compile s | memory MiB |\n|---|---|---|---|---|---|---|",
+    flush=True) for batch in options.batches:
+        for dtype in options.dtypes:
+            typed = params.with_dtype(dtype)
+            for name, function, data in cases(typed, batch):
+                if options.only not in name:
+                    continue
+                used = typed if name.startswith("invert") else typed.generator_only()
+                row = {"work": name, "batch": batch, "dtype": dtype, **measure(function, used, data, options.runs)}
+                figures["rows"].append(row)
+                print(
+                    f"| {name} | {batch} | {dtype} | {row['ms']:.2f} | {row['ms_min']:.2f} - {row['ms_max']:.2f} "
+                    f"| {row['compile_s']:.1f} | {row['memory_mib']:.0f} |",
+                    flush=True,
+                )
+                if options.out:
+                    options.out.write_text(json.dumps(figures, indent=1))
+    return figures
+
+
+if __name__ == "__main__":
+    import tyro  # only the command line needs it
+
+    main(tyro.cli(Options))
