@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-
 from panojax import api, generator, inversion
 from panojax.camera import look_at
 from panojax.config import Config, GeneratorConfig
@@ -54,7 +53,6 @@ def cases(params: Params, batch: int) -> list[Case]:
     config = params.config.generator
     encoder = params.config.encoder
     assert encoder is not None
-    variables = lambda p: p.generator
     key = jax.random.key(1)
     z = jax.random.normal(key, (batch, config.z_dim))
     labels = jnp.tile(look_at(0.3, 0.1), (batch, 1))
@@ -65,14 +63,14 @@ def cases(params: Params, batch: int) -> list[Case]:
 
     def volume(p, heads, labels, side):
         uniforms = draw_uniforms(None, (batch, side * side), config)
-        return generator.render_volume(config, variables(p), heads, labels, uniforms)
+        return generator.render_volume(config, p.generator, heads, labels, uniforms)
 
     def view(p, heads, labels, side):
-        return generator.finish(config, variables(p), volume(p, heads, labels, side), heads).image
+        return generator.finish(config, p.generator, volume(p, heads, labels, side), heads).image
 
     def z_to_image(p, z, labels):
-        ws = generator.map_latent(config, variables(p), z, labels)
-        heads = generator.make_heads(config, variables(p), generator.synthesize(config, variables(p), ws), ws)
+        ws = generator.map_latent(config, p.generator, z, labels)
+        heads = generator.make_heads(config, p.generator, generator.synthesize(config, p.generator, ws), ws)
         return view(p, heads, labels, config.rendering_resolution)
 
     def invert_and_view(p, images, labels):
@@ -86,12 +84,12 @@ def cases(params: Params, batch: int) -> list[Case]:
         (f"render, {low} -> {config.image_resolution}", lambda p, h, c: view(p, h, c, low), (heads, labels)),
         (f"render, {high} -> {config.image_resolution}", lambda p, h, c: view(p, h, c, high), (heads, labels)),
         ("z to image", z_to_image, (z, labels)),
-        ("backbone", lambda p, ws: generator.synthesize(config, variables(p), ws), (ws,)),
+        ("backbone", lambda p, ws: generator.synthesize(config, p.generator, ws), (ws,)),
         (f"tri-grid and rays, {low}", lambda p, h, c: volume(p, h, c, low), (heads, labels)),
         (f"tri-grid and rays, {high}", lambda p, h, c: volume(p, h, c, high), (heads, labels)),
         (
             "raw RGB and super-resolution",
-            lambda p, r, h: generator.finish(config, variables(p), r, h).image,
+            lambda p, r, h: generator.finish(config, p.generator, r, h).image,
             (rendered, heads),
         ),
     ]
@@ -141,8 +139,7 @@ def check(params: Params) -> dict[str, float]:
         got = np.asarray(jax.jit(picture)(params.with_dtype(dtype)), np.float64)
         figures[dtype] = float(10 * np.log10(spread**2 / max(np.mean((got - exact) ** 2), 1e-30)))
         if not np.isfinite(got).all() or figures[dtype] < least:
-            raise RuntimeError(f"{dtype} pictures must reach {least} dB against exact float32, got {figures[dtype]:.1f}
-            dB")
+            raise RuntimeError(f"{dtype} pictures must reach {least} dB against exact ones, got {figures[dtype]:.1f}")
     return figures
 
 
@@ -158,9 +155,11 @@ def main(options: Options) -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d"),
         "psnr_db": check(params),
         "rows": [],
-    } print(f"{figures['device']}, jax {figures['jax']}; PSNR against exact float32: {figures['psnr_db']}", flush=True)
-    print("| work | batch | type | median ms | min - max | compile s | memory MiB |\n|---|---|---|---|---|---|---|",
-    flush=True) for batch in options.batches:
+    }
+    print(f"{figures['device']}, jax {figures['jax']}; PSNR against exact float32: {figures['psnr_db']}", flush=True)
+    print("| work | batch | type | median ms | min - max | compile s | memory MiB |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    for batch in options.batches:
         for dtype in options.dtypes:
             typed = params.with_dtype(dtype)
             for name, function, data in cases(typed, batch):

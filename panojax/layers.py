@@ -47,7 +47,7 @@ def upsampling_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def phase_kernels(kernel: jax.Array) -> jax.Array:
-    """The four kernels of `upsampling_conv` side by side: [3, 3, I, O] -> [3, 3, I, 4 O], phases (row, column) first."""
+    """The four kernels of `upsampling_conv`, one per phase: [3, 3, I, O] -> [3, 3, I, 4 O], phases before O."""
     taps = np.einsum("sap,tbq->stabpq", _PHASES, _PHASES)[:, :, :, :, None, :, :, None]
     # A sum of nine scaled taps, which fuses into one pass; as a product of matrices it would be several.
     phases = sum(taps[s, t] * kernel[s, t][:, None, None, :] for s in range(3) for t in range(3))
