@@ -1,0 +1,128 @@
+"""Pictures as bytes and as arrays: checking, encoding, decoding, composing on a colour, mirroring.
+
+Pixels are uint8: sRGB [H, W, 3], masks [H, W, 1] with 255 for the head. Depths are float32 [H, W, 1].
+"""
+
+import io
+import pathlib
+import zlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from panojax import camera
+
+Encoding = Literal["png", "jpeg"]
+JPEG_QUALITY = 95
+DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    Image.DecompressionBombError,
+)  # what Pillow raises for files it cannot read
+
+
+def picture_problem(path: pathlib.Path, size: int, *, mask: bool = False) -> str | None:
+    """What keeps a file from being used as a picture (or a mask) of `size` x `size` pixels; None if nothing does.
+
+    The whole file is decoded, so that a cut one is found. Pictures must be square, at least `size` wide, of 8 bits and
+    without transparency; masks must be square, grey and reach above 1.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            width, height = image.size
+            mode, transparent = image.mode, image.has_transparency_data
+            brightest = int(np.max(np.asarray(image.convert("L")))) if mask else 255
+    except FileNotFoundError:
+        return f"{path} is missing"
+    except DAMAGED as error:
+        return f"{path} cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+    if width != height:
+        return f"{path} must be square, got {width} x {height}"
+    if mask:
+        return f"{path} must be a mask with values up to 255, got none above {brightest}" if brightest <= 1 else None
+    if width < size:
+        return f"{path} must be at least {size} pixels wide, got {width}"
+    if transparent:
+        return f"{path} must have no transparency, got mode {mode}: give its mask as a file"
+    if mode.startswith(("I", "F")):
+        return f"{path} must have 8 bits per channel, got mode {mode}"
+    return None
+
+
+def read_picture(path: pathlib.Path, size: int, mode: Literal["RGB", "L"]) -> Image.Image:
+    """A file as an RGB or grey picture of `size` x `size` pixels, resized with Lanczos' filter."""
+    with Image.open(path) as image:
+        return resize(image.convert(mode), size)
+
+
+def resize(image: Image.Image, size: int, *, smooth: bool = True) -> Image.Image:
+    """The picture at `size` x `size` pixels.
+
+    Colours under an alpha channel are weighted by it, so that what is outside does not bleed in. `smooth` False takes
+    the nearest pixel, for depths and indices.
+    """
+    if image.size == (size, size):
+        return image
+    if not smooth:
+        return image.resize((size, size), Image.Resampling.NEAREST)
+    if image.mode == "RGBA":
+        return image.convert("RGBa").resize((size, size), Image.Resampling.LANCZOS).convert("RGBA")
+    return image.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def encode(image: Image.Image, encoding: Encoding = "png") -> bytes:
+    """The picture as PNG, or as JPEG of quality 95 with full colour resolution.
+
+    PNGs are deflated by runs alone (Z_RLE): on photos a quarter of the time of Pillow's default, as small, and a tenth
+    faster to decode.
+    """
+    buffer = io.BytesIO()
+    if encoding == "png":
+        image.save(buffer, "PNG", compress_type=zlib.Z_RLE)
+    else:
+        image.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return buffer.getvalue()
+
+
+def decode(content: bytes) -> np.ndarray:
+    """Pixels [H, W, C] of an encoded picture: uint8, or uint16 where it has 16 bits."""
+    with Image.open(io.BytesIO(content)) as image:
+        pixels = np.asarray(image)
+    pixels = pixels if pixels.dtype == np.uint8 else pixels.astype(np.uint16)
+    return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def compose(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """image * mask / 255 + colour * (1 - mask / 255), rounded to the nearest: uint8 [H, W, 3].
+
+    Args:
+      image: uint8 [H, W, 3].
+      mask: uint8 [H, W, 1].
+      colour: red, green and blue in 0..255.
+    """
+    weight = mask[..., 0].astype(np.uint16)
+    composed = np.empty_like(image)
+    for channel, value in enumerate(colour):  # three times as fast as broadcasting over the last axis
+        blend = image[..., channel] * weight
+        blend += (255 - weight) * np.uint16(value)  # at most 255 * 255: fits
+        blend += 128
+        blend += blend >> 8
+        composed[..., channel] = blend >> 8  # the sum over 255, rounded: exact for all such sums (Blinn)
+    return composed
+
+
+def mirror(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """The sample as seen in a mirror: every picture flipped left to right, the label by `mirror_label`."""
+    return {
+        name: mirror_label(value) if name == "camera" else value[:, ::-1] if np.ndim(value) == 3 else value
+        for name, value in sample.items()
+    }
+
+
+def mirror_label(label: np.ndarray) -> np.ndarray:
+    """`panojax.camera.mirror`, whose rule gives NumPy for NumPy labels [..., 25], without a trip to the device."""
+    return np.asarray(camera.mirror(label))  # type: ignore[arg-type]
