@@ -1,0 +1,159 @@
+"""Align many photos into a folder that reads as EG3D's data sets do: pictures, masks and one dataset.json."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import tqdm
+
+from panojax.errors import InputError
+from panojax.photo.alignment import align, check_options
+from panojax.photo.framing import PANOHEAD, Framing
+from panojax.photo.image_file import replaced_when_done, write_image
+
+SETTINGS = "align.json"
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2", ".ppm", ".tga")
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderReport:
+    """What `align_folder` did.
+
+    Attributes:
+      aligned: (photo, name of its crop) of every photo that is in the folder now.
+      failed: (photo, reason) of every photo that is not.
+      warned: (photo, warnings) of the aligned photos that have any.
+    """
+
+    aligned: tuple[tuple[str, str], ...]
+    failed: tuple[tuple[str, str], ...]
+    warned: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def align_folder(
+    paths: Sequence[str | os.PathLike],
+    out: str | os.PathLike,
+    *,
+    face: str | int = "largest",
+    size: int = 512,
+    framing: Framing = PANOHEAD,
+    progress: bool = True,
+) -> FolderReport:
+    """Aligns photos; one that cannot be used is noted and the rest go on.
+
+    Photo number N gives `imgN.png`, `maskN.png` and `imgN.json` (its source, label and report), N in eight digits and
+    by its place in `paths`, then all of them `dataset.json`, in EG3D's format, and `failed.json`. Each file is whole or
+    absent.
+    Run again with the same settings, it does only what is missing.
+
+    Args:
+      paths: photos, or folders, which stand for the pictures directly in them in the order of their names.
+      out: a new or an empty folder, or one that was filled with the same settings.
+      face, size, framing: see `align`.
+      progress: show a bar on stderr.
+
+    Raises:
+      InputError: if there is no photo, or `out` is a file, holds something else, or was filled with other settings.
+    """
+    check_options(face, size)
+    photos = _photos(paths)
+    out = pathlib.Path(out)
+    _open_folder(out, {"face": face, "size": size, "framing": dataclasses.asdict(framing)})
+    aligned, failed, warned, labels = [], [], [], []
+    for index, photo in enumerate(tqdm.tqdm(photos, desc="align", unit="photo", disable=not progress)):
+        name = f"img{index:08d}.png"
+        entry = _finished(out, index, photo)
+        if entry is None:
+            try:
+                entry = _align_one(out, index, photo, face=face, size=size, framing=framing)
+            except InputError as error:
+                failed.append((photo, str(error)))
+                _forget(out, index)
+                continue
+        aligned.append((photo, name))
+        labels.append([name, entry["label"]])
+        if entry["report"]["warnings"]:
+            warned.append((photo, tuple(entry["report"]["warnings"])))
+    _write_json(out / "dataset.json", {"labels": labels})
+    _write_json(out / "failed.json", [{"photo": photo, "reason": reason} for photo, reason in failed])
+    return FolderReport(tuple(aligned), tuple(failed), tuple(warned))
+
+
+def _photos(paths):
+    """The photos that paths name, folders opened."""
+    if isinstance(paths, str | bytes | os.PathLike):
+        raise InputError(f"paths must be a list of photos, got {paths!r}")
+    photos = []
+    for path in map(pathlib.Path, paths):
+        if path.is_dir():
+            photos += sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+        else:
+            photos.append(path)
+    if not photos:
+        raise InputError(f"paths must name at least one photo, got {[str(path) for path in paths]}")
+    return [str(photo) for photo in photos]
+
+
+def _open_folder(out, settings):
+    """Makes the folder and notes the settings, or checks that it is ours."""
+    settings = json.loads(json.dumps(settings))
+    if out.exists() and not out.is_dir():
+        raise InputError(f"out must be a folder, got the file {str(out)!r}")
+    if out.is_dir() and any(out.iterdir()):
+        known = _read_json(out / SETTINGS)
+        if known is None:
+            raise InputError(f"out must be a new or empty folder or one that align filled, got {str(out)!r}")
+        if known != settings:
+            raise InputError(f"out must have been filled with the same face, size and framing, got {str(out)!r}")
+        return
+    _write_json(out / SETTINGS, settings)
+
+
+def _align_one(out, index, photo, **options):
+    """Aligns a photo and writes its files, the one that says it is finished last."""
+    result = align(photo, **options)
+    _forget(out, index)
+    write_image(out / f"img{index:08d}.png", result.image, overwrite=True)
+    write_image(out / f"mask{index:08d}.png", result.mask * 2 - 1, overwrite=True)
+    label = [round(float(value), 6) for value in result.camera]
+    entry = {"photo": photo, "stamp": _stamp(photo), "label": label, "report": dataclasses.asdict(result.report)}
+    _write_json(out / f"img{index:08d}.json", entry)
+    return entry
+
+
+def _finished(out, index, photo):
+    """The notes of a photo that was aligned before and has not changed since, or None."""
+    entry = _read_json(out / f"img{index:08d}.json")
+    pictures = [out / f"{kind}{index:08d}.png" for kind in ("img", "mask")]
+    whole = isinstance(entry, dict) and all(picture.is_file() for picture in pictures)
+    return entry if whole and (entry["photo"], entry["stamp"]) == (photo, _stamp(photo)) else None
+
+
+def _forget(out, index):
+    """Removes what an earlier run left for this number."""
+    for name in (f"img{index:08d}.json", f"img{index:08d}.png", f"mask{index:08d}.png"):
+        (out / name).unlink(missing_ok=True)
+
+
+def _stamp(photo):
+    """Size and time of a file, [bytes, nanoseconds]; None where there is none."""
+    try:
+        status = os.stat(photo)
+    except (OSError, ValueError):
+        return None
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _read_json(path: pathlib.Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _write_json(path, value):
+    with replaced_when_done(path, overwrite=True) as partial:
+        partial.write_text(json.dumps(value, indent=1) + "\n")

@@ -1,0 +1,107 @@
+"""Many photos at once: good ones are aligned, bad ones listed, and a second run does only what is missing."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from panojax.errors import InputError
+from panojax.photo import folder as folder_module
+from panojax.photo.folder import align_folder
+from panojax.photo.framing import HEADS
+from panojax.photo.image_file import write_image
+
+
+@pytest.fixture
+def photos(tmp_path, astronaut):
+    """A good photo, an empty file and a picture without a face, in a folder."""
+    source = tmp_path / "photos"
+    write_image(source / "a.png", astronaut)
+    (source / "b.jpg").write_bytes(b"")
+    write_image(source / "c.png", np.zeros((64, 64, 3), np.uint8))
+    (source / "notes.txt").write_text("no photo")
+    return source
+
+
+def run(photos, out, **options):
+    return align_folder(photos, out, size=64, progress=False, **options)
+
+
+def test_a_folder_is_an_eg3d_data_set(photos, tmp_path):
+    out = tmp_path / "out"
+    report = run([photos, tmp_path / "missing.png", photos / "a.png"], out)
+    a = str(photos / "a.png")
+    assert report.aligned == ((a, "img00000000.png"), (a, "img00000004.png"))
+    assert [photo.rpartition("/")[2] for photo, _ in report.failed] == ["b.jpg", "c.png", "missing.png"]
+    reasons = [reason for _, reason in report.failed]
+    assert "empty" in reasons[0] and "face" in reasons[1] and "does not exist" in reasons[2]
+    assert report.warned[0][0] == a and "details will be missing" in report.warned[0][1][0]
+    labels = json.loads((out / "dataset.json").read_text())["labels"]
+    assert [name for name, _ in labels] == ["img00000000.png", "img00000004.png"]
+    assert all(len(label) == 25 for _, label in labels) and labels[0][1] == labels[1][1]
+    np.testing.assert_allclose(labels[0][1][16:], [4.2647, 0, 0.5, 0, 4.2647, 0.5, 0, 0, 1])
+    with Image.open(out / "img00000000.png") as image, Image.open(out / "mask00000000.png") as mask:
+        assert (image.mode, image.size, mask.mode, mask.size) == ("RGB", (64, 64), "L", (64, 64))
+        assert np.asarray(mask)[32, 32] == 255
+    assert [entry["photo"] for entry in json.loads((out / "failed.json").read_text())] == [p for p, _ in report.failed]
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_a_second_run_does_only_what_is_missing(photos, tmp_path, monkeypatch, astronaut):
+    out, calls = tmp_path / "out", []
+    true_align = folder_module.align
+    monkeypatch.setattr(folder_module, "align", lambda photo, **o: (calls.append(photo), true_align(photo, **o))[1])
+    sources = [photos / "a.png", photos / "d.png"]
+    write_image(photos / "d.png", astronaut[:, ::-1])
+    first = run(sources, out)
+    assert run(sources, out) == first and len(calls) == 2
+    (out / "mask00000001.png").unlink()
+    assert run(sources, out) == first and calls[2:] == [str(sources[1])]
+    write_image(photos / "a.png", astronaut[:500], overwrite=True)
+    run(sources, out)
+    assert calls[3:] == [str(sources[0])]
+    (photos / "a.png").unlink()
+    assert [photo for photo, _ in run(sources, out).failed] == [str(sources[0])]
+    assert not (out / "img00000000.png").exists()
+
+
+def test_an_interrupted_run_leaves_no_half_photo(photos, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    true_write = folder_module.write_image
+
+    def stop_at_the_mask(path, *arguments, **options):
+        if path.name.startswith("mask"):
+            raise KeyboardInterrupt
+        true_write(path, *arguments, **options)
+
+    monkeypatch.setattr(folder_module, "write_image", stop_at_the_mask)
+    with pytest.raises(KeyboardInterrupt):
+        run([photos / "a.png"], out)
+    assert not (out / "img00000000.json").exists() and not (out / "dataset.json").exists()
+    monkeypatch.setattr(folder_module, "write_image", true_write)
+    assert len(run([photos / "a.png"], out).aligned) == 1
+
+
+def test_other_folders_are_left_alone(photos, tmp_path):
+    with pytest.raises(InputError, match="out must be a new or empty folder or one that align filled"):
+        run([photos / "a.png"], photos)
+    run([photos / "c.png"], tmp_path / "out")
+    with pytest.raises(InputError, match="out must have been filled with the same face, size and framing"):
+        run([photos / "c.png"], tmp_path / "out", framing=HEADS)
+    with pytest.raises(InputError, match="out must be a folder, got the file"):
+        run([photos / "c.png"], photos / "notes.txt")
+
+
+@pytest.mark.parametrize(
+    ("paths", "options", "message"),
+    [
+        ([], {}, "paths must name at least one photo"),
+        ("a.png", {}, "paths must be a list of photos, got 'a.png'"),
+        (["a.png"], {"face": "all"}, "face must be largest, center, only or a number"),
+    ],
+)
+def test_bad_arguments_are_refused(tmp_path, paths, options, message):
+    with pytest.raises(InputError, match=message):
+        run(paths, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
