@@ -85,9 +85,9 @@ def front() -> jax.Array:
     return look_at(0.0)
 
 
-def mirror(label: jax.Array) -> jax.Array:
+def mirror(label: jax.typing.ArrayLike) -> jax.Array:
     """Labels [..., 25] of the same cameras for pictures flipped left to right."""
-    return label * _MIRRORED
+    return jnp.asarray(label) * _MIRRORED
 
 
 def check_label(label, name: str = "camera") -> np.ndarray:

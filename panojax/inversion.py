@@ -5,6 +5,7 @@ them and what is missing (F stage). The depth of the visible encoder's head, see
 which texels the portrait shows; there the visible encoder's tri-grid is kept, elsewhere the occluded encoder's.
 """
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -59,7 +60,7 @@ def encode(config: Config, variables: Any, encoders: Any, images: jax.Array, lab
     data = [x.reshape(2, -1, *x.shape[1:]) for x in data]
     offsets = dual.on_both(functools.partial(encode_offsets, encoder), encoders["both"], *data)
     planes = planes + offset_planes(config.generator, _flatten(offsets)).astype(planes.dtype)
-    halves = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), heads.replace(planes=planes))
+    halves = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), dataclasses.replace(heads, planes=planes))
     return dual.part(halves, dual.VISIBLE), dual.part(halves, dual.OCCLUDED)
 
 
@@ -135,8 +136,8 @@ def stitch(visible: Head, occluded: Head, mask: jax.Array, *, rule: str = "texel
     hidden = mask[..., None].astype(visible.planes.dtype)
     kept = (1 - hidden) * visible.planes
     if rule == "sample":
-        return visible.replace(planes=kept, occluded_planes=occluded.planes)
-    return visible.replace(planes=kept + hidden * occluded.planes)
+        return dataclasses.replace(visible, planes=kept, occluded_planes=occluded.planes)
+    return dataclasses.replace(visible, planes=kept + hidden * occluded.planes)
 
 
 def invert_batch(
