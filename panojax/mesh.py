@@ -67,8 +67,7 @@ def extract_mesh(
     Raises:
       InputError: the resolution is out of range, or the head has no surface at this level.
     """
-    if not 8 <= resolution <= 1024:
-        raise InputError(f"resolution must be 8 to 1024 grid points a side, got {resolution}")
+    check_resolution(resolution)
     if level is not None and not np.isfinite(level):
         raise InputError(f"level must be a finite density, got {level}")
     grid = density_grid(params, head, resolution, progress=progress)
@@ -85,6 +84,12 @@ def extract_mesh(
     step = params.config.generator.box_warp / resolution
     vertices = ((vertices + 0.5) * step - params.config.generator.box_warp / 2).astype(np.float32)
     return Mesh(vertices, faces.astype(np.int32), vertex_colours(params, head, vertices), float(surface))
+
+
+def check_resolution(resolution: int) -> None:
+    """Raises InputError unless a mesh can be extracted from so many grid points a side."""
+    if not 8 <= resolution <= 1024:
+        raise InputError(f"resolution of a mesh must be 8 to 1024 grid points a side, got {resolution}")
 
 
 def half_level(density: float) -> float:
@@ -124,7 +129,7 @@ def surface_at(grid: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
     # Marching cubes interpolates: an emptiness of -1000 would move the surface onto the last solid point.
     closed = np.pad(np.clip(grid, level - 10, level + 10), 1, constant_values=level - 10)
     vertices, faces, _, _ = marching_cubes(closed, level, allow_degenerate=False)
-    return vertices - 1, faces
+    return vertices - 1, faces[:, ::-1]
 
 
 def largest_piece(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,8 +1,10 @@
 """What is shown to people: contact sheets and turntable videos. Pictures are uint8 [H, W, 3]."""
 
+import contextlib
 import itertools
 import pathlib
 import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -97,37 +99,51 @@ def _checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         raise InputError("frames must hold at least one picture, got none")
 
 
-def _write_mp4(path, frames, fps):
-    import imageio_ffmpeg
-
+def _write_mp4(path: pathlib.Path, frames: Iterator[np.ndarray], fps: int) -> None:
     first = next(frames)
     height, width = first.shape[:2]
     even = ((0, height % 2), (0, width % 2), (0, 0))
-    # The colours are converted and tagged as BT.709; untagged, players guess by the picture's size.
-    colours = ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
+    # Colours are converted and tagged as BT.709: of untagged ones, players guess by the picture's size.
+    command = [
+        *(_ffmpeg(), "-y", "-loglevel", "error"),
+        *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width + width % 2}x{height + height % 2}"),
+        *("-r", str(fps), "-i", "-", "-an"),
+        *("-vf", "scale=out_color_matrix=bt709:out_range=tv", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "16"),
+        *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"),
+        *("-movflags", "+faststart", "-f", "mp4", f"file:{path}"),
+    ]
+    # Not imageio-ffmpeg's own writer: it runs Python in the forked child, which JAX's threads make unsafe. The session
+    # of its own keeps Ctrl-C from the child.
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stderr=said, start_new_session=True) as process,
+    ):
+        assert process.stdin is not None
+        try:
+            for frame in itertools.chain([first], frames):
+                process.stdin.write(np.pad(frame, even, mode="edge").tobytes())
+            process.stdin.close()
+        except BaseException as error:
+            process.kill()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            # A broken pipe says that ffmpeg ended first; what it said follows.
+            if not isinstance(error, BrokenPipeError):
+                raise
+        if process.wait():
+            said.seek(0)
+            reason = said.read().decode(errors="replace").strip() or f"exit code {process.returncode}"
+            raise InputError(f"path must be a video that ffmpeg can write, it said: {reason.splitlines()[-1]}")
+
+
+def _ffmpeg() -> str:
+    """The program that comes with imageio-ffmpeg, or the system's."""
+    import imageio_ffmpeg
+
     try:
-        writer = imageio_ffmpeg.write_frames(
-            path,
-            (width + width % 2, height + height % 2),
-            fps=fps,
-            codec="libx264",
-            quality=None,
-            macro_block_size=2,
-            ffmpeg_log_level="error",
-            output_params=[
-                *("-crf", "16", "-preset", "medium", "-vf", "scale=out_color_matrix=bt709:out_range=tv"),
-                *colours,
-                *("-movflags", "+faststart", "-f", "mp4"),
-            ],
-        )
-        writer.send(None)
-    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-        raise InputError(f"an .mp4 needs ffmpeg, which does not start here ({error}): write a .webp") from error
-    try:
-        for frame in itertools.chain([first], frames):
-            writer.send(np.ascontiguousarray(np.pad(frame, even, mode="edge")))
-    finally:
-        writer.close()
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError:
+        raise InputError("an .mp4 needs ffmpeg, which is not there: install it, or write a .webp") from None
 
 
 def _write_webp(path, frames, fps):

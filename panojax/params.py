@@ -65,7 +65,12 @@ def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32") ->
     folder = pathlib.Path(checkpoint).resolve()
     if not (folder / "_CHECKPOINT_METADATA").exists():
         raise InputError(f"checkpoint must be a folder that `panojax convert` wrote, got {checkpoint}")
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+    # Each process of a distributed run reads for itself, onto its own device.
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(), active_processes={jax.process_index()}, barrier_sync_key_prefix="load"
+    )
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler(), multiprocessing_options=alone) as checkpointer:
         try:
             meta = checkpointer.restore(folder, ocp.args.Composite(config=ocp.args.JsonRestore())).config
         except Exception as error:
@@ -73,7 +78,9 @@ def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32") ->
         if not isinstance(meta, dict) or meta.get("format") != FORMAT:
             raise InputError(f"checkpoint {checkpoint} must be of format {FORMAT}, got {str(meta)[:80]}")
         config = from_json(Config, meta["model"])
-        template = abstract_arrays(config)
+        template = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), abstract_arrays(config)
+        )
         try:
             stored = checkpointer.restore(
                 folder, ocp.args.Composite(arrays=ocp.args.StandardRestore(template, strict=False))

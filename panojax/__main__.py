@@ -1,0 +1,8 @@
+"""`python -m panojax`."""
+
+import sys
+
+from panojax.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""`panojax align`: photos to a folder of aligned crops with cameras."""
+
+import dataclasses
+import pathlib
+from typing import Literal
+
+import tyro
+
+from panojax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Align photos: crop each around a face, cut the person out, and estimate the camera.
+
+    Writes a picture and a mask for each photo, and dataset.json in EG3D's format. A photo that cannot be used is
+    reported and the others go on. Run again with the same settings, it does only what is missing.
+    """
+
+    photos: tyro.conf.Positional[tuple[pathlib.Path, ...]]
+    """Pictures, or folders of pictures."""
+    out: pathlib.Path
+    """Folder for the crops: new, empty, or filled by an earlier run."""
+    size: int = 512
+    """Side of the crops in pixels."""
+    face: str = "largest"
+    """Which face of a photo: "largest", "center", "only", or a number counted from the left, from 0."""
+    framing: Literal["panohead", "heads"] = "panohead"
+    """How the crops lie around the head: as PanoHead's, or as the synthetic heads of `panojax heads`."""
+
+
+def run(options: Options) -> None:
+    """Runs the command. InputError if no photo could be aligned, or the input is wrong."""
+    from panojax.commands.portrait import parse_face
+    from panojax.commands.progress import note
+    from panojax.photo import HEADS, PANOHEAD, align_folder
+
+    report = align_folder(
+        options.photos,
+        options.out,
+        face=parse_face(options.face),
+        size=options.size,
+        framing={"panohead": PANOHEAD, "heads": HEADS}[options.framing],
+    )
+    for photo, warnings in report.warned:
+        note(f"{photo}: {'; '.join(warnings)}")
+    for photo, reason in report.failed:
+        note(f"{photo} was left out: {reason}")
+    if not report.aligned:
+        raise InputError(f"photos must show faces, none of {len(report.failed)} could be aligned")
+    print(f"{options.out}: {len(report.aligned)} aligned, {len(report.failed)} left out")

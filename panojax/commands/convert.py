@@ -1,0 +1,50 @@
+"""`panojax convert`: from PyTorch checkpoints to one of ours."""
+
+import dataclasses
+import pathlib
+from typing import Literal
+
+import tyro
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Convert PanoHead's or EG3D's checkpoint, with two encoders where they are given, without PyTorch.
+
+    Nothing in the files is executed, and nothing is written unless everything fits.
+    """
+
+    ckpt: tyro.conf.Positional[pathlib.Path]
+    """Network pickle of the generator (.pkl)."""
+    out: pathlib.Path
+    """Checkpoint folder to make; it must not exist."""
+    visible: pathlib.Path | None = None
+    """File of the encoder that is faithful to the photo (.pt); it comes with --occluded."""
+    occluded: pathlib.Path | None = None
+    """File of the encoder that fills what the photo does not show."""
+    latent_average: pathlib.Path | None = None
+    """Mean style code that the encoders start from (.pt or .npy); by default it is computed from the generator."""
+    network: str = "G_ema"
+    """Which network of the pickle."""
+    plane_axes: Literal["panohead", "eg3d", "eg3d-fixed"] | None = None
+    """How coordinates run along the planes; by default the file decides between PanoHead's and EG3D's first ones."""
+
+
+def run(options: Options) -> None:
+    """Runs the command. InputError says what is wrong with its input; nothing is written then."""
+    import panojax
+    from panojax.commands.progress import step
+    from panojax.params import count
+
+    with step("converting", {}):
+        params = panojax.convert(
+            options.ckpt,
+            options.out,
+            visible=options.visible,
+            occluded=options.occluded,
+            latent_average=options.latent_average,
+            network=options.network,
+            plane_axes=options.plane_axes,
+        )
+    parts = "generator and encoders" if params.encoders is not None else "generator"
+    print(f"{options.out}: {parts}, {(count(params.generator) + count(params.encoders)) / 1e6:.1f} million numbers")

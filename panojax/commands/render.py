@@ -1,0 +1,115 @@
+"""`panojax render`: a head's file from any side."""
+
+import dataclasses
+import pathlib
+from typing import Literal
+
+import tyro
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Render a head that `invert` or `generate` stored, with the model that made it.
+
+    Writes a picture for each yaw at each pitch, and what else is asked for.
+    """
+
+    head: tyro.conf.Positional[pathlib.Path]
+    """File of the head (.npz)."""
+    out: pathlib.Path
+    """Folder for the results, new or empty."""
+    checkpoint: str = "default"
+    """Folder of the model that made the head, or "default"."""
+    yaw: tuple[float, ...] = (0.0,)
+    """Angles around the head in degrees, 0 in front of the face and 90 where x is greatest."""
+    pitch: tuple[float, ...] = (0.0,)
+    """Pitches in degrees; positive looks from below. The first one is also the sheet's and the turntable's."""
+    resolution: int | None = None
+    """Side of the volume rendering; by default the checkpoint's."""
+    sheet: bool = False
+    """Write sheet.png, twelve views around the head."""
+    turntable: bool = False
+    """Write a video of a full turn."""
+    frames: int = 90
+    """Frames of the turntable."""
+    fps: int = 30
+    """Frames of the turntable in a second."""
+    video: Literal["mp4", "webp"] = "mp4"
+    """Format of the turntable."""
+    mesh: bool = False
+    """Write a mesh with coloured vertices."""
+    mesh_format: Literal["ply", "glb"] = "glb"
+    """Format of the mesh."""
+    mesh_resolution: int | None = None
+    """Grid points of the mesh along each side; by default two a texel, at most 256."""
+    mesh_level: float | None = None
+    """Density at the mesh's surface; by default 10, or that of half the greatest opacity where it is lower."""
+    mesh_largest: bool = True
+    """Keep only the largest connected piece of the mesh."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Compute type."""
+    overwrite: bool = False
+    """Replace results of the same names in the folder."""
+
+
+def run(options: Options) -> None:
+    """Runs the command. InputError says what is wrong with its input; nothing is written then."""
+    from panojax.commands import results
+    from panojax.commands.arguments import view_grid
+    from panojax.commands.output_folder import output_folder
+    from panojax.config import GeneratorConfig
+
+    view_grid(options.yaw, options.pitch, GeneratorConfig())
+    results.check_turn(options.frames, options.pitch[0], options.fps)
+    if options.mesh:
+        results.check_mesh(options.mesh_resolution)
+    with output_folder(options.out, overwrite=options.overwrite) as folder:
+        _render(options, folder)
+        names = sorted(path.name for path in folder.iterdir())
+    print(f"{options.out}: {', '.join(names)}")
+
+
+def _render(options: Options, folder: pathlib.Path) -> None:
+    """Does the work and writes all files to `folder`."""
+    from panojax.commands import results
+    from panojax.commands.arguments import load_model, turn, view_grid
+    from panojax.commands.progress import step
+    from panojax.head_file import load_head
+    from panojax.output import contact_sheet
+    from panojax.photo import write_image
+    from panojax.views import render_views
+
+    seconds: dict[str, float] = {}
+    params = load_model(options.checkpoint, seconds, dtype=options.dtype)
+    head = load_head(options.head, params)
+    config = params.config.generator
+    names, cameras = view_grid(options.yaw, options.pitch, config)
+    with step("rendering", seconds):
+        for name, view in zip(names, render_views(params, head, cameras, resolution=options.resolution)):
+            write_image(folder / f"{name}.png", view)
+    if options.sheet:
+        with step("rendering the sheet", seconds):
+            titles, around = turn(12, options.pitch[0], config)
+            views = list(render_views(params, head, around, resolution=options.resolution))
+            write_image(folder / "sheet.png", contact_sheet(views, titles, columns=6))
+    if options.turntable:
+        with step("rendering the turntable", seconds):
+            results.write_turntable(
+                folder / f"turntable.{options.video}",
+                params,
+                head,
+                frames=options.frames,
+                pitch=options.pitch[0],
+                fps=options.fps,
+                resolution=options.resolution,
+            )
+    if options.mesh:
+        with step("extracting the mesh", seconds):
+            results.write_head_mesh(
+                folder / f"mesh.{options.mesh_format}",
+                params,
+                head,
+                resolution=options.mesh_resolution,
+                level=options.mesh_level,
+                largest=options.mesh_largest,
+            )

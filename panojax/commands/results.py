@@ -1,0 +1,77 @@
+"""What several commands write: turntables and meshes of a head."""
+
+import math
+import pathlib
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from panojax.commands.arguments import turn
+from panojax.config import GeneratorConfig
+from panojax.errors import InputError
+from panojax.generator import Head
+from panojax.layers import pool
+from panojax.mesh import check_resolution, extract_mesh, import_trimesh, write_mesh
+from panojax.output import to_uint8, write_video
+from panojax.params import Params
+from panojax.views import render_views
+
+
+def check_turn(frames: int, pitch: float, fps: int) -> None:
+    """Raises InputError for a turntable that cannot be made, before anything slow starts."""
+    turn(frames, pitch, GeneratorConfig())
+    if not 1 <= fps <= 240:
+        raise InputError(f"fps must be 1 to 240 frames a second, got {fps}")
+
+
+def check_mesh(resolution: int | None) -> None:
+    """Raises InputError for a mesh that cannot be made, before anything slow starts."""
+    import_trimesh()
+    if resolution is not None:
+        check_resolution(resolution)
+
+
+def check_truncation(truncation: float, cutoff: int | None) -> None:
+    """Raises InputError for a truncation that gives no head."""
+    if not math.isfinite(truncation):
+        raise InputError(f"truncation must be a finite number, got {truncation}")
+    if cutoff is not None and cutoff < 0:
+        raise InputError(f"cutoff must be a number of style codes from 0, got {cutoff}")
+
+
+def write_turntable(
+    path: pathlib.Path,
+    params: Params,
+    head: Head,
+    *,
+    frames: int,
+    pitch: float,
+    fps: int,
+    resolution: int | None = None,
+) -> None:
+    """Renders a full turn around a head, at a pitch in degrees, into a video."""
+    _, cameras = turn(frames, pitch, params.config.generator)
+    views = render_views(params, head, cameras, resolution=resolution)
+    write_video(path, tqdm(views, total=frames, desc=path.name, unit="frame", disable=None, leave=False), fps=fps)
+
+
+def write_head_mesh(
+    path: pathlib.Path, params: Params, head: Head, *, resolution: int | None, level: float | None, largest: bool
+) -> dict[str, Any]:
+    """Writes a head's mesh and gives its numbers; `resolution` None is two points a texel, at most 256."""
+    resolution = resolution or min(256, 2 * params.config.generator.plane_resolution)
+    mesh = extract_mesh(params, head, resolution=resolution, level=level, largest_component=largest, progress=True)
+    write_mesh(mesh, path)
+    return {"resolution": resolution, "level": mesh.level, "vertices": len(mesh.vertices), "faces": len(mesh.faces)}
+
+
+def at_size(image: np.ndarray, size: int) -> np.ndarray:
+    """A square picture [S, S, 3] at `size` pixels a side."""
+    return np.asarray(pool(jnp.asarray(image)[None], size)[0])
+
+
+def thumbnail(image: np.ndarray, size: int) -> np.ndarray:
+    """A square picture in bytes, at most `size` pixels a side, for sheets of many."""
+    return to_uint8(at_size(image, min(size, image.shape[0])))

@@ -1,0 +1,148 @@
+"""Checkpoints of ours: written whole, read back the same, refused in one line where they are not whole."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import scenes
+
+import panojax
+from panojax.config import to_json
+from panojax.params import DEFAULT, FORMAT, abstract_arrays, count, random_params, tiny
+
+
+@pytest.fixture(scope="module")
+def params():
+    return scenes.tiny_params(solid=False)
+
+
+@pytest.fixture(scope="module")
+def generator(params):
+    return params.generator_only()
+
+
+@pytest.fixture
+def folder(generator, tmp_path):
+    """A checkpoint to break."""
+    panojax.save(generator, tmp_path / "head")
+    return tmp_path / "head"
+
+
+def check_same(got, want):
+    assert got.config == want.config
+    assert jax.tree.structure(got) == jax.tree.structure(want)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want)):
+        np.testing.assert_array_equal(a, b)
+
+
+def check_refused(folder, message):
+    with pytest.raises(panojax.InputError, match=message) as caught:
+        panojax.load(folder)
+    assert "\n" not in str(caught.value) and str(folder) in str(caught.value)
+
+
+def test_round_trip(params, generator, tmp_path):
+    panojax.save(params, tmp_path / "deep" / "with_encoders")
+    check_same(panojax.load(tmp_path / "deep" / "with_encoders"), params)
+    panojax.save(generator, tmp_path / "alone")
+    check_same(panojax.load(str(tmp_path / "alone")), generator)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["alone", "deep"]  # nothing temporary is left
+
+
+def test_compute_type_is_chosen_on_loading(folder, generator):
+    low = panojax.load(folder, dtype="bfloat16")
+    assert low.config.generator.dtype == "bfloat16"
+    check_same(low.with_dtype("float32"), generator)  # storage stays float32
+    with pytest.raises(panojax.InputError, match="dtype must be one of float32, bfloat16, got 'float64'"):
+        panojax.load(folder, dtype="float64")
+
+
+def test_existing_folders_are_left_alone(generator, folder, tmp_path):
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+    with pytest.raises(panojax.InputError, match=f"checkpoint folder must not exist, got {folder}"):
+        panojax.save(generator, folder)
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(panojax.InputError, match="checkpoint folder must not exist"):
+        panojax.save(generator, tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", ["nothing", "empty folder", "file"])
+def test_what_is_no_checkpoint(tmp_path, kind):
+    path = tmp_path / "head"
+    if kind == "empty folder":
+        path.mkdir()
+    elif kind == "file":
+        path.write_bytes(b"\x80\x04")
+    check_refused(path, "checkpoint must be a folder that `panojax convert` wrote, got ")
+
+
+def files(folder, item):
+    return [p for p in (folder / item).rglob("*") if p.is_file()]
+
+
+@pytest.mark.parametrize("damage", ["removed", "emptied", "garbled"])
+@pytest.mark.parametrize("item", ["config", "arrays"])
+def test_damaged_checkpoints(folder, item, damage):
+    for path in files(folder, item):
+        if damage == "removed":
+            path.unlink()
+        else:
+            path.write_bytes(b"" if damage == "emptied" else b"\x00garbage" * 3)
+    check_refused(folder, "has no readable configuration: |does not fit its configuration: ")
+
+
+def test_a_checkpoint_cut_short(folder):
+    """Half of its largest file is missing."""
+    path = max(files(folder, "arrays"), key=lambda p: p.stat().st_size)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    check_refused(folder, "does not fit its configuration: ")
+
+
+def edit_config(folder, edit):
+    path = folder / "config" / "metadata"
+    meta = json.loads(path.read_text())
+    edit(meta)
+    path.write_text(json.dumps(meta))
+
+
+@pytest.mark.parametrize(
+    "name, value", [("w_dim", 32), ("plane_resolution", 32), ("background", False), ("camera_adaptation", False)]
+)
+def test_checkpoints_of_another_architecture(folder, name, value):
+    edit_config(folder, lambda meta: meta["model"]["generator"].update({name: value}))
+    check_refused(folder, "does not fit its configuration: ")
+
+
+def test_checkpoints_of_another_version(folder):
+    edit_config(folder, lambda meta: meta["model"]["generator"].update(wings=2))
+    check_refused(folder, "GeneratorConfig has no wings: the checkpoint is of another version")
+    edit_config(folder, lambda meta: meta.update(format=FORMAT + 1))
+    check_refused(folder, f"must be of format {FORMAT}, got ")
+
+
+def test_the_default_model_warns():
+    with pytest.warns(UserWarning, match="no trained default model ships yet: this one is small and filled at random"):
+        params = panojax.load()
+    assert params.config == tiny() and DEFAULT == "default"
+    assert count(params) < 30e6 and all(np.isfinite(x).all() for x in jax.tree.leaves(params))
+
+
+def test_random_parameters_fit_their_configuration(params):
+    assert jax.tree.map(lambda x: x.shape, abstract_arrays(params.config)) == jax.tree.map(
+        lambda x: x.shape, {"generator": params.generator, "encoders": params.encoders}
+    )
+    again, other = (random_params(params.config, seed) for seed in (0, 1))
+    check_same(again, params)
+    kernel = ("params", "torgb", "kernel")
+    first, second = params.generator, other.generator
+    for name in kernel:
+        first, second = first[name], second[name]
+    assert np.abs(first - second).max() > 0.1
+
+
+def test_generator_alone(params, generator):
+    assert generator.encoders is None and generator.config.encoder is None
+    assert to_json(generator.config)["generator"] == to_json(params.config)["generator"]
