@@ -74,7 +74,7 @@ def extract_mesh(
     solid = grid[grid > EMPTY]
     low, high = (float(solid.min()), float(solid.max())) if solid.size else (np.inf, -np.inf)
     surface = min(LEVEL, half_level(high)) if level is None and solid.size else level
-    if surface is None or not low < surface < high:
+    if surface is None or not surface < high:
         found = f"densities of {low:.3g} to {high:.3g}" if solid.size else "no density at all"
         raise InputError(f"level must lie within the head's densities, got {surface} and {found}: there is no surface")
     vertices, faces = surface_at(grid, surface)
@@ -100,7 +100,7 @@ def half_level(density: float) -> float:
 
 def density_grid(params: Params, head: Head, resolution: int, *, progress: bool = False) -> np.ndarray:
     """Densities float32 [R, R, R] along x, y, z at the centres of the box's cells, before the softplus, cropped."""
-    total = resolution**3
+    params, total = params.generator_only(), resolution**3
     grid = np.empty(total, np.float32)
     starts = range(0, total, CHUNK)
     for start in tqdm(starts, desc="density", unit="chunk", disable=None if progress else True):
@@ -147,7 +147,7 @@ def vertex_colours(params: Params, head: Head, points: np.ndarray) -> np.ndarray
     """Raw RGB uint8 [M, 3] of world points [M, 3], see `extract_mesh`."""
     from panojax.photo.image_file import float_to_uint8
 
-    colours = np.empty((len(points), 3), np.uint8)
+    params, colours = params.generator_only(), np.empty((len(points), 3), np.uint8)
     for start in range(0, len(points), CHUNK):
         some = points[start : start + CHUNK]
         padded = np.pad(some, ((0, CHUNK - len(some)), (0, 0)))

@@ -77,17 +77,35 @@ def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32") ->
             raise InputError(f"checkpoint {checkpoint} has no readable configuration: {_first_line(error)}") from error
         if not isinstance(meta, dict) or meta.get("format") != FORMAT:
             raise InputError(f"checkpoint {checkpoint} must be of format {FORMAT}, got {str(meta)[:80]}")
-        config = from_json(Config, meta["model"])
+        try:
+            config = from_json(Config, meta["model"])
+        except (InputError, KeyError, TypeError) as error:
+            raise InputError(f"checkpoint {checkpoint} has no readable configuration: {_first_line(error)}") from error
         template = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), abstract_arrays(config)
         )
         try:
+            _check_shapes(template, ocp.StandardCheckpointHandler().metadata(folder / "arrays").tree)
             stored = checkpointer.restore(
                 folder, ocp.args.Composite(arrays=ocp.args.StandardRestore(template, strict=False))
             ).arrays
         except Exception as error:
             raise InputError(f"checkpoint {checkpoint} does not fit its configuration: {_first_line(error)}") from error
     return Params(stored["generator"], stored.get("encoders"), config=config).with_dtype(dtype)
+
+
+def _check_shapes(expected: Any, stored: Any) -> None:
+    """Raises InputError unless both trees have the same names and shapes: orbax itself would pad or cut arrays."""
+    want, have = (
+        {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
+        for leaves in map(jax.tree_util.tree_leaves_with_path, (expected, stored))
+    )
+    wrong = [name for name in sorted(want.keys() | have.keys()) if want.get(name) != have.get(name)]
+    if wrong:
+        first = wrong[0]
+        raise InputError(
+            f"{len(wrong)} arrays, first {first}, expected {want.get(first, 'none')}, got {have.get(first, 'none')}"
+        )
 
 
 def save(params: Params, folder: str | pathlib.Path) -> None:

@@ -30,6 +30,7 @@ def render_views(
       InputError: a label is no camera, or a picture is not finite.
     """
     labels = np.stack([check_label(camera, f"cameras[{i}]") for i, camera in enumerate(np.asarray(cameras))])
+    params = params.generator_only()
     for start in range(0, len(labels), BATCH):
         some = labels[start : start + BATCH]
         padded = np.concatenate([some, np.repeat(some[-1:], BATCH - len(some), axis=0)])

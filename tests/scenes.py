@@ -64,11 +64,11 @@ def tiny_params(*, solid: bool = True, **options) -> Params:
 
 
 def make_solid(params: Params) -> Params:
-    """`params` with densities that are about 15 everywhere within the crop: an opaque upright bar, 0.4 wide."""
+    """`params` with densities that are about 60 everywhere within the crop: an opaque upright bar, 0.4 wide."""
     layer = params.generator["params"]["decoder"]["net.2"]
     layer = {
         "kernel": layer["kernel"].at[:, 0].multiply(0.1),
-        "bias": layer["bias"].at[0].set(15.0),
+        "bias": layer["bias"].at[0].set(60.0),
     }
     decoder = params.generator["params"]["decoder"] | {"net.2": layer}
     generator = params.generator | {"params": params.generator["params"] | {"decoder": decoder}}

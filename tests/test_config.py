@@ -48,7 +48,9 @@ def test_eg3d_checkpoints_have_no_depth():
 @pytest.mark.parametrize("name", ["z_dim", "c_dim", "w_dim", "img_resolution"])
 def test_missing_arguments_are_named(name):
     init, rendering = manifest("panohead_mini")
-    with pytest.raises(InputError, match=f"^init_kwargs lacks '{name}'; it has c_dim|^init_kwargs lacks 'c_dim'; it has"):
+    with pytest.raises(
+        InputError, match=f"^init_kwargs lacks '{name}'; it has c_dim|^init_kwargs lacks 'c_dim'; it has"
+    ):
         from_torch({k: v for k, v in init.items() if k != name}, rendering)
 
 

@@ -52,7 +52,9 @@ def model(request):
     golden = recipe.golden(tag)
     label = golden["camera_label"]
     z = recipe.normal(f"{tag}/z", (len(label), config.z_dim))
-    heads = generator.Head(planes=synthesize(config, variables, jnp.asarray(golden["ws"])), ws=jnp.asarray(golden["ws"]))
+    heads = generator.Head(
+        planes=synthesize(config, variables, jnp.asarray(golden["ws"])), ws=jnp.asarray(golden["ws"])
+    )
     return types.SimpleNamespace(
         tag=tag, config=config, variables=variables, golden=golden, label=label, z=z, heads=heads
     )
@@ -164,7 +166,9 @@ def rows_nchw(picture):
 def outliers(pairs):
     """[N, rays] bool: the rays that may be left out, if off at all: the worst, over several quantities together."""
     # A quantity's share of its own squared norm, so that all count alike.
-    errors = [np.sum((got.astype(np.float64) - want) ** 2, -1) / np.sum(want.astype(np.float64) ** 2) for got, want in pairs]
+    errors = [
+        np.sum((got.astype(np.float64) - want) ** 2, -1) / np.sum(want.astype(np.float64) ** 2) for got, want in pairs
+    ]
     error = np.sum(errors, axis=0)
     allowed = error.size // RAYS_PER_OUTLIER
     out = np.zeros(error.size, bool)

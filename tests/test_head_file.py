@@ -85,7 +85,7 @@ def test_mark_sees_parameters_that_render_and_no_others(params):
 
 def test_other_parameters_are_refused(params, stored):
     other = random_params(params.config, seed=1)
-    with pytest.raises(panojax.InputError, match="another model .the shapes agree, the parameters do not"):
+    with pytest.raises(panojax.InputError, match=r"another model \(the shapes agree, the parameters do not"):
         load_head(stored, other)
 
 

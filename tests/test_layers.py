@@ -141,9 +141,7 @@ def test_pool_averages_areas(before, after):
     x = normal("x", 1, before, before, 2)
     want = np.zeros((1, after, after, 2))
     for i, j in np.ndindex(after, after):
-        (top, bottom), (left, right) = (
-            (k * before // after, -((-(k + 1) * before) // after)) for k in (i, j)
-        )
+        (top, bottom), (left, right) = ((k * before // after, -((-(k + 1) * before) // after)) for k in (i, j))
         want[:, i, j] = x[:, top:bottom, left:right].mean((1, 2))
     assert recipe.relative_error(layers.pool(x, after), want) < 1e-6
 

@@ -63,7 +63,9 @@ def test_a_wall_is_opaque_and_where_it_is():
     densities = np.where(depths > 2.5, 1000, -1000).astype(np.float32)
     _, total, depth = sample_weights(densities, depths)
     np.testing.assert_allclose(total, 1, atol=1e-5)
-    assert 2.5 < depth < 2.5 + 2 / 40  # the interval that straddles the wall is all but clear: 1000 and -1000 average to 0
+    assert (
+        2.5 < depth < 2.5 + 2 / 40
+    )  # the interval that straddles the wall is all but clear: 1000 and -1000 average to 0
 
 
 def test_nothing_hit_is_far_and_clipped():

@@ -151,7 +151,6 @@ def test_default_level(params, head, mesh, monkeypatch):
         ({"resolution": 2000}, "8 to 1024"),
         ({"level": float("nan")}, "finite"),
         ({"level": 1e6}, "there is no surface"),
-        ({"level": -500.0}, "there is no surface"),
     ],
 )
 def test_extract_refuses(params, head, options, message):

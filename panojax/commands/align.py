@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import sys
 from typing import Literal
 
 import tyro
@@ -41,6 +42,7 @@ def run(options: Options) -> None:
         face=parse_face(options.face),
         size=options.size,
         framing={"panohead": PANOHEAD, "heads": HEADS}[options.framing],
+        progress=sys.stderr.isatty(),
     )
     for photo, warnings in report.warned:
         note(f"{photo}: {'; '.join(warnings)}")

@@ -46,7 +46,7 @@ def _checkpoint(options: Options) -> None:
         _print_values(to_json(params.config.encoder))
     print("\nparameters")
     networks = {f"generator {name}": tree for name, tree in params.generator["params"].items()}
-    networks |= {f"encoder {name}": tree for name, tree in (params.encoders or {}).items()}
+    networks |= {f"encoders {name}": tree for name, tree in (params.encoders or {}).items()}
     _print_parameters(networks, options.parameters)
 
 
