@@ -59,7 +59,7 @@ def test_missing_options_are_named(name):
     init, rendering = manifest("panohead_mini")
     with pytest.raises(InputError, match=f"^rendering_kwargs lacks '{name}'; it has "):
         from_torch(init, {k: v for k, v in rendering.items() if k != name})
-    with pytest.raises(InputError, match="^rendering_kwargs lacks 'superresolution_module'; it has nothing"):
+    with pytest.raises(InputError, match=r"^rendering_kwargs lacks 'superresolution_module'; it has nothing"):
         from_torch(init, {})
 
 

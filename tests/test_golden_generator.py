@@ -194,7 +194,7 @@ def touched(out, side, reach):
 
 
 def test_public_functions_give_the_golden_picture():
-    """The same numbers through `panojax.*`, one example at a time (its depth is clipped over the batch, and left out)."""
+    """The same numbers through `panojax.*`, one example at a time (not its depth, clipped over the batch)."""
     tag, resolution = "panohead_mini", 32
     manifest, golden = recipe.manifest(tag), recipe.golden(tag)
     params = panojax.from_torch(recipe.state_dict(tag), manifest["init_kwargs"], manifest["rendering_kwargs"])

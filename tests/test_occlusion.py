@@ -55,7 +55,7 @@ def unproject(depth, weight, camera):
 
 
 def half_shell(camera, resolution, margin):
-    """Texels [3, D, H, W] that the visible half of the sphere's surface reads, `margin` pixels inside its silhouette."""
+    """Texels [3, D, H, W] that the visible half of the sphere reads, `margin` pixels inside its silhouette."""
     points = np.random.RandomState(0).standard_normal((300_000, 3))
     points *= SPHERE / np.linalg.norm(points, axis=1, keepdims=True)
     matrix, lens = np.split(np.asarray(camera, np.float64), [16])

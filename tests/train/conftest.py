@@ -1,0 +1,59 @@
+import jax
+import pytest
+
+from panojax import networks
+from panojax.config import Config, GeneratorConfig
+from panojax.params import Params, save
+
+
+def solid_generator() -> Params:
+    """A generator small enough to train its encoders on a CPU: an opaque bar in front of nothing, textured by z."""
+    config = GeneratorConfig(
+        z_dim=16,
+        w_dim=32,
+        channel_base=256,
+        channel_max=16,
+        plane_resolution=16,
+        plane_features=8,
+        decoder_hidden=16,
+        background=False,
+        camera_adaptation=False,
+        image_resolution=128,
+        superresolution="2X",
+        superresolution_channels=(8, 8),
+        rendering_resolution=16,
+        depth_samples=8,
+        importance_samples=8,
+        crop_margin=0.3,
+    )
+    variables = jax.jit(networks.init, static_argnums=0)(config, jax.random.key(0))
+    decoder = variables["params"]["decoder"]["net.2"]
+    decoder["kernel"] = decoder["kernel"].at[:, 0].multiply(0.1)
+    decoder["bias"] = decoder["bias"].at[0].set(15.0)
+    return Params(variables, config=Config(config))
+
+
+@pytest.fixture(scope="session")
+def generator() -> Params:
+    """The generator, without encoders."""
+    return solid_generator()
+
+
+@pytest.fixture(scope="session")
+def generator_folder(generator, tmp_path_factory):
+    """Its checkpoint."""
+    folder = tmp_path_factory.mktemp("generator") / "solid"
+    save(generator, folder)
+    return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _compiled_once(tmp_path_factory):
+    """Programs compiled here serve the processes that tests start, too."""
+    folder = str(tmp_path_factory.mktemp("compiled"))
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", folder)
+        yield
+    jax.config.update("jax_compilation_cache_dir", before)

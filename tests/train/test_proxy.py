@@ -1,0 +1,120 @@
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import recipe
+
+from panojax import generator as networks
+from panojax.config import Config
+from panojax.errors import InputError
+from panojax.generator import Head
+from panojax.inversion import render_heads
+from panojax.train.encoder_steps import encoder_step
+from panojax.train.perception import Perception
+from panojax.train.presets import RunConfig, tiny
+from panojax.train.proxy import ProxyWeights, draw_proxies, proxy_terms
+from panojax.train.spaces import fit_encoder, mean_codes
+from panojax.train.state import Frozen, init_state
+
+WEIGHTS = ProxyWeights(code=1.0, density=0.1, feature=0.1, depth=1.0, view=1.0, points=64)
+
+
+@pytest.fixture(scope="module")
+def proxies(generator):
+    draw = jax.jit(draw_proxies, static_argnums=(0, 3, 4))
+    keys = jax.random.split(jax.random.key(0), 2)
+    return draw(generator.config.generator, generator.generator, keys, tiny().samples, WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def heads(generator, proxies):
+    """The proxies' own heads, from their codes."""
+    config = generator.config.generator
+    planes = jax.jit(networks.synthesize, static_argnums=0)(config, generator.generator, proxies["ws"])
+    return Head(planes, proxies["ws"])
+
+
+def terms(generator, heads, depth, proxies):
+    found = jax.jit(proxy_terms, static_argnums=0)(
+        generator.config.generator, generator.generator, heads, depth, proxies
+    )
+    return {name: float(value) for name, value in found.items()}
+
+
+def test_what_is_known_is_true(generator, proxies, heads):
+    """The stored codes give both pictures, the depth and the fields: all losses are 0."""
+    config = generator.config.generator
+    render = jax.jit(render_heads, static_argnums=0)
+    view = render(config, generator.generator, heads, proxies["camera"])
+    np.testing.assert_allclose(np.clip(view.image, -1, 1), proxies["image"], atol=1e-3)
+    other = render(config, generator.generator, heads, proxies["other_camera"]).image
+    np.testing.assert_allclose(np.clip(other, -1, 1), proxies["other_image"], atol=1e-3)
+    assert np.abs(proxies["camera"] - proxies["other_camera"]).max() > 0.01
+    found = terms(generator, heads, view.depth, proxies)
+    assert all(value < 1e-4 for value in found.values()), found
+
+
+def test_each_loss_answers_to_its_own_error(generator, proxies, heads):
+    depth = proxies["depth"]
+    moved = terms(generator, Head(heads.planes, heads.ws + 0.5), depth, proxies)
+    assert moved["code"] == pytest.approx(0.25, rel=1e-4)
+    farther = terms(generator, heads, depth + 0.1, proxies)
+    assert farther["depth"] == pytest.approx(0.1, rel=1e-4)
+    noise = recipe.normal("proxy/planes", heads.planes.shape)
+    rougher = terms(generator, Head(heads.planes + noise, heads.ws), depth, proxies)
+    assert rougher["density"] > 1e-3 and rougher["feature"] > 1e-3 and rougher["depth"] == 0
+
+
+def test_half_of_the_points_lie_near_the_surface(proxies):
+    """By distance from the camera along the ray to the pixel that a point projects to."""
+    for i in range(2):
+        cam2world = np.asarray(proxies["camera"][i, :16]).reshape(4, 4)
+        lens = np.asarray(proxies["camera"][i, 16:]).reshape(3, 3)
+        local = (np.asarray(proxies["xyz"][i]) - cam2world[:3, 3]) @ cam2world[:3, :3]
+        x, y = (local[:, :2] / local[:, 2:] @ lens[:2, :2].T + lens[:2, 2]).T
+        side = proxies["depth"].shape[1]
+        column, row = (np.clip(np.floor(side * v).astype(int), 0, side - 1) for v in (x, y))
+        surface = np.asarray(proxies["depth"])[i, row, column, 0]
+        apart = np.abs(np.linalg.norm(local, axis=-1) - surface)
+        assert np.mean(apart[:32] < 0.1) > 0.95
+        assert np.mean(apart[32:] < 0.1) < 0.5
+    assert np.abs(proxies["xyz"][:, 32:]).max() <= 0.5
+
+
+def test_a_step_uses_the_last_samples_as_proxies(generator, proxies):
+    config = dataclasses.replace(tiny().step, offsets=False, proxy=WEIGHTS, jitter=False)
+    model = generator.config.generator
+    frozen = Frozen(
+        generator.generator,
+        mean_codes(model, generator.generator, jax.random.key(1), samples=100),
+        Perception(),
+        config=Config(model, fit_encoder(model, tiny().encoder, "w+")),
+    )
+    known = {name: x for name, x in proxies.items() if name not in ("image", "camera")}
+    batch = {
+        "image": jnp.concatenate([jnp.zeros_like(proxies["image"]), proxies["image"]]),
+        "camera": jnp.concatenate([proxies["camera"], proxies["camera"]]),
+        "proxy": known,
+    }
+    step = jax.jit(
+        functools.partial(encoder_step, config=config), compiler_options={"xla_backend_optimization_level": 0}
+    )
+    state = init_state(frozen.config, config, jax.random.key(3))
+    state, metrics = step(state, frozen, batch, jax.random.key(4))
+    expected = metrics["l2"] + sum(getattr(WEIGHTS, n) * metrics[f"proxy/{n}"] for n in ("code", "density", "feature"))
+    expected += metrics["proxy/depth"] + metrics["proxy/view"]
+    assert float(metrics["loss"]) == pytest.approx(float(expected), rel=1e-5)
+    first = float(metrics["proxy/code"])
+    for _ in range(15):
+        state, metrics = step(state, frozen, batch, jax.random.key(4))
+    assert float(metrics["proxy/code"]) < first
+
+
+def test_bad_input_is_named():
+    with pytest.raises(InputError, match="points must be even"):
+        ProxyWeights(points=3)
+    with pytest.raises(InputError, match="needs samples of the generator"):
+        RunConfig(data=("FFHQ",), step=dataclasses.replace(tiny().step, proxy=WEIGHTS))

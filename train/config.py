@@ -1,0 +1,68 @@
+"""What the encoders' training optimises: the configuration of one step."""
+
+import dataclasses
+from typing import Literal
+
+from panojax.config import check_choice
+from panojax.errors import InputError
+from panojax.train.losses import PAPER, EncoderWeights
+from panojax.train.proxy import ProxyWeights
+
+
+@dataclasses.dataclass(frozen=True)
+class StepConfig:
+    """One step of an encoder, and of its critic if it has one. The defaults are the paper's encoder 1."""
+
+    space: Literal["w+", "z+", "z"] = "w+"
+    """What the W+ stage predicts: codes relative to the mean w, or latents that the mapping turns into codes (one for
+    each layer, or one for all), at the front camera with truncation 0.85 (paper, Table 4 and appendix A)."""
+    offsets: bool = True
+    """Whether there is an F stage. False is pSp; the paper's encoders into Z and Z+ have none either."""
+    critic: Literal["none", "image", "trigrid", "trigrid-occluded"] = "none"
+    """What judges the encoded heads (paper, Table 3): nothing (encoder 1), pictures of them from cameras all around,
+    their tri-grids, or their tri-grids where the portrait does not see (encoder 2)."""
+    weights: EncoderWeights = PAPER
+    """Weights of LPIPS, L2 and identity on the final picture (paper, Eq. 5)."""
+    loss_resolution: int = 256
+    """Side of the pictures that are compared, pooled from the generator's."""
+    style_weight: float = 0.0
+    """Weight of the same loss on the W+ stage's own picture. The paper's Eq. 5 has none; TriPlaneNet gives both
+    pictures the loss."""
+    proxy: ProxyWeights = dataclasses.field(default_factory=ProxyWeights)
+    """Losses of the generator's samples in the batch, besides those that photos have (E3DGE)."""
+    adversarial_weight: float = 0.001
+    """Weight of the encoder's adversarial loss (paper, Eq. 6)."""
+    r1_weight: float = 10.0
+    """The critic's R1 penalty is half of this times the squared gradient."""
+    r1_interval: int = 16
+    """R1 is computed every so many steps, times as much."""
+    mask_threshold: float = 0.5
+    """Opacity above which a pixel of the encoder's rendering is a surface that the portrait sees."""
+    learning_rate: float = 1e-4
+    """Of the encoder."""
+    critic_learning_rate: float = 1e-4
+    """Of the critic."""
+    centralized: bool = True
+    """Whether Ranger centralises the gradients of kernels."""
+    accumulate: int = 1
+    """The batch is worked through in so many equal parts; their gradients are averaged. Batch norms see the parts."""
+    jitter: bool = True
+    """Draw the samples along the final picture's rays at random in their strata, not at the middles."""
+    recompute: bool = False
+    """Keep neither the networks' nor the renderer's activations for the backward pass: less memory, a third slower."""
+    freeze_batch_norm: bool = False
+    """Normalise with the running statistics and leave them as they are, to fine-tune with very small batches."""
+
+    def __post_init__(self):
+        check_choice("space", self.space, ("w+", "z+", "z"))
+        check_choice("critic", self.critic, ("none", "image", "trigrid", "trigrid-occluded"))
+        for name in ("accumulate", "r1_interval", "loss_resolution"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "critic_learning_rate"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.offsets and self.space != "w+":
+            raise InputError(f"space {self.space} goes with offsets False: an F stage leaves the generator's range")
+        if self.style_weight and not self.offsets:
+            raise InputError("style_weight must be 0 without an F stage: there is one picture only")

@@ -1,0 +1,121 @@
+"""From a run's folder to a model that `panojax.load` reads: python -m panojax.train.export --workdir DIR
+
+`DIR/model` gets the generator, the best encoder 1 by validation loss as "visible" and the best encoder 2 as "occluded";
+before encoder 2 is trained, encoder 1 in both places. Parameters are the slow ones of the lookahead.
+"""
+
+import json
+import pathlib
+import shutil
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+import tyro
+
+from panojax.config import Config, from_json
+from panojax.encoders import dual
+from panojax.encoders.encoder import init_encoder
+from panojax.errors import InputError
+from panojax.params import Params, load, save
+from panojax.train.checkpoints import Checkpoints
+from panojax.train.presets import RunConfig
+from panojax.train.sharding import data_mesh, placed_template
+from panojax.train.spaces import GROUPS, mean_codes
+from panojax.train.state import abstract_state
+
+STATE_FILE = "config.json"
+
+
+def read_run(folder: str | pathlib.Path) -> tuple[RunConfig, Config]:
+    """The configurations of a stage's folder: the run's and the networks'.
+
+    Raises:
+      InputError: it is no stage's folder.
+    """
+    path = pathlib.Path(folder) / STATE_FILE
+    try:
+        record = json.loads(path.read_text())
+        return from_json(RunConfig, record["run"]), from_json(Config, record["model"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder} must be a stage's folder such as DIR/e1: {error}") from None
+
+
+def best_encoder(folder: str | pathlib.Path, model: Config) -> dict[str, Any]:
+    """The variables {network: {"params", "batch_stats"}} of a stage's best checkpoint, as NumPy arrays.
+
+    Raises:
+      InputError: there is none, or its networks are not those of `model`.
+    """
+    run, stored = read_run(folder)
+    if stored != model:
+        raise InputError(f"{folder} has an encoder or a generator of other sizes than this run's")
+    template = placed_template(abstract_state(model, run.objective), data_mesh())
+    with Checkpoints(pathlib.Path(folder) / "checkpoints", keep=run.keep) as checkpoints:
+        state, _, _ = checkpoints.restore(template, checkpoints.best)
+    variables: dict[str, Any] = jax.tree.map(np.asarray, state.encoder.variables())
+    return variables
+
+
+def export(workdir: str | pathlib.Path, params: Params | None = None) -> str:
+    """Writes `workdir/model` from the stages that are there, in the place of an earlier one.
+
+    Args:
+      params: the generator; None loads the one that the stages were trained with.
+
+    Returns:
+      A line that says what was written.
+
+    Raises:
+      InputError: there is no encoder 1, or the encoders predict other latents than W+.
+    """
+    workdir = pathlib.Path(workdir)
+    run, model = read_run(workdir / "e1")
+    if run.step.space != "w+":
+        raise InputError(f"only encoders into W+ make a model, got one into {run.step.space}")
+    params = load(run.generator) if params is None else params
+    visible = _whole(best_encoder(workdir / "e1", model), model)
+    second = (workdir / "e2" / STATE_FILE).exists()
+    occluded = _whole(best_encoder(workdir / "e2", model), model) if second else visible
+    if params.encoders is not None:
+        average = params.encoders["latent_average"]
+    else:
+        average = mean_codes(model.generator, params.generator, jax.random.key(0))
+    encoders = {"both": dual.join(visible, occluded), "latent_average": average}
+    target, partial, old = (workdir / name for name in ("model", ".model.partial", ".model.old"))
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    save(Params(params.generator, encoders, config=model), partial)
+    if target.exists():
+        target.rename(old)
+    partial.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+    return f"wrote {target} with {'both encoders' if second else 'encoder 1 in both places'}"
+
+
+def _whole(variables, model):
+    """Variables with an F stage: where none was trained, one that gives zeros."""
+    if GROUPS[1] in variables:
+        return variables
+    silent = init_encoder(model.encoder, jax.random.key(0))[GROUPS[1]]
+    last = "final_head_two.4" if model.encoder.planes_channels else "final_head.4"
+    params = silent["params"] | {last: jax.tree.map(np.zeros_like, silent["params"][last])}
+    return variables | {GROUPS[1]: silent | {"params": params}}
+
+
+def main(workdir: str) -> None:
+    """Writes DIR/model from DIR/e1 and, if there is one, DIR/e2.
+
+    Args:
+      workdir: the run's folder DIR.
+    """
+    try:
+        print(export(workdir))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,136 @@
+"""What training changes, and what it holds fixed.
+
+Parameters and optimiser state are float32 whatever the networks compute in: "bfloat16" in a model's configuration makes
+activations and products bfloat16, while batch norms, ray marching, losses and updates stay float32.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from panojax.config import Config
+from panojax.train.config import StepConfig
+from panojax.train.critic import TriGridCritic
+from panojax.train.perception import Perception
+from panojax.train.ranger import ranger, synced
+from panojax.train.spaces import abstract_variables, init_variables
+
+
+@struct.dataclass
+class Learner:
+    """Networks under training.
+
+    Attributes:
+      params: {network: parameters}, fast and slow (Ranger's lookahead): gradients are taken at the fast ones.
+      batch_stats: {network: running statistics}.
+      optimizer: the optimiser's state.
+    """
+
+    params: optax.LookaheadParams
+    batch_stats: Any
+    optimizer: Any
+
+    def variables(self) -> dict[str, Any]:
+        """{network: {"params", "batch_stats"}} to evaluate with: the slow parameters."""
+        return join(self.params.slow, self.batch_stats)
+
+
+@struct.dataclass
+class TrainState:
+    """One encoder and maybe its critic, after `step` steps."""
+
+    step: jax.Array
+    encoder: Learner
+    critic: Learner | None = None
+
+
+@struct.dataclass
+class Frozen:
+    """The networks that training reads.
+
+    Attributes:
+      generator: the generator's variables.
+      latent_average: mean style codes [L, w_dim].
+      perception: networks of the reconstruction loss.
+      config: the generator's and the encoder's, static under `jit`.
+    """
+
+    generator: Any
+    latent_average: jax.Array
+    perception: Perception
+    config: Config = struct.field(pytree_node=False, kw_only=True)
+
+
+def init_state(model: Config, config: StepConfig, key: jax.Array, *, encoder: Any = None) -> TrainState:
+    """A state at step 0. Not to be jitted.
+
+    Args:
+      model: shapes of the generator and of the encoder.
+      config: of the steps to come.
+      key: draws the networks.
+      encoder: variables to start from instead of random ones, as `init_encoder` gives them.
+    """
+    assert model.encoder is not None
+    encoder_key, critic_key = jax.random.split(key)
+    if encoder is None:
+        encoder = init_variables(model.encoder, config.space, encoder_key, offsets=config.offsets)
+    critic = None
+    if config.critic != "none":
+        network = critic_network(model, config)
+        shape = (1, 8, 8, network.in_channels)
+        critic = _learner(
+            {"critic": jax.jit(network.init)(critic_key, jnp.zeros(shape))},
+            optimizer(config, config.critic_learning_rate),
+        )
+    return TrainState(jnp.zeros((), jnp.int32), _learner(encoder, optimizer(config, config.learning_rate)), critic)
+
+
+def abstract_state(model: Config, config: StepConfig) -> TrainState:
+    """What `init_state` gives, as `jax.ShapeDtypeStruct`s: a template to restore into."""
+    assert model.encoder is not None
+    variables = abstract_variables(model.encoder, config.space, offsets=config.offsets)
+    state: TrainState = jax.eval_shape(
+        lambda encoder: init_state(model, config, jax.random.key(0), encoder=encoder), variables
+    )
+    return state
+
+
+def optimizer(config: StepConfig, learning_rate: float) -> optax.GradientTransformation:
+    """Ranger with the configuration's options."""
+    return ranger(learning_rate, centralized=config.centralized)
+
+
+def critic_network(model: Config, config: StepConfig) -> TriGridCritic:
+    """The critic's module for tri-grids or pictures, whichever the configuration says."""
+    generator = model.generator
+    channels = 3 if config.critic == "image" else 3 * generator.plane_features * generator.plane_depth
+    assert model.encoder is not None
+    return TriGridCritic(channels, model.encoder.numerics)
+
+
+def update(learner: Learner, gradients: Any, batch_stats: Any, optimiser: optax.GradientTransformation) -> Learner:
+    """The learner after one step of its optimiser."""
+    updates, optimizer_state = optimiser.update(gradients, learner.optimizer, learner.params)
+    return Learner(optax.apply_updates(learner.params, updates), batch_stats, optimizer_state)
+
+
+def join(params: Any, batch_stats: Any) -> dict[str, Any]:
+    """{network: {"params", "batch_stats"}} from the two apart."""
+    return {name: {"params": params[name], "batch_stats": batch_stats[name]} for name in params}
+
+
+@jax.jit
+def all_finite(state: TrainState) -> jax.Array:
+    """Whether no number in the state is NaN or infinite: a scalar on the device."""
+    floats = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in floats]))
+
+
+def _learner(variables, optimiser):
+    variables = {name: {"params": {}, "batch_stats": {}, **groups} for name, groups in variables.items()}
+    params = synced({name: jax.tree.map(jnp.array, groups["params"]) for name, groups in variables.items()})
+    stats = {name: jax.tree.map(jnp.array, groups["batch_stats"]) for name, groups in variables.items()}
+    return Learner(params, stats, optimiser.init(params))
