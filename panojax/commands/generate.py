@@ -55,6 +55,7 @@ def run(options: Options) -> None:
 
     seeds = parse_seeds(options.seeds)
     view_grid(options.yaw, options.pitch, GeneratorConfig())
+    results.check_rendering(options.resolution)
     results.check_turn(options.frames, options.pitch[0], options.fps)
     results.check_truncation(options.truncation, options.cutoff)
     with output_folder(options.out, overwrite=options.overwrite) as folder:

@@ -60,6 +60,7 @@ def run(options: Options) -> None:
     from panojax.config import GeneratorConfig
 
     view_grid(options.yaw, options.pitch, GeneratorConfig())
+    results.check_rendering(options.resolution)
     results.check_turn(options.frames, options.pitch[0], options.fps)
     if options.mesh:
         results.check_mesh(options.mesh_resolution)

@@ -26,6 +26,12 @@ def check_turn(frames: int, pitch: float, fps: int) -> None:
         raise InputError(f"fps must be 1 to 240 frames a second, got {fps}")
 
 
+def check_rendering(resolution: int | None) -> None:
+    """Raises InputError for a side of the volume rendering that gives no picture."""
+    if resolution is not None and not 2 <= resolution <= 1024:
+        raise InputError(f"resolution of the volume rendering must be 2 to 1024, got {resolution}")
+
+
 def check_mesh(resolution: int | None) -> None:
     """Raises InputError for a mesh that cannot be made, before anything slow starts."""
     import_trimesh()
