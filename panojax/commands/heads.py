@@ -17,6 +17,8 @@ class Options:
     """Folder for the set; it may hold part of it. Without it, --fetch-assets only fetches."""
     identities: int = 100
     """How many people."""
+    start: int = 0
+    """Number of the first one."""
     views: int = 32
     """Pictures of each."""
     size: int = 256
@@ -38,7 +40,7 @@ def run(options: Options) -> None:
 
     if options.out is None and not options.fetch_assets:
         raise InputError("out must name a folder, or --fetch-assets be given, got neither")
-    check_arguments(options.identities, options.views, options.size, options.seed, 0, options.processes)
+    check_arguments(options.identities, options.views, options.size, options.seed, options.start, options.processes)
     if options.fetch_assets:
         print(f"{fetch_assets(options.assets)}: assets")
     if options.out is not None:
@@ -49,6 +51,7 @@ def run(options: Options) -> None:
             options.seed,
             options.out,
             options.processes,
+            start=options.start,
             assets=options.assets,
         )
         print(f"{folder}: {options.identities} heads, {options.views} views each")

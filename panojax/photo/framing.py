@@ -32,13 +32,13 @@ class Framing:
     focal: float = 4.2647
 
 
-# Fitted to the two crops with labels that PanoHead publishes (`calibrate.py`): "about 240 mm of head" is 252 mm of a
+# Fitted to the two crops with labels that PanoHead publishes (`calibrate.py`): "about 240 mm of head" is 256 mm of a
 # face with 63 mm between its pupils.
-PANOHEAD = Framing(across=252.4, above=20.0, behind=57.6, tilt=1.8)
+PANOHEAD = Framing(across=256.4, above=20.0, behind=58.8, tilt=1.4)
 
-# Fitted to 260 views within 60 degrees of the front of 40 synthetic heads (`panojax.train.heads`), whose pictures span
-# 317 mm from 1.35 m: 335 mm on the mean face's scale.
-HEADS = Framing(across=334.7, above=13.1, behind=90.5, tilt=-7.0, distance=1352.0, focal=4.2634)
+# Fitted to 331 views of synthetic training heads (`panojax.train.heads`) within 60 degrees of the front, whose pictures
+# span 317 mm from 1.35 m: 341 mm on the mean face's scale.
+HEADS = Framing(across=341.5, above=13.2, behind=93.5, tilt=-7.6, distance=1352.0, focal=4.2634)
 
 
 def square_and_camera(pose: HeadPose, framing: Framing) -> tuple[Square, np.ndarray]:
