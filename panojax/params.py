@@ -1,7 +1,9 @@
 """A model's parameters with their static configuration, and the checkpoint that holds both."""
 
 import dataclasses
+import gc
 import pathlib
+import sys
 import warnings
 from typing import Any
 
@@ -84,14 +86,27 @@ def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32") ->
         template = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), abstract_arrays(config)
         )
+        refused = ""
         try:
             _check_shapes(template, ocp.StandardCheckpointHandler().metadata(folder / "arrays").tree)
             stored = checkpointer.restore(
                 folder, ocp.args.Composite(arrays=ocp.args.StandardRestore(template, strict=False))
             ).arrays
         except Exception as error:
-            raise InputError(f"checkpoint {checkpoint} does not fit its configuration: {_first_line(error)}") from error
+            refused = f"checkpoint {checkpoint} does not fit its configuration: {_first_line(error)}"
+    if refused:
+        _drop_unfinished_reads()
+        raise InputError(refused)
     return Params(stored["generator"], stored.get("encoders"), config=config).with_dtype(dtype)
+
+
+def _drop_unfinished_reads() -> None:
+    """Where reading one array fails, orbax leaves the others' reads behind, and Python complains when it frees them."""
+    before, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = before
 
 
 def _check_shapes(expected: Any, stored: Any) -> None:
