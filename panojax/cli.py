@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from panojax.commands import align, convert, generate, heads, info, invert, render
+from panojax.commands import align, convert, export, generate, heads, info, invert, render, view
 from panojax.commands.progress import one_line
 from panojax.errors import InputError
 
@@ -22,12 +22,14 @@ Command = (
     | Annotated[generate.Options, tyro.conf.subcommand("generate")]
     | Annotated[invert.Options, tyro.conf.subcommand("invert")]
     | Annotated[render.Options, tyro.conf.subcommand("render")]
+    | Annotated[export.Options, tyro.conf.subcommand("export")]
+    | Annotated[view.Options, tyro.conf.subcommand("view")]
     | Annotated[info.Options, tyro.conf.subcommand("info")]
     | Annotated[align.Options, tyro.conf.subcommand("align")]
     | Annotated[heads.Options, tyro.conf.subcommand("heads")]
 )
 RUN: dict[type, Callable[[Any], None]] = {
-    module.Options: module.run for module in (convert, generate, invert, render, info, align, heads)
+    module.Options: module.run for module in (convert, generate, invert, render, export, view, info, align, heads)
 }
 
 

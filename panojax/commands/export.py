@@ -1,0 +1,245 @@
+"""`panojax export`: a head's file for other programs."""
+
+import dataclasses
+import os
+import pathlib
+import sys
+from typing import Any, Literal
+
+import tyro
+
+from panojax.errors import InputError
+
+SUFFIXES = {"glb": ".glb", "ply": ".ply", "splat": ".ply", "mp4": ".mp4", "webp": ".webp"}
+FOLDERS = ("transforms", "colmap")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Write a head, which `invert` or `generate` stored, for other programs.
+
+    glb: a mesh with a baked texture. ply: a mesh with coloured vertices. splat: Gaussian splats (.ply). transforms:
+    posed pictures for nerfstudio and instant-ngp. colmap: posed pictures as COLMAP's text. mp4, webp: a turntable.
+    """
+
+    head: tyro.conf.Positional[pathlib.Path]
+    """File of the head (.npz)."""
+    to: Literal["glb", "ply", "splat", "transforms", "colmap", "mp4", "webp"]
+    """What to write."""
+    out: pathlib.Path
+    """File to write, new; for transforms and colmap a folder, new or empty."""
+    checkpoint: str | None = None
+    """Folder of the model that made the head; by default the one that the head's file names, or else "default"."""
+    views: int = 48
+    """Pictures around the head that give textures and splats their colours, or are written themselves."""
+    pitch: tuple[float, ...] | None = None
+    """Pitches of those pictures in degrees, by default -30 0 30; positive looks from below. A turntable has the first
+    one, by default 0."""
+    resolution: int | None = None
+    """Side of the volume rendering; by default the checkpoint's."""
+    faces: int = 30_000
+    """Triangles of a glb."""
+    texture: int = 1024
+    """Sides of a glb's texture in texels, about."""
+    splats: int = 100_000
+    """Number of splats."""
+    harmonics: int = 0
+    """Degree of the splats' spherical harmonics, 0 to 3; the original viewer of such files only opens 3."""
+    y_up: bool = False
+    """Keep the head's axes in splats; by default y points down there, as viewers of such files expect."""
+    points: int = 5_000
+    """Points on the surface that go with posed pictures."""
+    frames: int = 90
+    """Frames of a turntable."""
+    fps: int = 30
+    """Frames of a turntable in a second."""
+    mesh_resolution: int | None = None
+    """Grid points of the mesh along each side; by default two a texel of the tri-grid, at most 256."""
+    mesh_level: float | None = None
+    """Density at the mesh's surface; by default 10, or that of half the greatest opacity where it is lower."""
+    mesh_largest: bool = True
+    """Keep only the largest connected piece of the mesh."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Compute type."""
+    overwrite: bool = False
+    """Replace the file. A folder must be new or empty all the same."""
+
+
+def run(options: Options) -> None:
+    """Runs the command. InputError says what is wrong with its input; nothing is written then."""
+    from panojax.commands.arguments import load_model
+    from panojax.head_file import load_head, own_checkpoint
+    from panojax.params import DEFAULT
+
+    check(options)
+    checkpoint = options.checkpoint or str(own_checkpoint(options.head) or DEFAULT)
+    params = load_model(checkpoint, {}, dtype=options.dtype)
+    head = load_head(options.head, params)
+    write = {
+        "glb": _write_glb,
+        "ply": _write_ply,
+        "splat": _write_splat,
+        "transforms": _write_posed,
+        "colmap": _write_posed,
+        "mp4": _write_video,
+        "webp": _write_video,
+    }[options.to]
+    print(f"{options.out}: {write(options, params, head)}")
+
+
+def check(options: Options) -> None:
+    """Raises InputError for what cannot be written, before anything slow starts."""
+    from panojax.commands import results
+    from panojax.config import GeneratorConfig
+    from panojax.export.splats import check_splats
+    from panojax.export.surface import check_faces, import_fast_simplification
+    from panojax.export.texture import check_texture
+    from panojax.export.views import surround
+
+    check_target(options.out, options.to, overwrite=options.overwrite)
+    results.check_rendering(options.resolution)
+    if options.to in ("mp4", "webp"):
+        results.check_turn(options.frames, _turn_pitch(options), options.fps)
+        return
+    results.check_mesh(options.mesh_resolution)
+    if options.to != "ply":
+        surround(options.views, _pitches(options), GeneratorConfig())
+    if options.to == "glb":
+        check_faces(options.faces)
+        check_texture(options.texture)
+        import_fast_simplification()
+    if options.to == "splat":
+        check_splats(options.splats)
+        if not 0 <= options.harmonics <= 3:
+            raise InputError(f"harmonics must be of degree 0 to 3, got {options.harmonics}")
+    if options.to in FOLDERS and not 1 <= options.points <= 1_000_000:
+        raise InputError(f"points must be 1 to 1000000, got {options.points}")
+
+
+def check_target(out: pathlib.Path, to: str, *, overwrite: bool) -> None:
+    """Looks whether `out` is a path that `to` can be written to.
+
+    Raises:
+      InputError: another suffix; the file exists and is not to be replaced; the folder is not empty; a file where a
+        folder is needed or the other way round; nothing may be written there.
+    """
+    suffix, target = SUFFIXES.get(to), out.absolute()
+    if suffix and target.suffix.lower() != suffix:
+        raise InputError(f"out must end in {suffix} for {to}, got {str(out)!r}")
+    if suffix and target.is_dir():
+        raise InputError(f"out must be a file for {to}, got the folder {str(out)!r}")
+    if suffix and target.exists() and not overwrite:
+        raise InputError(f"out must not exist, unless --overwrite is given, got {str(out)!r}")
+    if not suffix and target.exists() and not target.is_dir():
+        raise InputError(f"out must be a folder for {to}, got the file {str(out)!r}")
+    if not suffix and target.is_dir() and any(target.iterdir()):
+        raise InputError(f"out must not exist or be empty for {to}, got {str(out)!r}")
+    above = next(path for path in (target, *target.parents)[bool(suffix) :] if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"out must be writable, got {str(out)!r}: {above} is no folder that may be written to")
+
+
+def _turn_pitch(options: Options) -> float:
+    return options.pitch[0] if options.pitch else 0.0
+
+
+def _pitches(options: Options) -> tuple[float, ...]:
+    return (-30.0, 0.0, 30.0) if options.pitch is None else options.pitch
+
+
+def _mesh(options: Options, params: Any, head: Any) -> Any:
+    from panojax.commands.progress import step
+    from panojax.mesh import extract_mesh
+
+    with step("extracting the mesh", {}):
+        return extract_mesh(
+            params,
+            head,
+            resolution=options.mesh_resolution or min(256, 2 * params.config.generator.plane_resolution),
+            level=options.mesh_level,
+            largest_component=options.mesh_largest,
+            progress=True,
+        )
+
+
+def _views(options: Options, params: Any, head: Any) -> Any:
+    from panojax.commands.progress import step
+    from panojax.export.views import surround, take_views
+
+    labels = surround(options.views, _pitches(options), params.config.generator)
+    with step(f"rendering {len(labels)} views", {}):
+        return take_views(params, head, labels, resolution=options.resolution, progress=sys.stderr.isatty())
+
+
+def _write_glb(options: Options, params: Any, head: Any) -> str:
+    from panojax.commands.progress import step
+    from panojax.export.surface import simplify
+    from panojax.export.texture import bake_texture, write_textured
+
+    mesh, views = _mesh(options, params, head), _views(options, params, head)
+    with step("simplifying the mesh", {}):
+        surface = simplify(mesh, options.faces)
+    with step("baking the texture", {}):
+        textured = bake_texture(surface, views, size=options.texture, progress=sys.stderr.isatty())
+    write_textured(textured, options.out, overwrite=options.overwrite)
+    height, width = textured.texture.shape[:2]
+    return (
+        f"{len(textured.faces)} triangles, texture {width} x {height}, {textured.seen:.0%} of it from {options.views} "
+        "views, the rest from its neighbours"
+    )
+
+
+def _write_ply(options: Options, params: Any, head: Any) -> str:
+    from panojax.mesh import write_mesh
+
+    mesh = _mesh(options, params, head)
+    write_mesh(mesh, options.out, overwrite=options.overwrite)
+    return f"{len(mesh.vertices)} vertices, {len(mesh.faces)} triangles"
+
+
+def _write_splat(options: Options, params: Any, head: Any) -> str:
+    from panojax.commands.progress import step
+    from panojax.export.splats import splats_from_surface, write_splats
+    from panojax.export.surface import closed_surface
+
+    mesh, views = _mesh(options, params, head), _views(options, params, head)
+    with step("placing the splats", {}):
+        splats = splats_from_surface(
+            closed_surface(mesh.vertices, mesh.faces), views, count=options.splats, progress=sys.stderr.isatty()
+        )
+    write_splats(splats, options.out, degree=options.harmonics, y_up=options.y_up, overwrite=options.overwrite)
+    return f"{options.splats} splats"
+
+
+def _write_posed(options: Options, params: Any, head: Any) -> str:
+    from panojax.commands.output_folder import output_folder
+    from panojax.commands.progress import step
+    from panojax.export.colours import gather_colours
+    from panojax.export.posed import write_colmap, write_transforms
+    from panojax.export.surface import closed_surface, sample_surface
+
+    mesh, views = _mesh(options, params, head), _views(options, params, head)
+    surface = closed_surface(mesh.vertices, mesh.faces)
+    points, normals = sample_surface(surface, options.points)
+    with step("colouring the points", {}):
+        colours, _ = gather_colours(surface, points, normals, views, progress=sys.stderr.isatty())
+    write = write_transforms if options.to == "transforms" else write_colmap
+    with output_folder(options.out) as folder, step("writing the pictures", {}):
+        write(folder, views, points, colours, progress=sys.stderr.isatty())
+    return f"{len(views.labels)} pictures, {options.points} points"
+
+
+def _write_video(options: Options, params: Any, head: Any) -> str:
+    from tqdm import tqdm
+
+    from panojax.commands.arguments import turn
+    from panojax.commands.progress import step
+    from panojax.output import write_video
+    from panojax.views import render_views
+
+    _, cameras = turn(options.frames, _turn_pitch(options), params.config.generator)
+    with step("rendering the turntable", {}):
+        views = render_views(params, head, cameras, resolution=options.resolution)
+        frames = tqdm(views, total=options.frames, desc=options.out.name, unit="frame", disable=None, leave=False)
+        write_video(options.out, frames, fps=options.fps, overwrite=options.overwrite)
+    return f"{options.frames} frames"

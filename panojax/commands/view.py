@@ -1,0 +1,139 @@
+"""`panojax view`: heads in a browser."""
+
+import dataclasses
+import pathlib
+import threading
+from typing import Any, Literal
+
+import tyro
+
+from panojax.errors import InputError
+
+MAX_HEADS = 24
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Look at heads in a browser: orbit with the mouse, compare, edit, save pictures and videos.
+
+    A photo is inverted first, and its head shown beside those of both encoders. Ctrl-C ends the server.
+    """
+
+    heads: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Files of heads (.npz), or photos (or the word "astronaut")."""
+    checkpoint: str | None = None
+    """Folder of the model that made the heads; by default the one that the first head's file names, or else
+    "default"."""
+    seeds: str | None = None
+    """Also heads from latents: numbers and ranges, such as 0-3,7."""
+    truncation: float = 0.7
+    """Of the heads from latents, at first."""
+    directions: pathlib.Path | None = None
+    """File (.npz) of directions in the space of style codes, each an array by its name: a slider for each."""
+    aligned: bool = False
+    """The photos are aligned, square crops; without --camera they are seen from the front."""
+    camera: str | None = None
+    """Camera of aligned crops, as `panojax invert` takes it. Implies --aligned."""
+    face: str = "largest"
+    """Which face of a photo: "largest", "center", "only", or a number counted from the left, from 0."""
+    framing: Literal["panohead", "heads"] = "panohead"
+    """How the model's training pictures were cropped: as PanoHead's, or as the synthetic heads of `panojax heads`."""
+    stitching: Literal["texel", "sample"] = "texel"
+    """How the two encoders' heads are joined: texel by texel once, or at every lookup."""
+    host: str = "127.0.0.1"
+    """Address to listen at; by default browsers on other machines cannot reach it."""
+    port: int = 8080
+    """Port to listen at; 0 is any that is free."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Compute type."""
+
+
+def run(options: Options) -> None:
+    """Runs the command until Ctrl-C. InputError says what is wrong with its input."""
+    server = start(options)
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    print(f"http://{host}:{server.get_port()} (Ctrl-C ends it)", flush=True)
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print(flush=True)
+    finally:
+        server.stop()
+
+
+def start(options: Options) -> Any:
+    """Loads what is to be seen and gives the running server."""
+    from panojax.commands import results
+    from panojax.commands.arguments import load_model, parse_seeds
+    from panojax.commands.progress import step
+    from panojax.viewer.app import check_address, import_viser, serve
+    from panojax.viewer.quality import full_quality, moving_qualities
+    from panojax.viewer.scene import Request, Scene
+    from panojax.viewer.subjects import read_directions
+
+    seeds = () if options.seeds is None else parse_seeds(options.seeds)
+    if not options.heads and not seeds:
+        raise InputError("heads must name a head's file or a photo, or --seeds be given, got neither")
+    if len(options.heads) + len(seeds) > MAX_HEADS:
+        raise InputError(f"heads and seeds must be at most {MAX_HEADS}, got {len(options.heads) + len(seeds)}")
+    results.check_truncation(options.truncation, None)
+    results.check_mesh(None)
+    import_viser()
+    check_address(options.host, options.port)
+    params = load_model(_checkpoint(options), {}, dtype=options.dtype)
+    directions = {} if options.directions is None else read_directions(options.directions, params)
+    scene = Scene(params, [*_from_files(options, params), *_from_seeds(options, params, seeds)], directions)
+    with step("compiling", {}):
+        panel = next(iter(scene.panels()))
+        request = Request(tuple(scene.subjects[0].camera.tolist()), 1.0, (panel,))
+        for quality in (*moving_qualities(scene.config), full_quality(scene.config)):
+            scene.picture(request, quality)
+    return serve(scene, host=options.host, port=options.port, truncation=options.truncation)
+
+
+def _is_head(text: str) -> bool:
+    return pathlib.Path(text).suffix.lower() == ".npz"
+
+
+def _checkpoint(options: Options) -> str:
+    """The model's folder: the one that is asked for, or that the first head's file names."""
+    from panojax.head_file import own_checkpoint
+    from panojax.params import DEFAULT
+
+    first = next(filter(_is_head, options.heads), None)
+    return options.checkpoint or str((first and own_checkpoint(first)) or DEFAULT)
+
+
+def _from_files(options: Options, params: Any) -> list[Any]:
+    """The heads of files, and of photos with their parts."""
+    from panojax.commands.portrait import align_photo, read_aligned
+    from panojax.commands.progress import note, step
+    from panojax.head_file import load_head
+    from panojax.viewer.subjects import from_head, from_photo
+
+    subjects, size = [], params.config.generator.image_resolution
+    for text in options.heads:
+        name = pathlib.Path(text).stem
+        if _is_head(text):
+            subjects.append(from_head(params, load_head(text, params), name))
+            continue
+        if params.config.encoder is None:
+            raise InputError(f"checkpoint must hold two encoders to invert {text}, {_checkpoint(options)} has none")
+        with step(f"inverting {name}", {}):
+            if options.aligned or options.camera is not None:
+                portrait = read_aligned(text, options.camera, size)
+            else:
+                portrait = align_photo(text, size, face=options.face, framing=options.framing)
+            subjects.append(from_photo(params, portrait.image, portrait.camera, name, stitching=options.stitching))
+        for warning in portrait.report.warnings if portrait.report else ():
+            note(warning)
+    return subjects
+
+
+def _from_seeds(options: Options, params: Any, seeds: tuple[int, ...]) -> list[Any]:
+    """Heads from latents."""
+    from panojax.commands.generate import latent
+    from panojax.viewer.subjects import from_latent
+
+    z_dim = params.config.generator.z_dim
+    return [from_latent(params, latent(seed, z_dim), options.truncation, f"seed {seed}") for seed in seeds]

@@ -1,0 +1,101 @@
+"""Colours of points on a surface, gathered from the pictures that show them."""
+
+import numpy as np
+from scipy import ndimage, spatial
+from tqdm import tqdm
+
+from panojax.errors import InputError
+from panojax.export.surface import Surface, sample_surface
+from panojax.export.views import Views, project
+
+# Points that stand for the surface in the depth test.
+OCCLUDERS = 300_000
+MAX_DEPTH_SIDE = 512
+# Surfaces seen at a flatter angle than this cosine give no colour.
+GRAZING = 0.15
+
+
+def gather_colours(
+    surface: Surface, points: np.ndarray, normals: np.ndarray, views: Views, *, sharpness: float = 4.0, progress=False
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mean colour of each point over the pictures that show it.
+
+    A picture shows a point that lies in it, faces it, and has no part of the surface before it (a depth test against
+    the surface itself). It counts by the cosine of the angle between normal and line of sight, above a least one, to
+    the power `sharpness`, and by the square of the opacity there, above half of the greatest one: a pixel that is half
+    background has half its colour. Points that no picture shows take the colour of the nearest one that is
+    shown.
+
+    Args:
+      surface: what may stand between camera and point.
+      points, normals: [M, 3] on the surface, normals of unit length.
+      sharpness: larger ones mix less and show more of the seams between pictures.
+      progress: show a bar on stderr.
+
+    Returns:
+      Colours float32 [M, 3] in [0, 255], and which points were shown [M].
+
+    Raises:
+      InputError: no picture shows any of the points.
+    """
+    blockers, _ = sample_surface(surface, OCCLUDERS)
+    spacing = np.sqrt(surface.areas.sum() / OCCLUDERS)
+    densest = max(float(views.opacity.max()), 1e-6)
+    total, colours = np.zeros(len(points)), np.zeros((len(points), 3))
+    frames = tqdm(views.labels, desc="colours", unit="view", disable=None if progress else True, leave=False)
+    for label, image, opacity in zip(frames, views.images, views.opacity):
+        shown, cosine = shown_points(blockers, points, normals, label, spacing)
+        positions, _ = project(points[shown], label)
+        solid = sample_picture(opacity[..., None], positions)[:, 0] / densest
+        strength = (cosine[shown] - GRAZING) ** sharpness * np.maximum(2 * solid - 1, 0) ** 2
+        total[shown] += strength
+        colours[shown] += strength[:, None] * sample_picture(image, positions)
+    seen = total > 1e-9
+    if not seen.any():
+        raise InputError("views must show the surface, got none that does")
+    colours[seen] /= total[seen, None]
+    if not seen.all():
+        _, nearest = spatial.cKDTree(points[seen]).query(points[~seen])
+        colours[~seen] = colours[seen][nearest]
+    return colours.astype(np.float32), seen
+
+
+def shown_points(
+    blockers: np.ndarray, points: np.ndarray, normals: np.ndarray, label: np.ndarray, spacing: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which points [M, 3] a camera [25] sees, and the cosines [M] between their normals and the lines of sight.
+
+    Args:
+      blockers: points [B, 3] that cover the surface, `spacing` world units apart.
+    """
+    positions, depths = project(points, label)
+    sight = np.asarray(label[:16], np.float64).reshape(4, 4)[:3, 3] - points
+    cosine = np.sum(normals * sight, -1) / np.linalg.norm(sight, axis=-1)
+    facing = (cosine > GRAZING) & (depths > 0) & ((positions >= 0) & (positions < 1)).all(-1)
+    # Pixels of the depth test are three spacings wide, so that a surface leaves none of them empty.
+    focal, distance = abs(float(label[16])), float(np.median(depths))
+    side = int(np.clip(distance / (focal * 3 * spacing), 8, MAX_DEPTH_SIDE))
+    at, depth = project(blockers, label)
+    inside = ((at >= 0) & (at < 1)).all(-1) & (depth > 0)
+    nearest = np.full(side * side, np.inf)
+    np.minimum.at(nearest, _cells(at[inside], side), depth[inside])
+    # Across a pixel, a surface that is seen at an angle recedes by the tangent of that angle.
+    tangent = np.sqrt(np.maximum(1 - cosine**2, 0)) / np.maximum(cosine, GRAZING)
+    tolerance = distance / (focal * side) * (1 + 1.5 * tangent)
+    shown = facing.copy()
+    shown[facing] = depths[facing] <= nearest[_cells(positions[facing], side)] + tolerance[facing]
+    return shown, cosine
+
+
+def _cells(positions, side):
+    """Indices [M] of the pixels of a side x side picture at positions [M, 2] in [0, 1)."""
+    columns, rows = (positions * side).astype(np.int64).T
+    return rows * side + columns
+
+
+def sample_picture(picture: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Bilinear values [M, C] of a picture [H, W, C] at positions [M, 2], (x, y) in units of its sides."""
+    height, width = picture.shape[:2]
+    at = [positions[:, 1] * height - 0.5, positions[:, 0] * width - 0.5]
+    channels = np.moveaxis(picture.astype(np.float32), -1, 0)
+    return np.stack([ndimage.map_coordinates(channel, at, order=1, mode="nearest") for channel in channels], axis=-1)

@@ -1,0 +1,114 @@
+"""Pictures of a head from all around with their cameras: what textures, splats and posed pictures are made of."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from panojax import api
+from panojax.camera import check_label, orbit
+from panojax.config import GeneratorConfig
+from panojax.errors import InputError
+from panojax.generator import Head
+from panojax.output import to_uint8
+from panojax.params import Params
+from panojax.views import BATCH
+
+MAX_VIEWS = 1_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+    """N pictures of one head.
+
+    Attributes:
+      labels: cameras float32 [N, 25].
+      images: uint8 [N, H, H, 3], sRGB; what is behind the head is in them.
+      opacity: float32 [N, R, R] in [0, 1], how much of a pixel the head covers.
+    """
+
+    labels: np.ndarray
+    images: np.ndarray
+    opacity: np.ndarray
+
+
+def surround(count: int, pitches: Sequence[float], config: GeneratorConfig) -> np.ndarray:
+    """Labels [N, 25] of at least `count` cameras on full turns at each pitch, N the next multiple of their number.
+
+    Every turn begins a part of a step after the one before, so that the cameras of neighbouring turns lie between each
+    other.
+
+    Args:
+      pitches: in degrees, -89 to 89; positive looks from below.
+
+    Raises:
+      InputError: no pitch, one out of range, or a number of views that is not 1 to 1000.
+    """
+    if not pitches or not all(abs(pitch) <= 89 for pitch in pitches):
+        raise InputError(f"pitches must lie within 89 degrees, got {', '.join(map(str, pitches)) or 'none'}")
+    if not len(pitches) <= count <= MAX_VIEWS:
+        raise InputError(f"views must be {len(pitches)} (one a pitch) to {MAX_VIEWS}, got {count}")
+    each = -(-count // len(pitches))
+    step = 2 * np.pi / each / len(pitches)
+    turns = [
+        orbit(each, pitch=np.radians(pitch), radius=config.camera_radius, yaw=i * step)
+        for i, pitch in enumerate(pitches)
+    ]
+    return np.concatenate([np.asarray(turn) for turn in turns])
+
+
+def take_views(
+    params: Params, head: Head, labels: np.ndarray, *, resolution: int | None = None, progress: bool = False
+) -> Views:
+    """Pictures of a head from labels [N, 25].
+
+    Args:
+      resolution: side R of the volume rendering; None is the configuration's.
+      progress: show a bar on stderr.
+
+    Raises:
+      InputError: a label is no camera, or a picture is not finite.
+    """
+    labels = np.stack([check_label(label, f"labels[{i}]") for i, label in enumerate(labels)])
+    params = params.generator_only()
+    images, opacity = [], []
+    with tqdm(total=len(labels), desc="views", unit="view", disable=None if progress else True, leave=False) as bar:
+        for start in range(0, len(labels), BATCH):
+            some = labels[start : start + BATCH]
+            padded = np.concatenate([some, np.repeat(some[-1:], BATCH - len(some), axis=0)])
+            pictures, weights = _take(params, head, jnp.asarray(padded), resolution=resolution)
+            images.append(to_uint8(np.asarray(pictures)[: len(some)]))
+            opacity.append(np.asarray(weights, np.float32)[: len(some)])
+            bar.update(len(some))
+    return Views(labels, np.concatenate(images), np.concatenate(opacity))
+
+
+@functools.partial(jax.jit, static_argnames="resolution")
+def _take(params, head, labels, *, resolution):
+    """Pictures [N, H, H, 3] and opacities [N, R, R] for labels [N, 25]."""
+    views = jax.vmap(lambda label: api.render(params, head, label, resolution))(labels)
+    return views.image, views.weight[..., 0]
+
+
+def world_to_camera(label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rotation [3, 3] and translation [3] from the world to the OpenCV axes of a camera label [25]."""
+    cam2world = np.asarray(label[:16], np.float64).reshape(4, 4)
+    rotation = cam2world[:3, :3].T
+    return rotation, -rotation @ cam2world[:3, 3]
+
+
+def project(points: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where world points [M, 3] lie in the picture of a camera [25].
+
+    Returns:
+      Positions [M, 2], x right and y down in units of the picture's side, and depths [M] along the optical axis.
+    """
+    rotation, translation = world_to_camera(label)
+    in_camera = points @ rotation.T + translation
+    lens = np.asarray(label[16:], np.float64).reshape(3, 3)
+    positions = in_camera @ lens.T
+    return positions[:, :2] / positions[:, 2:], in_camera[:, 2]

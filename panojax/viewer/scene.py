@@ -1,0 +1,133 @@
+"""What a viewer can be asked to show, and the pictures, meshes and videos that answer."""
+
+import dataclasses
+import functools
+import io
+import pathlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+from PIL import Image
+
+from panojax.mesh import extract_mesh, write_mesh
+from panojax.output import write_video
+from panojax.params import Params
+from panojax.viewer.camera import turned
+from panojax.viewer.picture import compose, take_picture
+from panojax.viewer.quality import Quality, full_quality
+from panojax.viewer.subjects import Subject, edited, on_device
+
+# Edited heads kept per subject: those at hand, and those before the last move of a slider.
+KEPT = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """One picture of the row: a subject's number and one of its heads."""
+
+    subject: int
+    head: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a window should show.
+
+    Attributes:
+      camera: the label's 25 numbers.
+      aspect: width of the window by its height.
+      panels: from left to right, at least one.
+      tint: show what each subject's camera does not see.
+      truncation: of generated heads, or None.
+      strengths: (direction, how far) pairs.
+    """
+
+    camera: tuple[float, ...]
+    aspect: float
+    panels: tuple[Panel, ...]
+    tint: bool = False
+    truncation: float | None = None
+    strengths: tuple[tuple[str, float], ...] = ()
+
+
+class Scene:
+    """The subjects of a viewer and the model that renders them. Its functions may be called from several threads."""
+
+    def __init__(self, params: Params, subjects: Sequence[Subject], directions: Mapping[str, np.ndarray] | None = None):
+        self.params = on_device(params.generator_only())
+        self.subjects = tuple(subjects)
+        self.directions = dict(directions or {})
+        self._edited = functools.lru_cache(maxsize=KEPT * len(self.subjects))(self._edit)
+
+    @property
+    def config(self):
+        """The generator's configuration."""
+        return self.params.config.generator
+
+    def panels(self) -> dict[Panel, str]:
+        """All heads there are, with their titles."""
+        return {
+            Panel(number, head): subject.name if len(subject.heads) == 1 else f"{subject.name}: {head}"
+            for number, subject in enumerate(self.subjects)
+            for head in subject.heads
+        }
+
+    def picture(
+        self, request: Request, quality: Quality, stale: Callable[[], bool] = lambda: False
+    ) -> np.ndarray | None:
+        """The window's picture uint8 [H, W, 3], or None when `stale()` turned true before it was done."""
+        camera, titles, pictures = np.array(request.camera, np.float32), self.panels(), []
+        for panel in request.panels:
+            if stale():
+                return None
+            subject = self._edited(panel.subject, request.truncation, request.strengths)
+            mask = subject.mask if request.tint else None
+            pictures.append(take_picture(self.params, subject.heads[panel.head], camera, quality, mask))
+        return compose(
+            pictures, [titles[panel] for panel in request.panels], request.aspect, self.config.image_resolution
+        )
+
+    def snapshot(self, request: Request) -> bytes:
+        """The heads in full quality, without the window around them, as a PNG file."""
+        file = io.BytesIO()
+        Image.fromarray(self._row(request)).save(file, "PNG")
+        return file.getvalue()
+
+    def turntable(
+        self, request: Request, frames: int, fps: int, done: Callable[[float], None] = lambda part: None
+    ) -> bytes:
+        """A full turn in full quality that starts at the request's camera, as an MP4 file.
+
+        Args:
+          done: is told the part of the frames that is drawn, in [0, 1].
+        """
+
+        def rows() -> Iterator[np.ndarray]:
+            for frame in range(frames):
+                camera = turned(np.array(request.camera), 2 * np.pi * frame / frames)
+                yield self._row(dataclasses.replace(request, camera=tuple(camera.tolist())))
+                done((frame + 1) / frames)
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "turntable.mp4"
+            write_video(path, rows(), fps=fps)
+            return path.read_bytes()
+
+    def mesh(self, request: Request) -> bytes:
+        """The first of the heads as a mesh with coloured vertices, a .glb file."""
+        panel = request.panels[0]
+        head = self._edited(panel.subject, request.truncation, request.strengths).heads[panel.head]
+        mesh = extract_mesh(self.params, head, resolution=min(256, 2 * self.config.plane_resolution))
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "mesh.glb"
+            write_mesh(mesh, path)
+            return path.read_bytes()
+
+    def _row(self, request: Request) -> np.ndarray:
+        row = self.picture(dataclasses.replace(request, aspect=len(request.panels)), full_quality(self.config))
+        assert row is not None
+        return row
+
+    def _edit(self, number: int, truncation: float | None, strengths: tuple[tuple[str, float], ...]) -> Subject:
+        return edited(self.params, self.subjects[number], truncation, self.directions, dict(strengths))

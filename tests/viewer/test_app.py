@@ -1,0 +1,217 @@
+"""The window's controls with a stand-in for the browser, the server's address, and `panojax view`."""
+
+import contextlib
+import socket
+import time
+import types
+import urllib.request
+
+import numpy as np
+import pytest
+import trimesh
+from export_scene import bar_head
+
+import panojax
+from panojax import cli
+from panojax.commands import view
+from panojax.head_file import save_head
+from panojax.mesh import Mesh
+from panojax.params import random_params
+from panojax.viewer import app, subjects
+from panojax.viewer import scene as scenes
+from panojax.viewer.camera import window_camera
+
+
+class Control:
+    """A control of viser's panel: a value, and who wants to know."""
+
+    def __init__(self, value=None):
+        self.value, self.calls, self.content, self.visible = value, [], "", True
+
+    def on_update(self, call):
+        self.calls.append(call)
+
+    on_click = on_update
+
+    def act(self, value=None):
+        self.value = value
+        for call in self.calls:
+            call(None)
+
+
+class Client:
+    """As much of viser's client as a window uses: it keeps what it is sent."""
+
+    def __init__(self):
+        self.controls, self.pictures, self.files, self.notes, self.nodes = {}, [], {}, [], {}
+        wxyz, position, fov = window_camera(np.asarray(panojax.look_at(0.5)))
+        self.camera = types.SimpleNamespace(wxyz=wxyz, position=position, fov=fov, aspect=1.5, on_update=self.watch)
+        self.gui = types.SimpleNamespace(
+            add_markdown=lambda text: self.keep("status", text),
+            add_checkbox=lambda name, value, hint=None: self.keep(name, value),
+            add_slider=lambda name, low, high, step, value: self.keep(name, value),
+            add_button=self.keep,
+            add_progress_bar=lambda value, visible: self.keep("progress", value),
+            add_folder=lambda name: contextlib.nullcontext(),
+        )
+        self.scene = types.SimpleNamespace(
+            set_background_image=lambda image, **options: self.pictures.append(image),
+            add_glb=self.nodes.__setitem__,
+            remove_by_name=lambda name: self.nodes.pop(name, None),
+        )
+
+    def keep(self, name, value=None):
+        self.controls[name] = Control(value)
+        return self.controls[name]
+
+    def watch(self, call):
+        self.moved = call
+
+    def send_file_download(self, name, content, save_immediately):
+        self.files[name] = content
+
+    def add_notification(self, title, body, **options):
+        self.notes.append(body)
+
+
+def wait_for(condition):
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture(autouse=True)
+def _no_model(monkeypatch):
+    """Plain pictures and no edits: what the model draws is looked at in `test_scene`."""
+    box = trimesh.creation.box((0.4, 1, 0.4))
+    mesh = Mesh(np.float32(box.vertices), np.int32(box.faces), np.full((8, 3), 99, np.uint8), 10.0)
+    monkeypatch.setattr(scenes, "take_picture", lambda *args: np.full((128, 128, 3), 90, np.uint8))
+    monkeypatch.setattr(scenes, "edited", lambda params, subject, *edit: subject)
+    monkeypatch.setattr(scenes, "extract_mesh", lambda *args, **options: mesh)
+    monkeypatch.setattr(subjects, "_mask", lambda params, head, camera: np.ones((3, 3, 8, 8)))
+    monkeypatch.setattr(subjects, "_generate", lambda params, z, truncation: bar_head())
+
+
+@pytest.fixture
+def scene(params, _no_model):
+    """A generated head and a kept one, and a direction."""
+    both = [subjects.from_latent(params, np.ones(16), 0.7, "seed 1"), subjects.from_head(params, bar_head(), "kept")]
+    return scenes.Scene(params, both, {"smile": np.zeros(())})
+
+
+@pytest.fixture
+def client():
+    return Client()
+
+
+@pytest.fixture
+def window(client, scene):
+    window = app.Window(client, scene, 0.7)
+    wait_for(lambda: "full" in client.controls["status"].content)
+    yield window
+    window.worker.stop()
+
+
+def test_window_draws_what_its_controls_say(client, window, scene):
+    assert list(client.controls) == [
+        *("status", "seed 1", "kept", "What the photo hides", "Mesh", "Truncation", "smile"),
+        *("Front", "Snapshot", "Turntable", "progress"),
+    ]
+    assert client.pictures[-1].shape == (171, 256, 3)  # two pictures of 128 in a window of 3 : 2
+    np.testing.assert_allclose(window.request().camera, panojax.look_at(0.5), atol=1e-5)
+    before = client.pictures[-1]
+    client.controls["kept"].act(False)
+    client.controls["smile"].act(2.0)
+    assert window.request().strengths == (("smile", 2.0),)
+    wait_for(lambda: client.pictures[-1].shape == (128, 192, 3))
+    client.controls["seed 1"].act(False)  # then the first one is shown all the same
+    assert len(window.request().panels) == 1
+    client.camera.aspect = 1.0
+    client.moved(None)
+    wait_for(lambda: client.pictures[-1].shape == (128, 128, 3))
+    assert before.shape != client.pictures[-1].shape and not client.notes
+
+
+def test_buttons(client, window, monkeypatch):
+    monkeypatch.setattr(app, "TURN_FRAMES", 2)
+    client.controls["Front"].act()
+    assert client.camera.position == (0, 0, 2.7) and client.camera.look_at == (0, 0, 0)
+    client.controls["Snapshot"].act()
+    client.controls["Turntable"].act()
+    assert client.files["snapshot.png"][1:4] == b"PNG" and client.files["turntable.mp4"][4:8] == b"ftyp"
+    assert client.controls["progress"].value == 100 and not client.controls["progress"].visible
+    client.controls["Mesh"].act(True)
+    assert client.nodes["/mesh"][:4] == b"glTF" and client.pictures[-1] is None
+    client.controls["Mesh"].act(False)
+    assert not client.nodes
+    wait_for(lambda: client.pictures[-1] is not None)
+
+
+def test_failures_are_shown_and_one_thing_is_done_at_a_time(client, window, monkeypatch, capsys):
+    def fail(request):
+        raise panojax.InputError("there is\nno surface")
+
+    monkeypatch.setattr(window.scene, "mesh", fail, raising=False)
+    client.controls["Mesh"].act(True)
+    assert client.notes == ["InputError: there is no surface"]
+    assert "there is no surface" in capsys.readouterr().out
+    with window.busy:
+        client.controls["Snapshot"].act()
+    assert "not done yet" in client.notes[-1] and not client.files
+
+
+@pytest.fixture
+def taken():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_addresses_that_cannot_be_had(taken):
+    with pytest.raises(panojax.InputError, match=f"free, got 127.0.0.1 {taken}: Address already in use"):
+        app.check_address("127.0.0.1", taken)
+    with pytest.raises(panojax.InputError, match="port must be 0 to 65535, got 70000"):
+        app.check_address("127.0.0.1", 70000)
+    with pytest.raises(panojax.InputError, match="host and port"):
+        app.check_address("203.0.113.7", 0)  # of no machine: for documentation
+
+
+def test_viser_serves_on_the_loopback_address(scene):
+    server = app.serve(scene, port=0)
+    try:
+        assert server.get_host() == "127.0.0.1"
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.get_port()}", timeout=10) as page:
+            assert b"<html" in page.read()
+    finally:
+        server.stop()
+
+
+def refused(capsys, *arguments):
+    assert cli.main(["view", *map(str, arguments)]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_view_refuses(params, checkpoint, scene, taken, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "keep_compiled_programs", lambda: None)
+    assert "--seeds be given, got neither" in refused(capsys)
+    assert "at most 24, got 31" in refused(capsys, "a.npz", "--seeds", "0-29")
+    assert "Address already in use" in refused(capsys, "a.npz", "--port", taken)
+    assert "finite" in refused(capsys, "a.npz", "--truncation", "nan")
+    assert "nothing there" in refused(capsys, tmp_path / "a.npz", "--port", 0)
+    assert "two encoders" in refused(capsys, "me.jpg", "--checkpoint", checkpoint, "--port", 0)
+    other = params.replace(generator=random_params(params.config).generator)
+    save_head(scene.subjects[1].heads["stitched"], tmp_path / "a.npz", params=other)
+    message = refused(capsys, tmp_path / "a.npz", "--checkpoint", checkpoint, "--port", 0)
+    assert "another model" in message
+
+
+def test_view_starts(params, checkpoint, scene, tmp_path, capsys):
+    save_head(scene.subjects[1].heads["stitched"], tmp_path / "ann.npz", params=params)
+    options = view.Options(heads=(str(tmp_path / "ann.npz"),), seeds="3", checkpoint=str(checkpoint), port=0)
+    server = view.start(options)
+    try:
+        assert server.get_port() > 0
+    finally:
+        server.stop()
+    assert "compiling" in capsys.readouterr().out
