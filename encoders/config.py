@@ -17,6 +17,8 @@ class EncoderConfig:
     """Style codes per image: three coarse, four middle, the rest fine."""
     w_dim: int = 512
     """Length of a style code."""
+    deltas: bool = False
+    """Whether the codes after the first are predicted as differences from it (e4e), or all on their own (pSp)."""
     offset_in_channels: int = 6
     """Channels of the F stage's input: 6 for the rendering and the residual, 9 with the mirrored residual as well."""
     planes_channels: int = 0

@@ -67,7 +67,8 @@ def init_encoder(config: EncoderConfig, key: jax.Array) -> dict[str, Any]:
     """Random variables {"psp_encoder": {"params", "batch_stats"}, "triplanenet_encoder": {"params", "batch_stats"}}.
 
     Convs start by He's rule, but for the F stage's last, which starts at a hundredth of it; the style heads' linear
-    layers start at a tenth of theirs. So an untrained encoder's inversion is close to the mean head. Not to be jitted.
+    layers start at a tenth of theirs, or at zero where they predict differences. So an untrained encoder's inversion is
+    close to the mean head. Not to be jitted.
     """
     # All kernels are cut from one draw: to compile hundreds of draws would take half a minute on a CPU.
     shapes = flatten_dict(abstract_encoder(config))
@@ -77,7 +78,7 @@ def init_encoder(config: EncoderConfig, key: jax.Array) -> dict[str, Any]:
     variables = jax.jit(_all_but_kernels, static_argnums=0)(config)
     for path, draw in zip(kernels, draws):
         shape, dtype = shapes[path].shape, shapes[path].dtype
-        variables[path] = jnp.asarray(_kernel_std(path, shape) * draw.reshape(shape), dtype)
+        variables[path] = jnp.asarray(_kernel_std(config, path, shape) * draw.reshape(shape), dtype)
     return unflatten_dict(variables)
 
 
@@ -100,15 +101,15 @@ def _all_but_kernels(config: EncoderConfig) -> dict[tuple[str, ...], jax.Array]:
     return {path: leaf for path, leaf in flatten_dict(_init_modules(config)).items() if path[-1] != "kernel"}
 
 
-def _kernel_std(path: tuple[str, ...], shape: tuple[int, ...]) -> float:
-    if len(shape) == 2:
-        return 0.1  # an equalised layer, which divides by sqrt(inputs) itself
+def _kernel_std(config: EncoderConfig, path: tuple[str, ...], shape: tuple[int, ...]) -> float:
+    if len(shape) == 2:  # an equalised layer of the style heads, which divides by sqrt(inputs) itself
+        return 0.0 if config.deltas and path[2] != "styles.0" else 0.1
     std = math.sqrt(2 / math.prod(shape[:-1]))
     return 0.01 * std if path[-2] in ("final_head.4", "final_head_two.4") else std
 
 
 def _style_encoder(config: EncoderConfig) -> GradualStyleEncoder:
-    return GradualStyleEncoder(config.trunk, config.n_styles, config.w_dim, config.numerics)
+    return GradualStyleEncoder(config.trunk, config.n_styles, config.w_dim, config.numerics, config.deltas)
 
 
 def _offset_encoder(config: EncoderConfig) -> TrigridEncoder:

@@ -14,13 +14,15 @@ class GradualStyleEncoder(nn.Module):
     """[N, R, R, 3] in [-1, 1] -> W+ codes [N, n_styles, w_dim] relative to the mean w, R a power of two.
 
     PyTorch's counterpart is `GradualStyleEncoder`. The heads read the trunk's last three stages (R/4, R/8, R/16),
-    merged from coarse to fine as in a feature pyramid.
+    merged from coarse to fine as in a feature pyramid. With `deltas` all heads but the first predict differences from
+    its code (e4e, Tov et al., 2021).
     """
 
     trunk: TrunkConfig
     n_styles: int
     w_dim: int
     numerics: Numerics = Numerics()
+    deltas: bool = False
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool = False) -> jax.Array:
@@ -34,6 +36,8 @@ class GradualStyleEncoder(nn.Module):
         fine += resize_bilinear(middle, fine.shape[1])
         maps = [coarse] * _COARSE + [middle] * _MIDDLE + [fine] * max(self.n_styles - _COARSE - _MIDDLE, 0)
         codes = [StyleHead(self.w_dim, numerics, name=f"styles.{i}")(maps[i]) for i in range(self.n_styles)]
+        if self.deltas:
+            codes = [codes[0], *(codes[0] + delta for delta in codes[1:])]
         return jnp.stack(codes, axis=1)
 
 

@@ -35,6 +35,8 @@ class ModelMark:
     """The generator's configuration, its compute type aside."""
     weights: str
     """SHA-256 (hex) of the parameters that render heads."""
+    checkpoint: str | None = None
+    """Name of the model's checkpoint in the folder of the head's file, where the head has a model of its own."""
 
 
 def model_mark(params: Params) -> ModelMark:
@@ -52,7 +54,13 @@ def model_mark(params: Params) -> ModelMark:
 
 
 def save_head(
-    head: Head, path: str | os.PathLike, *, params: Params, dtype: str = "float32", overwrite: bool = False
+    head: Head,
+    path: str | os.PathLike,
+    *,
+    params: Params,
+    dtype: str = "float32",
+    checkpoint: str | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Writes a head that `load_head` reads; the file appears under its name when it is whole.
 
@@ -61,6 +69,7 @@ def save_head(
       path: the file, usually *.npz.
       params: the model it was made with, which it will be rendered with.
       dtype: of the stored tri-grids; "float16" halves the file and keeps about three digits.
+      checkpoint: name of a checkpoint folder beside the file that holds `params`, for a model of this head's own.
       overwrite: replace a file that is there.
 
     Raises:
@@ -71,8 +80,10 @@ def save_head(
     check_choice("dtype", dtype, ("float32", "float16"))
     _check_shapes(head, params.config.generator, "head")
     mark = model_mark(params)
-    text = json.dumps({"format": FORMAT, "config": to_json(mark.config), "weights": mark.weights})
-    arrays: dict[str, np.ndarray] = {"model": np.frombuffer(text.encode(), np.uint8)}
+    record = {"format": FORMAT, "config": to_json(mark.config), "weights": mark.weights}
+    if checkpoint is not None:
+        record["checkpoint"] = checkpoint
+    arrays: dict[str, np.ndarray] = {"model": np.frombuffer(json.dumps(record).encode(), np.uint8)}
     for name in _ARRAYS:
         value = getattr(head, name)
         if value is None:
@@ -119,6 +130,21 @@ def load_head(path: str | os.PathLike, params: Params | None = None) -> Head:
     return head.replace(**planes)  # type: ignore[attr-defined]
 
 
+def own_checkpoint(path: str | os.PathLike) -> pathlib.Path | None:
+    """The checkpoint folder that a head's file names as its own model's, or None where it has none.
+
+    Raises:
+      InputError: the file is no head, or the checkpoint is not beside it.
+    """
+    _, mark = read_head(path)
+    if mark.checkpoint is None:
+        return None
+    folder = pathlib.Path(path).parent / mark.checkpoint
+    if not folder.is_dir():
+        raise InputError(f"{path}: expected the head's own model beside it, {folder}, which is not there")
+    return folder
+
+
 def read_head(path: str | os.PathLike) -> tuple[Head, ModelMark]:
     """The head in a file, in float32, and the mark of its model. See `load_head`."""
     from panojax.converters.array_file import read_npz
@@ -163,7 +189,10 @@ def _read_mark(stored: np.ndarray | None) -> ModelMark:
         record: dict[str, Any] = json.loads(stored.tobytes())
         if record["format"] != FORMAT:
             raise InputError(f"expected a head of format {FORMAT}, got {str(record['format'])[:40]}")
-        return ModelMark(from_json(GeneratorConfig, record["config"]), str(record["weights"]))
+        checkpoint = record.get("checkpoint")
+        if checkpoint is not None and (checkpoint in ("", "..") or pathlib.PurePath(checkpoint).name != checkpoint):
+            raise ValueError("its model's checkpoint should be the name of a folder beside it")
+        return ModelMark(from_json(GeneratorConfig, record["config"]), str(record["weights"]), checkpoint)
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:

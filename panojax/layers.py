@@ -22,6 +22,11 @@ def lrelu(x: jax.Array) -> jax.Array:
     return jnp.where(x >= 0, x, 0.2 * x) * np.float32(np.sqrt(2)).astype(x.dtype)
 
 
+def clamp(x: jax.Array, limit: float) -> jax.Array:
+    """x clipped to +-limit. A backward pass keeps a bool for each number, where `jnp.clip` has it keep a float."""
+    return jnp.where(jnp.abs(x) <= limit, x, jax.lax.stop_gradient(jnp.clip(x, -limit, limit)))
+
+
 def normalize_2nd_moment(x: jax.Array) -> jax.Array:
     """x [..., F] scaled to unit mean square over its features."""
     return x * jax.lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-8)
@@ -133,8 +138,7 @@ class SynthesisLayer(nn.Module):
             draws = jax.random.normal(self.make_rng("noise"), (*x.shape[:3], 1))
             x = x + (draws * strength).astype(x.dtype)
         x = lrelu(x + bias.astype(x.dtype))
-        limit = float(self.clamp * np.sqrt(2)) if self.clamp else None
-        return jnp.clip(x, -limit, limit) if limit else x
+        return clamp(x, float(self.clamp * np.sqrt(2))) if self.clamp else x
 
     def _draw(self, shape):
         return jax.random.normal(self.make_rng("params"), shape)
@@ -152,4 +156,4 @@ class ToRGB(nn.Module):
         kernel = self.param("kernel", nn.initializers.normal(1.0), (1, 1, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         y = modulated_conv(x, kernel, styles, demodulate=False).astype(jnp.float32) + bias
-        return jnp.clip(y, -self.clamp, self.clamp) if self.clamp else y
+        return clamp(y, self.clamp) if self.clamp else y

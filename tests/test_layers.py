@@ -200,3 +200,10 @@ def test_clamp_is_after_the_gain():
     # Inputs are not normalised, so that activations are large: they end at clamp * sqrt(2).
     assert np.abs(free).max() > 2
     np.testing.assert_allclose(clamped, np.clip(free, -np.sqrt(2), np.sqrt(2)), rtol=1e-6)
+
+
+def test_clamp_equals_clip():
+    x = 2 * normal("clamp", 4, 5)
+    value, gradient = jax.jit(jax.value_and_grad(lambda x: jnp.sum(jnp.square(layers.clamp(x, 1.5)))))(x)
+    np.testing.assert_allclose(value, np.square(np.clip(x, -1.5, 1.5)).sum(), rtol=1e-6)
+    np.testing.assert_allclose(gradient, np.where(np.abs(x) <= 1.5, 2 * x, 0), rtol=1e-6)

@@ -18,9 +18,12 @@ class StepConfig:
     each layer, or one for all), at the front camera with truncation 0.85 (paper, Table 4 and appendix A)."""
     offsets: bool = True
     """Whether there is an F stage. False is pSp; the paper's encoders into Z and Z+ have none either."""
-    critic: Literal["none", "image", "trigrid", "trigrid-occluded"] = "none"
+    critic: Literal["none", "image", "trigrid", "trigrid-occluded", "codes"] = "none"
     """What judges the encoded heads (paper, Table 3): nothing (encoder 1), pictures of them from cameras all around,
-    their tri-grids, or their tri-grids where the portrait does not see (encoder 2)."""
+    their tri-grids, or their tri-grids where the portrait does not see (encoder 2). "codes" judges their style codes,
+    each on its own (e4e)."""
+    critic_widths: tuple[int, ...] = (64, 128, 256, 512)
+    """Features of its convolutions but the last (paper, Table 6)."""
     weights: EncoderWeights = PAPER
     """Weights of LPIPS, L2 and identity on the final picture (paper, Eq. 5)."""
     loss_resolution: int = 256
@@ -30,6 +33,13 @@ class StepConfig:
     pictures the loss."""
     proxy: ProxyWeights = dataclasses.field(default_factory=ProxyWeights)
     """Losses of the generator's samples in the batch, besides those that photos have (E3DGE)."""
+    delta_weight: float = 0.0
+    """Weight of the summed distances of the style codes from the first one (e4e)."""
+    delta_start: int = 20_000
+    """Where the encoder predicts its codes as differences from the first (`encoder.deltas`): steps after which the
+    second code may differ. Until then all are the first one."""
+    delta_interval: int = 2_000
+    """Every so many steps after that, the next code may differ."""
     adversarial_weight: float = 0.001
     """Weight of the encoder's adversarial loss (paper, Eq. 6)."""
     r1_weight: float = 10.0
@@ -55,8 +65,8 @@ class StepConfig:
 
     def __post_init__(self):
         check_choice("space", self.space, ("w+", "z+", "z"))
-        check_choice("critic", self.critic, ("none", "image", "trigrid", "trigrid-occluded"))
-        for name in ("accumulate", "r1_interval", "loss_resolution"):
+        check_choice("critic", self.critic, ("none", "image", "trigrid", "trigrid-occluded", "codes"))
+        for name in ("accumulate", "r1_interval", "loss_resolution", "delta_interval"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("learning_rate", "critic_learning_rate"):

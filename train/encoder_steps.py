@@ -124,11 +124,19 @@ def evaluate(frozen: Frozen, variables: Any, batch: Mapping[str, jax.Array], *, 
 
 
 def encode(
-    frozen: Frozen, variables: Any, pictures: jax.Array, labels: jax.Array, *, config: StepConfig, train: bool
+    frozen: Frozen,
+    variables: Any,
+    pictures: jax.Array,
+    labels: jax.Array,
+    *,
+    config: StepConfig,
+    train: bool,
+    released: jax.Array | None = None,
 ) -> Encoded:
     """The heads that one encoder sees in portraits [N, R, R, 3] at its resolution, from labels [N, 25].
 
-    The F stage's input, the W+ stage's rendering and what it misses, passes no gradient to the W+ stage.
+    The F stage's input, the W+ stage's rendering and what it misses, passes no gradient to the W+ stage. `released` is
+    how many style codes are their own so far, or None for all: see `release_codes`.
     """
     model = frozen.config
     encoder = model.encoder
@@ -145,6 +153,7 @@ def encode(
             pictures,
             space=config.space,
             train=train,
+            released=released,
         )
 
     @keep
@@ -230,18 +239,24 @@ def _gradients(state, stats, frozen, batch, keys, config):
                 lambda heads: render_heads(frozen.config.generator, frozen.generator, heads, novel).image
             )(heads)
             return pool(image, config.loss_resolution)
+        if config.critic == "codes":
+            return heads.ws.reshape(-1, heads.ws.shape[-1])
         return critic_input(heads.planes, hidden)
 
     def encoder_loss(params):
         variables = join(params, stats[0])
         train = not config.freeze_batch_norm
-        encoded = encode(frozen, variables, pictures, labels, config=config, train=train)
+        released = _released(state.step, config) if frozen.config.encoder.deltas else None
+        encoded = encode(frozen, variables, pictures, labels, config=config, train=train, released=released)
         view = _render(frozen, encoded.heads, labels, ray_keys, config)
         total, metrics = _reconstruction(frozen, view.image, target, config)
         if config.style_weight:
             styled, styled_terms = _reconstruction(frozen, encoded.styled, target, config)
             total = total + config.style_weight * styled
             metrics |= {f"styled/{name}": value for name, value in styled_terms.items()}
+        if config.delta_weight:
+            metrics["deltas"] = jnp.mean(losses.code_deltas(encoded.heads.ws))
+            total = total + config.delta_weight * metrics["deltas"]
         if "proxy" in batch:
             extra, proxy_metrics = _proxy_loss(frozen, encoded.heads, view, batch["proxy"], config)
             total, metrics = total + extra, metrics | proxy_metrics
@@ -273,8 +288,8 @@ def _gradients(state, stats, frozen, batch, keys, config):
         }
 
         def penalty():
-            # With the running statistics, so that a sample's gradient is its own.
-            variables = join(params, critic_stats)["critic"]
+            # With the running statistics, so that a sample's gradient is its own; they are constants, as in PyTorch.
+            variables = join(params, jax.lax.stop_gradient(critic_stats))["critic"]
             network = critic_network(frozen.config, config)
             return jnp.mean(losses.r1(lambda x: network.apply(variables, x), real))
 
@@ -363,6 +378,11 @@ def _draw_heads(frozen: Frozen, keys) -> Head:
     return Head(generator.synthesize(model, frozen.generator, ws), ws)
 
 
+def _released(step, config):
+    """How many style codes are their own at a step, where they come one by one (e4e's progressive training)."""
+    return 1 + jnp.maximum(step - config.delta_start + config.delta_interval, 0) // config.delta_interval
+
+
 def _cameras_around(frozen, keys):
     """Cameras [N, 25] anywhere on the horizontal circle around the head, drawn by keys [N]."""
     model = frozen.config.generator
@@ -376,8 +396,9 @@ def _judge(frozen, params, batch_stats, x, config):
     variables = join(params, batch_stats)["critic"]
     if config.freeze_batch_norm:
         return network.apply(variables, x), batch_stats
-    logits, updated = network.apply(variables, x, train=True, mutable=["batch_stats"])
-    return logits, {"critic": updated["batch_stats"]}
+    apply = _checkpointed(config)(lambda *inputs: network.apply(*inputs, train=True, mutable=["batch_stats"]))
+    logits, updated = apply(variables, x)
+    return logits, {"critic": updated.get("batch_stats", {})}
 
 
 def _checkpointed(config):

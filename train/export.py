@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import tyro
 
 from panojax.config import Config, from_json
 from panojax.encoders import dual
@@ -20,12 +19,13 @@ from panojax.encoders.encoder import init_encoder
 from panojax.errors import InputError
 from panojax.params import Params, load, save
 from panojax.train.checkpoints import Checkpoints
+from panojax.train.loop import CONFIG_FILE
 from panojax.train.presets import RunConfig
 from panojax.train.sharding import data_mesh, placed_template
 from panojax.train.spaces import GROUPS, mean_codes
 from panojax.train.state import abstract_state
 
-STATE_FILE = "config.json"
+STATE_FILE = CONFIG_FILE
 
 
 def read_run(folder: str | pathlib.Path) -> tuple[RunConfig, Config]:
@@ -118,4 +118,6 @@ def main(workdir: str) -> None:
 
 
 if __name__ == "__main__":
+    import tyro  # only the command line needs it
+
     tyro.cli(main)

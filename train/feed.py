@@ -1,7 +1,8 @@
 """Batches on the devices: photos from a source, samples from the generator, or both."""
 
 import functools
-from typing import Any
+import pathlib
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from panojax.layers import pool
 from panojax.train.presets import RunConfig
 from panojax.train.proxy import draw_proxies
 from panojax.train.sharding import batch_sharding, run_key, shard_batch
-from panojax.train.sources import PhotoSource, Source, draw_samples, list_photos
+from panojax.train.sources import PhotoSource, Source, balance_photos, draw_samples, list_photos
 from panojax.train.state import Frozen
 
 _TRAINING, _VALIDATION = 1, 2  # streams of the seed; the steps' own is 0
@@ -55,25 +56,40 @@ class Feed:
         return photos if samples is None else self._join(photos, samples)
 
 
-def open_source(config: RunConfig, frozen: Frozen, part: str) -> PhotoSource | None:
+def open_source(config: RunConfig, frozen: Frozen, part: Literal["train", "validation"]) -> Source | None:
     """The photos of the configuration's data folders, or None where it has none or takes samples alone.
 
-    Args:
-      part: "train" or "validation".
+    Raises:
+      InputError: the folders cannot be read, or prepared sets are mixed with others.
     """
     photos_a_batch = config.batch - config.drawn
     if not photos_a_batch:
         return None
     encoder = frozen.config.encoder
     assert encoder is not None
-    return PhotoSource(
-        list_photos(config.data, masks=config.masks, part=part, held_out=config.held_out),
-        photos_a_batch,
-        max(encoder.resolution, config.step.loss_resolution),
-        seed=config.seed,
-        mirror=config.mirror and part == "train",
-        processes=(jax.process_index(), jax.process_count()),
-    )
+    resolution = max(encoder.resolution, config.step.loss_resolution)
+    training = part == "train"
+    copies = config.max_copies if training else 1.0
+    common: dict[str, Any] = {
+        "seed": config.seed,
+        "mirror": config.mirror and training,
+        "processes": (jax.process_index(), jax.process_count()),
+    }
+    prepared = [folder for folder in config.data if is_prepared(folder)]
+    if prepared and len(prepared) < len(config.data):
+        raise InputError(f"data must be prepared sets or folders with dataset.json, not both, got {config.data}")
+    if prepared:
+        from panojax.train.prepared import open_prepared
+
+        return open_prepared(prepared, photos_a_batch, resolution, part=part, max_copies=copies, **common)
+    photos = list_photos(config.data, masks=config.masks, part=part, held_out=config.held_out)
+    return PhotoSource(balance_photos(photos, copies), photos_a_batch, resolution, **common)
+
+
+def is_prepared(folder: str | pathlib.Path) -> bool:
+    """Whether a folder holds sets that `python -m panojax.train.data` wrote."""
+    folder = pathlib.Path(folder)
+    return not (folder / "dataset.json").exists() and any(folder.rglob("dataset_info.json"))
 
 
 def _draw(model, samples, proxy, count, variables, key, step) -> Any:

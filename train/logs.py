@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from clu import metrics as clu_metrics
+from flax import struct
 
 from panojax.generator import Head
 from panojax.inversion import head_occlusion, render_heads, stitch
@@ -58,7 +58,7 @@ class Averages:
     """Running means of a step's metrics that stay on the device until they are read."""
 
     def __init__(self) -> None:
-        self._total: dict[str, clu_metrics.Average] | None = None
+        self._total: dict[str, Any] | None = None
 
     def add(self, metrics: Mapping[str, jax.Array]) -> None:
         """Counts one step in."""
@@ -133,9 +133,36 @@ def write_sheet(path: pathlib.Path, sheet: jax.Array) -> None:
     write_image(path, np.nan_to_num(np.asarray(sheet), nan=-1.0), overwrite=True)
 
 
+@struct.dataclass
+class _Average:
+    """Stands in for clu's average of scalars where clu is not installed."""
+
+    total: jax.Array
+    count: jax.Array
+
+    @classmethod
+    def from_model_output(cls, value):
+        return cls(jnp.asarray(value, jnp.float32), jnp.int32(1))
+
+    def merge(self, other):
+        return _Average(self.total + other.total, self.count + other.count)
+
+    def compute(self):
+        return self.total / self.count
+
+
+def _average():
+    try:
+        from clu.metrics import Average
+    except ImportError:
+        return _Average
+    return Average
+
+
 @jax.jit
 def _first(metrics):
-    return {name: clu_metrics.Average.from_model_output(value) for name, value in metrics.items()}
+    average = _average()
+    return {name: average.from_model_output(value) for name, value in metrics.items()}
 
 
 @jax.jit

@@ -73,6 +73,16 @@ def encoder_loss(
     return total, terms
 
 
+def code_deltas(ws: jax.Array) -> jax.Array:
+    """How far style codes lie from the first one: [N, L, w_dim] -> the sum of the L - 1 Euclidean distances, [N].
+
+    Its gradient is 0 where two codes are equal. Source: the delta regularisation of e4e (Tov et al. 2021).
+    """
+    energy = jnp.sum(jnp.square(_wide(ws[:, 1:]) - _wide(ws[:, :1])), axis=-1)
+    apart = energy > 0
+    return jnp.sum(jnp.where(apart, jnp.sqrt(jnp.where(apart, energy, 1.0)), 0.0), axis=-1)
+
+
 def adversarial(fake_logits: jax.Array) -> jax.Array:
     """The non-saturating loss of whoever makes the fakes: mean softplus(-D(fake)) (paper, Eq. 7).
 

@@ -86,6 +86,11 @@ class TuningConfig:
     loss_resolution: int = 256
     """Pictures are pooled to this side, if they are larger."""
 
+    def __post_init__(self):
+        for name in ("steps", "loss_resolution"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+
 
 def invert_wplus(
     params: Params,
@@ -116,7 +121,7 @@ def invert_wplus(
     """
     images, labels, single = _batch(params, image, camera)
     ws, noises = _project(params, images, labels, perception, config, key, progress)
-    heads = Head(_planes(params.config.generator, params.generator, ws, noises), ws)
+    heads = _heads(params.config.generator, params.generator, ws, noises)
     return jax.tree.map(lambda x: x[0], heads) if single else heads
 
 
@@ -133,7 +138,8 @@ def invert_pti(
 ) -> tuple[Params, Head]:
     """Optimises the codes of one portrait, then the generator's synthesis, rendering and super-resolution around them.
 
-    Arguments are those of `invert_wplus` for a single portrait [S, S, 3], and `tuning`.
+    Arguments are those of `invert_wplus` for a single portrait [S, S, 3], and `tuning`, whose steps `progress` counts
+    on from the projection's.
 
     Returns:
       Params of a generator of this portrait's own, and the Head, to be rendered with them.
@@ -149,10 +155,9 @@ def invert_pti(
     target = _target(images, tuning.loss_resolution)
     model = params.config.generator
     arguments = (fixed, constants, perception, target, ws, labels)
-    tuned = _descend(_tuning(model, tuning), tuned, arguments, tuning.steps, progress)
+    tuned = _descend(_tuning(model, tuning), tuned, arguments, tuning.steps, progress, before=config.steps)
     variables = {"params": fixed | tuned, "constants": constants}
-    synthesize = jax.jit(generator.synthesize, static_argnums=0)
-    head = Head(synthesize(model, variables, ws)[0], ws[0])
+    head = jax.tree.map(lambda x: x[0], _heads(model, variables, ws, {}))
     return Params(variables, params.encoders, config=params.config), head
 
 
@@ -243,14 +248,14 @@ def _tuning(model: GeneratorConfig, config: TuningConfig) -> _Descent:
     return _Descent(loss, optax.adam(config.learning_rate, b1=0.9, b2=0.999), lambda free: free)
 
 
-def _descend(descent: _Descent, free, arguments, steps, progress):
-    """The free variables after `steps` steps, in compiled loops of `_CHUNK`."""
+def _descend(descent: _Descent, free, arguments, steps, progress, *, before=0):
+    """The free variables after `steps` steps, in compiled loops of `_CHUNK`; `before` steps were reported earlier."""
     carry = free, descent.optimiser.init(free)
     for start in range(0, steps, _CHUNK):
         count = min(_CHUNK, steps - start)
         carry, value = _run(carry, arguments, jnp.int32(start), descent=descent, count=count)
         if progress is not None:
-            progress(start + count, float(value))
+            progress(before + start + count, float(value))
     return carry[0]
 
 
@@ -273,6 +278,12 @@ def _distance(model, variables, heads, labels, target, perception, weights):
     if weights.lpips and perception.lpips_network is not None:
         total += weights.lpips * jnp.mean(perception.distance(image, target))
     return total
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _heads(model, variables, ws, noises) -> Head:
+    """Heads of codes [N, L, w_dim] and noise, with their backgrounds."""
+    return generator.make_heads(model, variables, _planes(model, variables, ws, noises), ws)
 
 
 def _planes(model: GeneratorConfig, variables: Any, ws: jax.Array, noises: Mapping) -> jax.Array:

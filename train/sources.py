@@ -27,6 +27,7 @@ from panojax.errors import InputError
 from panojax.generator import Head
 from panojax.inversion import render_heads
 from panojax.photo.image_file import read_image
+from panojax.train.data import balance
 from panojax.train.spaces import draw_latents, map_latents
 
 Batch = dict[str, np.ndarray]
@@ -89,6 +90,15 @@ def list_photos(
     if not photos:
         raise InputError(f"no pictures in the {part} part of {', '.join(map(str, folders)) or 'no folder'}")
     return photos
+
+
+def balance_photos(photos: Sequence[Photo], max_copies: float) -> list[Photo]:
+    """The photos with those of rare yaws repeated up to `max_copies` times, as LPFF does: see `data.balance`."""
+    if max_copies == 1:
+        return list(photos)
+    yaws = balance.label_yaw(np.array([photo.label for photo in photos]))
+    copies = balance.yaw_copies(yaws, balance.YawBalance(max_copies=max_copies))
+    return [photos[i] for i in balance.repeat_indices(copies)]
 
 
 def read_photo(photo: Photo, resolution: int) -> np.ndarray:

@@ -49,7 +49,15 @@ def abstract_variables(encoder: EncoderConfig, space: str, *, offsets: bool) -> 
 
 
 def predict_styles(
-    config: Config, variables: Any, encoder: Any, average: jax.Array, pictures: jax.Array, *, space: str, train: bool
+    config: Config,
+    variables: Any,
+    encoder: Any,
+    average: jax.Array,
+    pictures: jax.Array,
+    *,
+    space: str,
+    train: bool,
+    released: jax.Array | None = None,
 ) -> tuple[jax.Array, Any]:
     """The W+ stage in any space.
 
@@ -61,6 +69,7 @@ def predict_styles(
       pictures: [N, R, R, 3] in [-1, 1].
       space: "w+", "z+" or "z".
       train: whether batch norms use the batch.
+      released: how many codes are their own so far, see `release_codes`; None is all.
 
     Returns:
       Style codes [N, L, w_dim] in float32, and the stage's `batch_stats` as updated (None where not `train`).
@@ -74,10 +83,21 @@ def predict_styles(
         output = encode_styles(config.encoder, encoder, pictures, train=train)
         codes, stats = output if train else (output, None)
     codes = codes.astype(jnp.float32)
+    if released is not None:
+        codes = release_codes(codes, released)
     if space == "w+":
         return codes + average, stats
     latents = jnp.repeat(codes[:, None], config.generator.num_ws, axis=1) if space == "z" else codes
     return map_latents(config.generator, variables, latents, truncation=TRUNCATION), stats
+
+
+def release_codes(codes: jax.Array, released: jax.Array) -> jax.Array:
+    """Codes [N, L, w_dim] of which those after the first `released` are the first one: e4e's progressive training.
+
+    A head whose code is held back gets no gradient, and one that predicts differences from zero on then stays there.
+    """
+    held = jnp.arange(codes.shape[1])[:, None] >= released
+    return jnp.where(held, codes[:, :1], codes)
 
 
 def map_latents(config: GeneratorConfig, variables: Any, z: jax.Array, *, truncation: float = 1.0) -> jax.Array:

@@ -13,7 +13,7 @@ from flax import struct
 
 from panojax.config import Config
 from panojax.train.config import StepConfig
-from panojax.train.critic import TriGridCritic
+from panojax.train.critic import CodeCritic, TriGridCritic
 from panojax.train.perception import Perception
 from panojax.train.ranger import ranger, synced
 from panojax.train.spaces import abstract_variables, init_variables
@@ -80,7 +80,7 @@ def init_state(model: Config, config: StepConfig, key: jax.Array, *, encoder: An
     critic = None
     if config.critic != "none":
         network = critic_network(model, config)
-        shape = (1, 8, 8, network.in_channels)
+        shape = (1, network.w_dim) if isinstance(network, CodeCritic) else (1, 8, 8, network.in_channels)
         critic = _learner(
             {"critic": jax.jit(network.init)(critic_key, jnp.zeros(shape))},
             optimizer(config, config.critic_learning_rate),
@@ -103,12 +103,14 @@ def optimizer(config: StepConfig, learning_rate: float) -> optax.GradientTransfo
     return ranger(learning_rate, centralized=config.centralized)
 
 
-def critic_network(model: Config, config: StepConfig) -> TriGridCritic:
-    """The critic's module for tri-grids or pictures, whichever the configuration says."""
+def critic_network(model: Config, config: StepConfig) -> TriGridCritic | CodeCritic:
+    """The critic's module for tri-grids, pictures or style codes, whichever the configuration says."""
     generator = model.generator
+    if config.critic == "codes":
+        return CodeCritic(generator.w_dim)
     channels = 3 if config.critic == "image" else 3 * generator.plane_features * generator.plane_depth
     assert model.encoder is not None
-    return TriGridCritic(channels, model.encoder.numerics)
+    return TriGridCritic(channels, config.critic_widths, model.encoder.numerics)
 
 
 def update(learner: Learner, gradients: Any, batch_stats: Any, optimiser: optax.GradientTransformation) -> Learner:

@@ -8,13 +8,16 @@ import tyro
 
 from panojax.errors import InputError
 
+TUNED = "tuned_model"  # folder of the generator that PTI tuned, beside the head
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """Turn a photo into a head that can be seen from every side.
 
     A photo is aligned first: its face is found, cropped as the model expects, and its camera estimated. Writes
-    input.png, reconstruction.png, sheet.png, turntable.mp4, head.npz, report.json and, with --mesh, a coloured mesh.
+    input.png, reconstruction.png, sheet.png, turntable.mp4, head.npz, report.json and, with --mesh, a coloured mesh;
+    --method pti also writes tuned_model/, which `panojax render` finds beside head.npz.
     """
 
     photo: tyro.conf.Positional[str]
@@ -32,8 +35,15 @@ class Options:
     """Which face of the photo: "largest", "center", "only", or a number counted from the left, from 0."""
     framing: Literal["panohead", "heads"] = "panohead"
     """How the model's training pictures were cropped: as PanoHead's, or as the synthetic heads of `panojax heads`."""
+    method: Literal["encoders", "wplus", "pti"] = "encoders"
+    """By the checkpoint's two encoders; or, which needs none, by optimising style codes for this photo (wplus), and
+    then the generator around them (pti)."""
     stitching: Literal["texel", "sample"] = "texel"
     """How the two encoders' heads are joined: texel by texel once, or at every lookup."""
+    steps: int = 500
+    """Steps of the codes' optimisation; pti then takes as many for the generator."""
+    lpips: Literal["vgg", "alex", "none"] = "vgg"
+    """Network of an optimisation's perceptual loss; its weights come with "panojax[losses]"."""
     frames: int = 90
     """Frames of the turntable."""
     fps: int = 30
@@ -66,6 +76,8 @@ def run(options: Options) -> None:
     from panojax.commands.output_folder import output_folder
 
     results.check_turn(options.frames, options.pitch, options.fps)
+    if options.steps < 1:
+        raise InputError(f"steps must be at least 1, got {options.steps}")
     if options.mesh:
         results.check_mesh(options.mesh_resolution)
     with output_folder(options.out, overwrite=options.overwrite) as folder:
@@ -77,28 +89,37 @@ def _invert(options: Options, folder: pathlib.Path) -> dict[str, Any]:
     """Does the work and writes all files to `folder`; the report."""
     import json
 
-    import jax
-
-    import panojax
     from panojax.commands import results
     from panojax.commands.arguments import load_model, turn
     from panojax.commands.progress import step
     from panojax.head_file import model_mark, save_head
     from panojax.output import contact_sheet
+    from panojax.params import save
     from panojax.photo import write_image
     from panojax.views import render_views
 
     seconds: dict[str, float] = {}
+    encoders = options.method == "encoders"
+    perception = None if encoders else _perception(options.lpips)
     params = load_model(options.checkpoint, seconds, dtype=options.dtype)
     config = params.config.generator
-    if params.config.encoder is None:
-        raise InputError(f"checkpoint must hold two encoders to invert a photo, {options.checkpoint} has none")
+    if encoders and params.config.encoder is None:
+        raise InputError(
+            f"checkpoint must hold two encoders to invert a photo, {options.checkpoint} has none: "
+            "--method wplus and pti need none"
+        )
     portrait = _read_portrait(options, config.image_resolution, seconds)
     write_image(folder / "input.png", portrait.image)
     with step("inverting", seconds):
-        invert = jax.jit(panojax.invert, static_argnames="stitching")
-        head = jax.block_until_ready(invert(params, portrait.image, portrait.camera, stitching=options.stitching))
-        save_head(head, folder / "head.npz", params=params, dtype="float16" if options.half else "float32")
+        if encoders:
+            head = _encode(options, params, portrait)
+        else:
+            params, head = _optimise(options, perception, params.generator_only(), portrait)
+        own = TUNED if options.method == "pti" else None
+        if own is not None:
+            save(params, folder / own)
+        dtype = "float16" if options.half else "float32"
+        save_head(head, folder / "head.npz", params=params, dtype=dtype, checkpoint=own)
     with step("rendering the sheet", seconds):
         reconstruction = next(render_views(params, head, portrait.camera[None]))
         write_image(folder / "reconstruction.png", reconstruction)
@@ -129,13 +150,55 @@ def _invert(options: Options, folder: pathlib.Path) -> dict[str, Any]:
         "camera": [round(float(value), 6) for value in portrait.camera],
         "camera_source": portrait.source,
         "alignment": portrait.report and dataclasses.asdict(portrait.report),
-        "stitching": options.stitching,
+        "method": options.method,
+        "stitching": options.stitching if encoders else None,
+        "steps": None if encoders else options.steps,
         "mesh": mesh,
         "seconds": seconds,
         "files": sorted([*(path.name for path in folder.iterdir()), "report.json"]),
     }
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     return report
+
+
+def _perception(lpips: str) -> Any:
+    """The perceptual loss of an optimisation. InputError says what to install where its weights are missing."""
+    from panojax.train.perception import load_perception
+
+    try:
+        return load_perception(lpips, "none")
+    except InputError as error:
+        raise InputError(f'{error}; it comes with "panojax[losses]", and --lpips none does without') from error
+
+
+def _encode(options: Options, params: Any, portrait: Any) -> Any:
+    """The head by the dual encoder."""
+    import jax
+
+    import panojax
+
+    invert = jax.jit(panojax.invert, static_argnames="stitching")
+    return jax.block_until_ready(invert(params, portrait.image, portrait.camera, stitching=options.stitching))
+
+
+def _optimise(options: Options, perception: Any, params: Any, portrait: Any) -> tuple[Any, Any]:
+    """The model that renders the head, which is its own after PTI, and the head."""
+    from tqdm import tqdm
+
+    from panojax.train.optimize import ProjectionConfig, TuningConfig, invert_pti, invert_wplus
+
+    pti = options.method == "pti"
+    config, tuning = ProjectionConfig(steps=options.steps), TuningConfig(steps=options.steps)
+    with tqdm(total=(1 + pti) * options.steps, desc=options.method, unit="step", disable=None, leave=False) as bar:
+
+        def show(done: int, loss: float) -> None:
+            bar.set_postfix(loss=f"{loss:.4f}")
+            bar.update(done - bar.n)
+
+        common: dict[str, Any] = {"perception": perception, "config": config, "progress": show}
+        if pti:
+            return invert_pti(params, portrait.image, portrait.camera, tuning=tuning, **common)
+        return params, invert_wplus(params, portrait.image, portrait.camera, **common)
 
 
 def _read_portrait(options: Options, size: int, seconds: dict[str, float]) -> Any:

@@ -17,7 +17,7 @@ def output_folder(out: str | os.PathLike, *, overwrite: bool = False) -> Iterato
     Args:
       out: a folder that does not exist or is empty.
       overwrite: `out` may hold files; those of the same names are replaced, when all new ones are whole, and others
-        stay.
+        stay. Checkpoints among the results replace checkpoints.
 
     Raises:
       InputError: `out` is a file, is not empty and `overwrite` is not set, or cannot be written.
@@ -45,8 +45,16 @@ def output_folder(out: str | os.PathLike, *, overwrite: bool = False) -> Iterato
 
 
 def _move(work: pathlib.Path, target: pathlib.Path) -> None:
-    if blocked := [path.name for path in work.iterdir() if (target / path.name).is_dir()]:
+    folders = {path.name for path in work.iterdir() if (target / path.name).is_dir()}
+    replaced = {name for name in folders if _is_checkpoint(work / name) and _is_checkpoint(target / name)}
+    if blocked := folders - replaced:
         raise InputError(f"out must not hold folders named as the new files, got {', '.join(sorted(blocked))}")
     target.mkdir(parents=True, exist_ok=True)
+    for name in replaced:
+        shutil.rmtree(target / name)
     for path in sorted(work.iterdir()):
         path.replace(target / path.name)
+
+
+def _is_checkpoint(folder: pathlib.Path) -> bool:
+    return (folder / "_CHECKPOINT_METADATA").is_file()

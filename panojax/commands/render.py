@@ -18,8 +18,8 @@ class Options:
     """File of the head (.npz)."""
     out: pathlib.Path
     """Folder for the results, new or empty."""
-    checkpoint: str = "default"
-    """Folder of the model that made the head, or "default"."""
+    checkpoint: str | None = None
+    """Folder of the model that made the head; by default the one that the head's file names, or else "default"."""
     yaw: tuple[float, ...] = (0.0,)
     """Angles around the head in degrees, 0 in front of the face and 90 where x is greatest."""
     pitch: tuple[float, ...] = (0.0,)
@@ -75,13 +75,15 @@ def _render(options: Options, folder: pathlib.Path) -> None:
     from panojax.commands import results
     from panojax.commands.arguments import load_model, turn, view_grid
     from panojax.commands.progress import step
-    from panojax.head_file import load_head
+    from panojax.head_file import load_head, own_checkpoint
     from panojax.output import contact_sheet
+    from panojax.params import DEFAULT
     from panojax.photo import write_image
     from panojax.views import render_views
 
     seconds: dict[str, float] = {}
-    params = load_model(options.checkpoint, seconds, dtype=options.dtype)
+    checkpoint = options.checkpoint or str(own_checkpoint(options.head) or DEFAULT)
+    params = load_model(checkpoint, seconds, dtype=options.dtype)
     head = load_head(options.head, params)
     config = params.config.generator
     names, cameras = view_grid(options.yaw, options.pitch, config)

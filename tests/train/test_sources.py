@@ -1,4 +1,6 @@
+import collections
 import json
+import pathlib
 
 import jax
 import numpy as np
@@ -9,7 +11,16 @@ from PIL import Image
 from panojax import camera as cameras
 from panojax.errors import InputError
 from panojax.inversion import render_heads
-from panojax.train.sources import PhotoSource, SampleConfig, draw_heads, draw_samples, list_photos, read_photo
+from panojax.train.sources import (
+    Photo,
+    PhotoSource,
+    SampleConfig,
+    balance_photos,
+    draw_heads,
+    draw_samples,
+    list_photos,
+    read_photo,
+)
 
 LABEL = np.asarray(cameras.look_at(0.3, 0.1))
 
@@ -136,3 +147,11 @@ def test_samples_are_what_the_generator_renders(generator):
     yaws = np.arctan2(drawn["camera"][:, 3], drawn["camera"][:, 11])
     assert np.all(np.abs(yaws) < np.radians(30.1))
     assert abs(yaws[0] - yaws[1]) > 1e-3
+
+
+def test_rare_yaws_are_shown_more_often():
+    front, side = (tuple(np.asarray(cameras.look_at(yaw)).tolist()) for yaw in (0.02, 1.0))
+    photos = [Photo(pathlib.Path(f"{i}.png"), None, front if i < 9 else side) for i in range(10)]
+    names = collections.Counter(photo.path.name for photo in balance_photos(photos, 4.0))
+    assert names == {f"{i}.png": 1 for i in range(9)} | {"9.png": 4}
+    assert balance_photos(photos, 1.0) == photos

@@ -13,11 +13,14 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from panojax.errors import InputError
-from panojax.train.data.records import Source
+
+if TYPE_CHECKING:  # photo folders are balanced without tensorflow-datasets
+    from panojax.train.data.records import Source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +47,7 @@ class YawBalance:
 class Resampled:
     """A source whose sample i is `indices[i]` of another."""
 
-    source: Source
+    source: "Source"
     indices: np.ndarray
 
     @property
@@ -62,7 +65,7 @@ class Resampled:
         return f"{self.source!r} in the order {digest} of {len(self)}"
 
 
-def balance_yaw(source: Source, cameras: np.ndarray, balance: YawBalance | None = None) -> Resampled:
+def balance_yaw(source: "Source", cameras: np.ndarray, balance: YawBalance | None = None) -> Resampled:
     """The source with records of rare yaws repeated; `cameras` [n, 25] are its labels (`records.read_cameras`).
 
     Raises:

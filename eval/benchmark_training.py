@@ -1,0 +1,371 @@
+"""Checks, then times encoder training and PTI at the released configuration on the devices at hand.
+
+    python -m panojax.eval.benchmark_training --out figures.json
+
+All weights are random, those of the loss networks too (LPIPS, ArcFace IR-SE-50): speed does not depend on them. Times
+are medians over `--runs` steps after a warm-up, each step waited for. Memory is what XLA plans for the step: arguments,
+temporaries, and results that no donated argument makes room for. Only jax, flax, optax and orbax are needed.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import json
+import math
+import pathlib
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from panojax.camera import look_at
+from panojax.config import Config, GeneratorConfig
+from panojax.encoders.arcface import ArcFaceConfig, abstract_arcface, ir_se50
+from panojax.encoders.encoder import init_encoder
+from panojax.encoders.ir_se import TrunkConfig
+from panojax.params import random_params
+from panojax.params import tiny as tiny_model
+from panojax.train import presets
+from panojax.train.config import StepConfig
+from panojax.train.encoder_steps import compile_step
+from panojax.train.lpips import LPIPS
+from panojax.train.optimize import ProjectionConfig, TuningConfig, invert_pti
+from panojax.train.perception import Perception
+from panojax.train.sharding import batch_sharding, data_mesh, replicated, run_key
+from panojax.train.spaces import fit_encoder, mean_codes
+from panojax.train.state import Frozen, init_state
+
+WORKS = ("e1", "e2", "pti")
+# How far the loss of the first step may lie from that with exact float32 products, as a share of it.
+TOLERANCE = {"float32": 0.02, "bfloat16": 0.05}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to time."""
+
+    out: pathlib.Path | None = None
+    """File for the figures, as JSON."""
+    config: str = "released"
+    """"released", or "tiny" to try the script."""
+    works: tuple[str, ...] = WORKS
+    """Encoder 1's step, encoder 2's with its critic, PTI."""
+    batches: tuple[int, ...] = (3, 16, 32)
+    """Pictures a step on each device; 3 is the paper's."""
+    dtypes: tuple[str, ...] = ("float32", "bfloat16")
+    """Compute types; float32 products run as TF32 where the device does."""
+    devices: tuple[int, ...] = (1,)
+    """Numbers of devices of this host that share encoder 1's step."""
+    runs: int = 32
+    """Timed steps of each case: two rounds of the critic's lazy regularisation."""
+    recompute: bool = False
+    """Recompute activations whatever the batch; without it, from the batch on at which the presets do."""
+    check: bool = True
+    """Compare the first step of the first batch with exact float32 products, which costs a compilation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """Networks and schedules that are timed."""
+
+    model: Config
+    """Generator and encoder."""
+    step: StepConfig
+    """Encoder 1's step at the paper's batch."""
+    lpips: LPIPS
+    """Of the encoders' loss."""
+    identity: ArcFaceConfig
+    """Of the encoders' loss."""
+    projector_lpips: LPIPS | None
+    """Of PTI's loss."""
+    projection: ProjectionConfig = dataclasses.field(default_factory=ProjectionConfig)
+    """PTI's first half."""
+    tuning: TuningConfig = dataclasses.field(default_factory=TuningConfig)
+    """PTI's second half."""
+
+
+def released() -> Setting:
+    """PanoHead's generator, 512 px, the paper's encoder and losses, PTI's 500 + 500 steps."""
+    run, generator = presets.paper(), GeneratorConfig()
+    model = Config(generator, fit_encoder(generator, run.encoder, "w+"))
+    return Setting(model, run.step, LPIPS("alex"), ir_se50(), LPIPS("vgg"))
+
+
+def tiny() -> Setting:
+    """Seconds on a CPU."""
+    run = presets.tiny()
+    generator = dataclasses.replace(
+        tiny_model().generator, plane_resolution=16, rendering_resolution=16, depth_samples=8, importance_samples=8
+    )
+    return Setting(
+        Config(generator, fit_encoder(generator, run.encoder, "w+")),
+        dataclasses.replace(presets.paper().step, loss_resolution=64),
+        LPIPS("alex"),
+        ArcFaceConfig(TrunkConfig((1, 1, 1, 1), (16, 16, 16, 16)), affine=True, embedding_dim=16),
+        None,
+        ProjectionConfig(steps=20, samples=100),
+        TuningConfig(steps=20),
+    )
+
+
+class Bench:
+    """The networks of a setting with random weights, and what is measured of them.
+
+    Attributes:
+      setting: the networks.
+      compiler_options: of XLA, for the steps.
+    """
+
+    def __init__(self, setting: Setting, compiler_options: Mapping[str, Any] | None = None):
+        self.setting, self.compiler_options = setting, compiler_options
+        self.params = jax.device_put(random_params(Config(setting.model.generator)))
+        assert setting.model.encoder is not None
+        self.encoder = init_encoder(setting.model.encoder, jax.random.key(0))
+        self.average = mean_codes(setting.model.generator, self.params.generator, jax.random.key(1), samples=100)
+        self.perception = Perception(
+            _random_lpips(setting.lpips),
+            _random(abstract_arcface(setting.identity)),
+            setting.lpips,
+            setting.identity,
+        )
+
+    def first_step(self, config: StepConfig, batch: int, dtype: str, devices: int = 1) -> tuple[Any, Any, Any, dict]:
+        """The compiled step, its next arguments, its first metrics, and {"compile_s", "memory_mib", ...}."""
+        mesh = data_mesh(jax.devices()[:devices])
+        params = self.params.with_dtype(dtype)
+        encoder = dataclasses.replace(self.setting.model.encoder, dtype=dtype)  # type: ignore[type-var]
+        frozen = Frozen(
+            params.generator, self.average, self.perception, config=Config(params.config.generator, encoder)
+        )
+        state = init_state(frozen.config, config, jax.random.key(2), encoder=self.encoder)
+        state, frozen = jax.device_put((state, frozen), replicated(mesh))
+        data = jax.device_put(self.batch(batch * devices), batch_sharding(mesh))
+        key = run_key(0, mesh)
+        jitted: Any = compile_step(config, mesh)
+        start = time.perf_counter()
+        step = jitted.lower(state, frozen, data, key).compile(self.compiler_options)
+        figures = {"compile_s": time.perf_counter() - start, **planned_memory(step)}
+        state, metrics = step(state, frozen, data, key)
+        return step, (state, frozen, data, key), jax.device_get(metrics), figures
+
+    def batch(self, size: int) -> dict[str, Any]:
+        """Coloured tiles in place of portraits, from cameras around the front."""
+        tiles = np.tanh(np.random.default_rng(3).standard_normal((size, 8, 8, 3), np.float32))
+        side = self.setting.step.loss_resolution // 8
+        image = tiles.repeat(side, axis=1).repeat(side, axis=2)
+        return {"image": image, "camera": jax.jit(look_at)(np.linspace(-0.6, 0.6, size, dtype=np.float32))}
+
+    def exact_loss(self, batch: int) -> float:
+        """The loss of encoder 1's first step with exact float32 products."""
+        with jax.default_matmul_precision("highest"):
+            return float(self.first_step(self.setting.step, batch, "float32")[2]["loss"])
+
+    def time_step(
+        self, config: StepConfig, batch: int, dtype: str, devices: int, runs: int, exact: float | None = None
+    ) -> dict[str, float]:
+        """Milliseconds a step, images a second, compile seconds, planned memory.
+
+        Args:
+          batch: pictures on each device.
+          exact: loss of the first step that this one's must agree with, or None.
+
+        Raises:
+          RuntimeError: the first step's metrics are not finite, or its loss is off.
+        """
+        step, (state, *others), metrics, figures = self.first_step(config, batch, dtype, devices)
+        if not all(map(np.isfinite, metrics.values())):
+            raise RuntimeError(f"metrics must be finite, got {metrics}")
+        if exact is not None and abs(metrics["loss"] / exact - 1) > TOLERANCE[dtype]:
+            raise RuntimeError(f"{dtype} loss must be within {TOLERANCE[dtype]} of {exact}, got {metrics['loss']}")
+        for _ in range(2):
+            state, _ = step(state, *others)
+        jax.block_until_ready(state)
+        times, with_r1 = [], []
+        for _ in range(runs):
+            lazy = config.critic != "none" and int(state.step) % config.r1_interval == 0
+            start = time.perf_counter()
+            state, _ = jax.block_until_ready(step(state, *others))
+            times.append(1e3 * (time.perf_counter() - start))
+            with_r1 += times[-1:] if lazy else []
+        ms = float(np.median(times))
+        figures |= {"ms": ms, "ms_min": min(times), "ms_max": max(times), "loss": float(metrics["loss"])}
+        figures["images_per_second"] = 1e3 * batch * devices / float(np.mean(times))
+        if with_r1:
+            figures["ms_r1"] = float(np.median(with_r1))
+        return figures
+
+    def time_pti(self) -> dict[str, float]:
+        """Seconds of PTI for one portrait: with compilation, and without.
+
+        Raises:
+          RuntimeError: the loss does not fall.
+        """
+        setting = self.setting
+        network = setting.projector_lpips
+        perception = Perception() if network is None else Perception(_random_lpips(network), lpips_network=network)
+        portrait = jax.tree.map(lambda x: x[0], self.batch(1))
+        seconds, reports = [], []
+        for _ in range(2):
+            start = time.perf_counter()
+            result = invert_pti(
+                self.params,
+                portrait["image"],
+                portrait["camera"],
+                perception=perception,
+                config=setting.projection,
+                tuning=setting.tuning,
+                progress=lambda done, loss: reports.append(loss),
+            )
+            jax.block_until_ready(result)
+            seconds.append(time.perf_counter() - start)
+        if not reports[-1] < reports[0]:
+            raise RuntimeError(f"PTI's loss must fall, got {reports[0]} at first and {reports[-1]} at last")
+        steps = setting.projection.steps + setting.tuning.steps
+        return {
+            "seconds": seconds[1],
+            "seconds_first": seconds[0],
+            "compile_s": seconds[0] - seconds[1],
+            "ms": 1e3 * seconds[1] / steps,
+            "steps": steps,
+            "loss_first": reports[0],
+            "loss_last": reports[-1],
+        }
+
+
+def planned_memory(compiled: Any) -> dict[str, float]:
+    """What XLA plans for a compiled step, in MiB; what a donated argument leaves to a result counts once."""
+    analysis = compiled.memory_analysis()
+    size = {k: getattr(analysis, f"{k}_size_in_bytes", 0) for k in ("argument", "output", "alias", "temp")}
+    total = size["argument"] + size["output"] - size["alias"] + size["temp"]
+    return {
+        "memory_mib": total / 2**20,
+        "temporaries_mib": size["temp"] / 2**20,
+        "arguments_mib": size["argument"] / 2**20,
+    }
+
+
+def peak_memory() -> float | None:
+    """The most that the first device has held in this process so far, in MiB; None where it does not say."""
+    stats = jax.devices()[0].memory_stats() or {}
+    return stats["peak_bytes_in_use"] / 2**20 if "peak_bytes_in_use" in stats else None
+
+
+def main(
+    options: Options, setting: Setting | None = None, compiler_options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Runs the benchmark, prints a Markdown table and gives the figures."""
+    if setting is None:
+        setting = tiny() if options.config == "tiny" else released()
+    figures: dict[str, Any] = {
+        "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d"),
+        "config": options.config,
+        "weights": "random: generator, encoders, LPIPS, ArcFace IR-SE-50",
+        "rows": [],
+    }
+    print(f"{figures['devices']} x {figures['device']}, jax {figures['jax']}; weights are random", flush=True)
+    print("| work | devices | batch each | type | recompute | median ms | images/s | compile s | memory MiB |")
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    bench = Bench(setting, compiler_options)
+
+    def add(row: dict[str, Any]) -> None:
+        row["peak_mib_so_far"] = peak_memory()
+        figures["rows"].append(row)
+        names = ("work", "devices", "batch", "dtype", "recompute", "ms", "images_per_second", "compile_s", "memory_mib")
+        cells = [row.get(name, "") for name in names]
+        print("|", " | ".join(f"{c:.1f}" if isinstance(c, float) else str(c) for c in cells), "|", flush=True)
+        if options.out:
+            write(figures, options.out)
+
+    if options.check and "e1" in options.works:
+        figures["exact_loss"] = bench.exact_loss(options.batches[0])
+    for work, devices, batch, dtype in step_cases(options):
+        config = step_config(setting, work, batch, options.recompute)
+        checked = (work, devices, batch) == ("e1", 1, options.batches[0])
+        row: dict[str, Any] = {"work": work, "devices": devices, "batch": batch, "dtype": dtype}
+        row["recompute"] = config.recompute
+        try:
+            row |= bench.time_step(
+                config, batch, dtype, devices, options.runs, figures.get("exact_loss") if checked else None
+            )
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            row["ms"] = "out of memory"
+        add(row)
+    if "pti" in options.works:
+        add({"work": "pti", "devices": 1, "batch": 1, "dtype": "float32"} | bench.time_pti())
+    return figures
+
+
+def step_cases(options: Options) -> Iterator[tuple[str, int, int, str]]:
+    """(work, devices, batch, type) of the steps to time."""
+    for work in (name for name in ("e1", "e2") if name in options.works):
+        devices = options.devices if work == "e1" else (1,)
+        for case in itertools.product(devices, options.batches, options.dtypes):
+            yield work, *case
+
+
+def step_config(setting: Setting, work: str, batch: int, recompute: bool) -> StepConfig:
+    """The step of a work and batch: the large batches recompute, as the preset for them does."""
+    large = presets.large_batch()
+    return dataclasses.replace(
+        setting.step,
+        critic="trigrid-occluded" if work == "e2" else "none",
+        recompute=recompute or (batch >= large.batch and large.step.recompute),
+    )
+
+
+def write(figures: dict[str, Any], path: pathlib.Path) -> None:
+    """Writes the figures as JSON; the file is whole at any time."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(figures, indent=1) + "\n")
+    partial.replace(path)
+
+
+def _random_lpips(network: LPIPS) -> Any:
+    pictures = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    return _random(jax.eval_shape(network.init, jax.random.key(0), pictures, pictures))
+
+
+def _random(abstract: Any) -> Any:
+    """Variables of a frozen network: kernels by He's rule, LPIPS' linear ones positive, norms that change nothing."""
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        name = path[-1].key
+        if name != "kernel":
+            return np.full(leaf.shape, {"scale": 1.0, "var": 1.0, "negative_slope": 0.25}.get(name, 0.0), np.float32)
+        draw = rng.standard_normal(leaf.shape, np.float32) * math.sqrt(2 / math.prod(leaf.shape[:-1]))
+        return np.float32(np.abs(draw) if path[-2].key.startswith("lin") else draw)
+
+    return jax.device_put(jax.tree_util.tree_map_with_path(fill, abstract))
+
+
+def parse(arguments: Sequence[str] | None = None) -> Options:
+    """The options of a command line. By argparse: machines with GPUs may lack tyro."""
+    parser = argparse.ArgumentParser(prog="python -m panojax.eval.benchmark_training", description=__doc__)
+    default = Options()
+    parser.add_argument("--out", type=pathlib.Path, help="file for the figures, as JSON")
+    parser.add_argument("--config", choices=("released", "tiny"), default=default.config)
+    parser.add_argument("--works", nargs="+", choices=WORKS, default=default.works)
+    parser.add_argument("--batches", nargs="+", type=int, default=default.batches, help="pictures on each device")
+    parser.add_argument("--dtypes", nargs="+", choices=tuple(TOLERANCE), default=default.dtypes)
+    parser.add_argument("--devices", nargs="+", type=int, default=default.devices, help="for encoder 1's step")
+    parser.add_argument("--runs", type=int, default=default.runs, help="timed steps of each case")
+    parser.add_argument("--recompute", action="store_true", help="recompute activations at any batch")
+    parser.add_argument("--no-check", dest="check", action="store_false", help="no comparison with exact products")
+    given: dict[str, Any] = vars(parser.parse_args(arguments))
+    given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    return Options(**given)
+
+
+if __name__ == "__main__":
+    main(parse())

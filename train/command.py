@@ -1,0 +1,43 @@
+"""What the training commands share: options from presets, and exit codes."""
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from panojax.errors import InputError
+from panojax.train.loop import Stopped
+
+
+def choose_run(
+    presets: Mapping[str, Callable[[], Any]], arguments: list[str] | None, *, prog: str, description: str | None
+) -> Any:
+    """The configuration that a command line asks for: a preset, and options for each of its fields.
+
+    Args:
+      presets: functions without arguments, whose docstring's first line is their help.
+      arguments: of the command; None for the process's own.
+      prog: what the command is called.
+      description: its help.
+
+    Raises:
+      InputError: tyro is not installed.
+    """
+    try:
+        import tyro  # only command lines need it
+    except ImportError:
+        raise InputError("the command line needs the package tyro; from Python, train(config) does without") from None
+    choices = {name: ((preset.__doc__ or "").splitlines()[0], preset()) for name, preset in presets.items()}
+    return tyro.extras.overridable_config_cli(choices, args=arguments, prog=prog, description=description)
+
+
+def exit_code(run: Callable[[], Any]) -> int:
+    """Runs a command: 0, or the code of the failure, of which stderr gets a line."""
+    try:
+        run()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Stopped as stop:
+        print(f"stopped: {stop}", file=sys.stderr)
+        return stop.code
+    return 0
