@@ -1,0 +1,243 @@
+"""One step of the generator's training: the generator against the tri-discriminator, then the other way round.
+
+    step = compile_step(Objective(model, DiscriminatorConfig(), GanConfig()), mesh=None)
+    state, metrics = step(state, {"image": images, "mask": masks, "camera": labels, "pose": labels}, key)
+
+A step is a pure function of its arguments. Its randomness comes from `fold_in(key, state.step)`.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from panojax.errors import InputError
+from panojax.layers import pool, resize
+from panojax.train import generator_schedules as schedules
+from panojax.train import losses
+from panojax.train.generator_fakes import make_fakes, make_heads
+from panojax.train.generator_losses import blur, density_variation, r1_penalty, translation_penalty
+from panojax.train.generator_state import GanState, Objective, discriminator_adam, generator_adam
+from panojax.train.sharding import Mesh, batch_sharding, replicated
+
+Batch = Mapping[str, jax.Array]
+Metrics = dict[str, jax.Array]
+Step = Callable[[GanState, Batch, jax.Array], tuple[GanState, Metrics]]
+
+
+def generator_step(state: GanState, batch: Batch, key: jax.Array, *, objective: Objective) -> tuple[GanState, Metrics]:
+    """One step of the generator, one of the discriminator, and their lazy regularisers where they are due.
+
+    Args:
+      batch: real pictures {"image": [N, S, S, 3] in [-1, 1], "mask": [N, S, S, 1] in [0, 1], "camera": [N, 25]}, S the
+        discriminator's resolution, and "pose": cameras [N, 25] of the heads to be made.
+      key: of the run; the step's own is folded in.
+      objective: static.
+
+    Returns:
+      The next state and scalars {"generator", "discriminator", "real_sign", "fake_sign", "r1", ...}. Regularisers that
+      are not due count 0, and `interval` times as much where they are.
+
+    Raises:
+      InputError: the batch has other shapes.
+
+    Source: PanoHead, on StyleGAN2's training.
+    """
+    model, config = objective.generator, objective.step
+    _check(batch, objective)
+    keys = jax.random.split(jax.random.fold_in(key, state.step), 3)
+    generator_state, fakes, metrics = _update_generator(state, batch, keys[:2], objective)
+    state = state.replace(**generator_state)  # type: ignore[attr-defined]
+    if config.fresh_fakes:
+        make = functools.partial(make_fakes, model, config, state.generator, images=state.images)
+        _, fakes = _in_parts(lambda part, key: (None, make(part["pose"], key=key)), config, batch, keys[2])
+    discriminator_state, more = _update_discriminator(state, batch, jax.lax.stop_gradient(fakes), objective)
+    state = state.replace(**discriminator_state)  # type: ignore[attr-defined]
+    size = batch["image"].shape[0]
+    kept = schedules.ema_decay(state.images, size, config)
+    averaged = jax.tree.map(lambda a, b: b + kept * (a - b), state.average["params"], state.generator["params"])
+    constants = track_mean_code(state.generator["constants"], jnp.mean(fakes.w, axis=0), config.w_average_decay)
+    state = state.replace(  # type: ignore[attr-defined]
+        step=state.step + 1,
+        images=state.images + size,
+        generator={**state.generator, "constants": constants},
+        average={"params": averaged, "constants": constants},
+    )
+    return state, metrics | more
+
+
+def compile_step(objective: Objective, mesh: Mesh | None = None) -> Step:
+    """The step, jitted, with its state donated. With a mesh, batches are split over its devices."""
+    step = functools.partial(generator_step, objective=objective)
+    if mesh is None:
+        return jax.jit(step, donate_argnums=0)
+    same = replicated(mesh)
+    return jax.jit(step, donate_argnums=0, in_shardings=(same, batch_sharding(mesh), same), out_shardings=(same, same))
+
+
+def judge(objective: Objective, params: Any, image, raw, mask, labels, images: jax.typing.ArrayLike) -> jax.Array:
+    """Logits [N] of pictures (pooled to the discriminator's resolution and blurred), raw pictures and masks."""
+    network = objective.discriminator.network(objective.generator.c_dim)
+    sigma = schedules.blur_sigma(images, objective.step)
+    image = pool(image, objective.discriminator.resolution)
+    if objective.step.blur_kimg:
+        image, raw = blur(image, sigma), blur(raw, sigma)
+    logits: Any = network.apply({"params": params}, image, raw, mask, labels)
+    return logits
+
+
+def track_mean_code(constants, w, decay):
+    """Constants with the running mean of style codes moved towards w [w_dim]."""
+    mapping = constants["backbone.mapping"]
+    return {**constants, "backbone.mapping": {**mapping, "w_avg": w + decay * (mapping["w_avg"] - w)}}
+
+
+def _update_generator(state, batch, keys, objective):
+    """What changes of the state in the generator's half, the heads that were judged, and metrics."""
+    model, config = objective.generator, objective.step
+    optimiser = generator_adam(config)
+    constants = state.generator["constants"]
+
+    def loss(params, part, key):
+        fakes = make_fakes(
+            model, config, {"params": params, "constants": constants}, part["pose"], images=state.images, key=key
+        )
+        logits = judge(objective, state.discriminator, fakes.image, fakes.raw, fakes.mask, part["pose"], state.images)
+        metrics = {"generator": losses.adversarial(logits)}
+        total = metrics["generator"]
+        if fakes.translation is not None:
+            metrics["translation"] = translation_penalty(fakes.translation)
+            total = total + config.adaptation_weight * metrics["translation"]
+        return total, (metrics, fakes)
+
+    def gradients(part, key):
+        gradient, (metrics, fakes) = jax.grad(loss, has_aux=True)(state.generator["params"], part, key)
+        return (gradient, metrics), fakes
+
+    (gradient, metrics), fakes = _in_parts(gradients, config, batch, keys[0])
+    params, moments = _update(optimiser, gradient, state.generator_optimizer, state.generator["params"])
+    if config.density_weight:
+
+        def variation(params):
+            variables = {"params": params, "constants": constants}
+            place_key, head_key = jax.random.split(keys[1])
+            heads, _ = make_heads(model, config, variables, batch["pose"], images=state.images, key=head_key)
+            points, distance = config.density_points, config.density_distance
+            return density_variation(model, variables, heads, place_key, points=points, distance=distance)
+
+        def weighted(params):
+            value = config.density_interval * variation(params)
+            return config.density_weight * value, {"density": value}
+
+        params, moments, more = _lazily(state.step, config.density_interval, optimiser, weighted, params, moments)
+        metrics = metrics | more
+    return {"generator": {**state.generator, "params": params}, "generator_optimizer": moments}, fakes, metrics
+
+
+def _update_discriminator(state, batch, fakes, objective):
+    """What changes of the state in the discriminator's half, and metrics."""
+    model, config = objective.generator, objective.step
+    optimiser = discriminator_adam(config)
+    side = model.rendering_resolution
+    real = {
+        "image": batch["image"],
+        "raw": resize(batch["image"], side),
+        "mask": resize(batch["mask"], side),
+        "camera": batch["camera"],
+    }
+    fake = {"image": fakes.image, "raw": fakes.raw, "mask": fakes.mask, "camera": batch["pose"]}
+
+    def logits(params, x):
+        return judge(objective, params, x["image"], x["raw"], x["mask"], x["camera"], state.images)
+
+    def loss(params, part):
+        real_logits, fake_logits = logits(params, part["real"]), logits(params, part["fake"])
+        total = losses.discriminator(real_logits, fake_logits)
+        return total, {
+            "discriminator": total,
+            "real_sign": jnp.mean(jnp.sign(real_logits)),
+            "fake_sign": jnp.mean(jnp.sign(fake_logits)),
+        }
+
+    def gradients(part, key):
+        return jax.grad(loss, has_aux=True)(state.discriminator, part), None
+
+    both = {"real": real, "fake": fake}
+    (gradient, metrics), _ = _in_parts(gradients, config, both, jax.random.key(0))
+    params, moments = _update(optimiser, gradient, state.discriminator_optimizer, state.discriminator)
+
+    def penalty(params):
+        def of_part(part, key):
+            total, terms = r1_penalty(
+                lambda image, raw, mask: logits(params, {**part, "image": image, "raw": raw, "mask": mask}),
+                part["image"],
+                part["raw"],
+                part["mask"],
+                weight=config.r1_weight,
+                mask_weight=config.r1_mask_weight,
+            )
+            return (total, terms), None
+
+        means, _ = _in_parts(of_part, config, real, jax.random.key(0))
+        total, terms = jax.tree.map(lambda x: config.r1_interval * x, means)
+        return total, terms
+
+    params, moments, more = _lazily(state.step, config.r1_interval, optimiser, penalty, params, moments)
+    return {"discriminator": params, "discriminator_optimizer": moments}, metrics | more
+
+
+def _lazily(step, interval, optimiser, loss, params, moments):
+    """Parameters, moments and metrics after an update by loss(params) -> (total, metrics) at every `interval`-th step.
+
+    The gradient is taken inside the branch, so that the other steps hold none of its intermediate values.
+    """
+    metrics = jax.eval_shape(lambda: loss(params)[1])
+
+    def due():
+        gradient, metrics = jax.grad(loss, has_aux=True)(params)
+        return *_update(optimiser, gradient, moments, params), metrics
+
+    def idle():
+        return params, moments, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
+
+    return jax.lax.cond(step % interval == 0, due, idle)
+
+
+def _update(optimiser, gradient, moments, params):
+    updates, moments = optimiser.update(gradient, moments, params)
+    return optax.apply_updates(params, updates), moments
+
+
+def _in_parts(function, config, inputs, key):
+    """function(inputs [n, ...], key) -> (means, outputs [n, ...]) on a batch, in the configured number of parts.
+
+    Part i takes samples i, i + parts, ...: each device of a mesh then keeps the samples that it has.
+    """
+    parts = config.accumulate
+    if parts == 1:
+        return function(inputs, key)
+    split = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0), dict(inputs))
+    keys = jax.random.split(key, parts)
+    means, _ = jax.eval_shape(function, jax.tree.map(lambda x: x[0], split), keys[0])
+
+    def add(total, part):
+        means, outputs = function(*part)
+        return jax.tree.map(jnp.add, total, means), outputs
+
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), means)
+    total, outputs = jax.lax.scan(add, zeros, (split, keys))
+    joined = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(-1, *x.shape[2:]), outputs)
+    return jax.tree.map(lambda x: x / parts, total), joined
+
+
+def _check(batch, objective):
+    n, side = batch["image"].shape[0], objective.discriminator.resolution
+    wanted = {"image": (n, side, side, 3), "mask": (n, side, side, 1), "camera": (n, 25), "pose": (n, 25)}
+    for name, shape in wanted.items():
+        if name not in batch or batch[name].shape != shape:
+            raise InputError(f"batch must hold {name} {shape}, got {batch[name].shape if name in batch else 'none'}")
+    if n % objective.step.accumulate:
+        raise InputError(f"the batch must divide into accumulate = {objective.step.accumulate} parts, got {n} samples")
