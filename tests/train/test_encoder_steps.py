@@ -8,7 +8,6 @@ import pytest
 import recipe
 
 from panojax.config import Config, GeneratorConfig
-from panojax.encoders.config import released
 from panojax.errors import InputError
 from panojax.inversion import head_occlusion
 from panojax.params import abstract_generator
@@ -137,11 +136,11 @@ def test_f_stage_passes_no_gradient_to_the_w_stage_through_its_input(generator, 
 
 
 ABLATIONS = {
-    "Z": {"space": "z", "offsets": False},
+    "Z": {"space": "z", "offsets": False, "recompute": True},
     "Z+": {"space": "z+", "offsets": False},
     "picture critic": {"critic": "image", "offsets": False},
     "tri-grid critic": {"critic": "trigrid", "offsets": False},
-    "both pictures": {"style_weight": 1.0, "recompute": True},
+    "both pictures": {"style_weight": 1.0},
 }
 
 
@@ -162,16 +161,23 @@ def test_ablations_take_a_step(generator, batch, name):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_trace_at_full_size(name):
-    """Shapes only: PanoHead's released generator, 512 px, with each preset's encoder; its critic as well."""
+def test_presets_fit_the_released_generator(name):
     run: RunConfig = PRESETS[name]()
-    if name == "tiny":
-        run = dataclasses.replace(run, encoder=released())
     model = GeneratorConfig()
     config = Config(model, fit_encoder(model, run.encoder, run.step.space))
-    second = name in ("paper", "heads")
-    objective = dataclasses.replace(run, stage="e2" if second else "e1").objective
-    assert (objective.critic != "none") == second
+    state = abstract_state(config, dataclasses.replace(run, stage="e2").objective)
+    assert config.encoder.n_styles == model.num_ws == 14
+    assert state.critic is not None
+
+
+@pytest.mark.parametrize(("name", "stage"), [("paper", "e2"), ("triplanenet", "e1"), ("e4e", "e1")])
+def test_steps_trace_at_full_size(name, stage):
+    """Shapes only: PanoHead's released generator, 512 px, the preset's encoder, and its critic where it has one."""
+    run: RunConfig = dataclasses.replace(PRESETS[name](), stage=stage)
+    model = GeneratorConfig()
+    config = Config(model, fit_encoder(model, run.encoder, run.step.space))
+    objective = run.objective
+    second = objective.critic != "none"
     frozen = Frozen(
         abstract_generator(model), jax.ShapeDtypeStruct((14, 512), jnp.float32), Perception(), config=config
     )
@@ -195,7 +201,8 @@ def test_mask_is_what_the_encoder_s_own_rendering_hides(generator, batch):
     encoded = jax.jit(functools.partial(encode, config=config, train=False), compiler_options=QUICK)(
         frozen, before.encoder.variables(), pictures, batch["camera"]
     )
-    mask = head_occlusion(frozen.config.generator, frozen.generator, encoded.heads, batch["camera"])
+    occlusion = jax.jit(head_occlusion, static_argnums=0, compiler_options=QUICK)
+    mask = occlusion(frozen.config.generator, frozen.generator, encoded.heads, batch["camera"])
     assert metrics["critic/hidden"] == pytest.approx(float(mask.mean()), abs=0.02)
     assert 0.5 < metrics["critic/hidden"] < 0.95
 
