@@ -17,7 +17,7 @@ from panojax.errors import InputError
 from panojax.photo import alignment, read_image
 from panojax.photo.alignment import align
 from panojax.photo.crop import Square, cut
-from panojax.photo.framing import HEADS, label_angles
+from panojax.photo.framing import HEADS, PANOHEAD, label_angles
 from panojax.photo.image_file import float_to_uint8
 
 
@@ -79,7 +79,7 @@ def test_the_photos_scale_does_not_matter(plain, astronaut, factor):
 def test_another_framing_crops_otherwise(plain, astronaut):
     heads = align(astronaut, size=128, framing=HEADS)
     assert heads.report.crop_size > 1.15 * plain.report.crop_size
-    assert heads.report.elevation == pytest.approx(plain.report.elevation - 8.8, abs=0.1)
+    assert heads.report.elevation == pytest.approx(plain.report.elevation + HEADS.tilt - PANOHEAD.tilt, abs=0.1)
 
 
 def test_what_a_camera_or_a_scanner_writes(plain, astronaut):

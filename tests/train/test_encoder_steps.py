@@ -136,9 +136,8 @@ def test_f_stage_passes_no_gradient_to_the_w_stage_through_its_input(generator, 
 
 
 ABLATIONS = {
-    "Z": {"space": "z", "offsets": False, "recompute": True},
-    "Z+": {"space": "z+", "offsets": False},
-    "picture critic": {"critic": "image", "offsets": False},
+    "Z+": {"space": "z+", "offsets": False, "recompute": True},
+    "picture critic": {"critic": "image", "critic_widths": (8, 8, 8, 8), "offsets": False},
     "tri-grid critic": {"critic": "trigrid", "offsets": False},
     "both pictures": {"style_weight": 1.0},
 }
