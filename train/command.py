@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+
 from panojax.errors import InputError
 from panojax.train.loop import Stopped
 
@@ -28,6 +30,25 @@ def choose_run(
         raise InputError("the command line needs the package tyro; from Python, train(config) does without") from None
     choices = {name: ((preset.__doc__ or "").splitlines()[0], preset()) for name, preset in presets.items()}
     return tyro.extras.overridable_config_cli(choices, args=arguments, prog=prog, description=description)
+
+
+def run_command(
+    train: Callable[[Any], Any],
+    presets: Mapping[str, Callable[[], Any]],
+    arguments: list[str] | None,
+    *,
+    prog: str,
+    description: str | None,
+) -> int:
+    """Trains what a command line asks for, see `choose_run`, with other processes where it says so; the exit code."""
+
+    def run() -> None:
+        config = choose_run(presets, arguments, prog=prog, description=description)
+        if config.distributed:
+            jax.distributed.initialize(config.coordinator, config.processes, config.process)
+        train(config)
+
+    return exit_code(run)
 
 
 def exit_code(run: Callable[[], Any]) -> int:

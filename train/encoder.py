@@ -22,7 +22,7 @@ from panojax.errors import InputError
 from panojax.layers import pool
 from panojax.params import Params, load
 from panojax.train.checkpoints import Checkpoints
-from panojax.train.command import choose_run, exit_code
+from panojax.train.command import run_command
 from panojax.train.encoder_steps import compile_step, encode, evaluate
 from panojax.train.export import STATE_FILE, best_encoder, export
 from panojax.train.feed import Feed, open_source
@@ -170,14 +170,7 @@ def _begin(config, frozen, checkpoints, mesh):
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns its exit code."""
-
-    def run() -> None:
-        config = choose_run(PRESETS, arguments, prog="python -m panojax.train.encoder", description=__doc__)
-        if config.distributed:
-            jax.distributed.initialize(config.coordinator, config.processes, config.process)
-        train(config)
-
-    return exit_code(run)
+    return run_command(train, PRESETS, arguments, prog="python -m panojax.train.encoder", description=__doc__)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from panojax.generator import Head
 from panojax.inversion import render_heads
 from panojax.layers import pool
 from panojax.train.checkpoints import Checkpoints
-from panojax.train.command import choose_run, exit_code
+from panojax.train.command import run_command
 from panojax.train.generator_data import back_copies, read_pictures
 from panojax.train.generator_export import read_start, write_model
 from panojax.train.generator_feed import PictureFeed
@@ -180,14 +180,7 @@ def _begin(config: GeneratorRun, checkpoints: Checkpoints, mesh: Mesh) -> tuple[
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns its exit code."""
-
-    def run() -> None:
-        config = choose_run(PRESETS, arguments, prog="python -m panojax.train.generator", description=__doc__)
-        if config.distributed:
-            jax.distributed.initialize(config.coordinator, config.processes, config.process)
-        train(config)
-
-    return exit_code(run)
+    return run_command(train, PRESETS, arguments, prog="python -m panojax.train.generator", description=__doc__)
 
 
 if __name__ == "__main__":

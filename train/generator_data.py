@@ -18,6 +18,7 @@ from PIL import Image
 from panojax.config import check_choice
 from panojax.errors import InputError
 from panojax.photo.image_file import read_image
+from panojax.train.data.balance import label_yaw
 from panojax.train.data.pictures import compose
 from panojax.train.heads.splits import split_of
 from panojax.train.heads.storage import decode_png, list_identities, read_parameters
@@ -104,7 +105,7 @@ def back_copies(labels: np.ndarray, repeat: int, *, degrees: float = 90.0) -> np
     Args:
       labels: cameras [M, 25].
     """
-    yaws = np.degrees(np.arctan2(labels[:, 3], labels[:, 11]))
+    yaws = np.degrees(label_yaw(labels))
     return np.where(np.abs(yaws) > degrees, repeat, 1)
 
 
