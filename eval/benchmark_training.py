@@ -65,7 +65,9 @@ class Options:
     recompute: bool = False
     """Recompute activations whatever the batch; without it, from the batch on at which the presets do."""
     check: bool = True
-    """Compare the first step of the first batch with exact float32 products, which costs a compilation."""
+    """Compare the first loss of the first batch with that of exact float32 products, which costs a compilation."""
+    compile_only: bool = False
+    """Only compile the steps, into JAX's compilation cache: several processes at once, then one that times."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,8 +135,8 @@ class Bench:
             setting.identity,
         )
 
-    def first_step(self, config: StepConfig, batch: int, dtype: str, devices: int = 1) -> tuple[Any, Any, Any, dict]:
-        """The compiled step, its next arguments, its first metrics, and {"compile_s", "memory_mib", ...}."""
+    def prepare(self, config: StepConfig, batch: int, dtype: str, devices: int = 1) -> tuple[Any, tuple]:
+        """The jitted step, and its arguments (state, frozen, batch, key)."""
         mesh = data_mesh(jax.devices()[:devices])
         params = self.params.with_dtype(dtype)
         encoder = dataclasses.replace(self.setting.model.encoder, dtype=dtype)  # type: ignore[type-var]
@@ -144,13 +146,14 @@ class Bench:
         state = init_state(frozen.config, config, jax.random.key(2), encoder=self.encoder)
         state, frozen = jax.device_put((state, frozen), replicated(mesh))
         data = jax.device_put(self.batch(batch * devices), batch_sharding(mesh))
-        key = run_key(0, mesh)
-        jitted: Any = compile_step(config, mesh)
+        return compile_step(config, mesh), (state, frozen, data, run_key(0, mesh))
+
+    def compile(self, config: StepConfig, batch: int, dtype: str, devices: int = 1) -> tuple[Any, tuple, dict]:
+        """The compiled step, its arguments, and {"compile_s", "memory_mib", ...}."""
+        jitted, arguments = self.prepare(config, batch, dtype, devices)
         start = time.perf_counter()
-        step = jitted.lower(state, frozen, data, key).compile(self.compiler_options)
-        figures = {"compile_s": time.perf_counter() - start, **planned_memory(step)}
-        state, metrics = step(state, frozen, data, key)
-        return step, (state, frozen, data, key), jax.device_get(metrics), figures
+        step = jitted.lower(*arguments).compile(self.compiler_options)
+        return step, arguments, {"compile_s": time.perf_counter() - start, **planned_memory(step)}
 
     def batch(self, size: int) -> dict[str, Any]:
         """Coloured tiles in place of portraits, from cameras around the front."""
@@ -160,9 +163,10 @@ class Bench:
         return {"image": image, "camera": jax.jit(look_at)(np.linspace(-0.6, 0.6, size, dtype=np.float32))}
 
     def exact_loss(self, batch: int) -> float:
-        """The loss of encoder 1's first step with exact float32 products."""
+        """The loss of encoder 1's first step with exact float32 products; no gradient is computed."""
+        step, arguments = self.prepare(self.setting.step, batch, "float32")
         with jax.default_matmul_precision("highest"):
-            return float(self.first_step(self.setting.step, batch, "float32")[2]["loss"])
+            return float(jax.jit(lambda *arguments: step(*arguments)[1]["loss"])(*arguments))
 
     def time_step(
         self, config: StepConfig, batch: int, dtype: str, devices: int, runs: int, exact: float | None = None
@@ -176,7 +180,9 @@ class Bench:
         Raises:
           RuntimeError: the first step's metrics are not finite, or its loss is off.
         """
-        step, (state, *others), metrics, figures = self.first_step(config, batch, dtype, devices)
+        step, (state, *others), figures = self.compile(config, batch, dtype, devices)
+        state, first = step(state, *others)
+        metrics = jax.device_get(first)
         if not all(map(np.isfinite, metrics.values())):
             raise RuntimeError(f"metrics must be finite, got {metrics}")
         if exact is not None and abs(metrics["loss"] / exact - 1) > TOLERANCE[dtype]:
@@ -284,13 +290,16 @@ def main(
         if options.out:
             write(figures, options.out)
 
-    if options.check and "e1" in options.works:
+    if options.check and "e1" in options.works and not options.compile_only:
         figures["exact_loss"] = bench.exact_loss(options.batches[0])
     for work, devices, batch, dtype in step_cases(options):
         config = step_config(setting, work, batch, options.recompute)
         checked = (work, devices, batch) == ("e1", 1, options.batches[0])
         row: dict[str, Any] = {"work": work, "devices": devices, "batch": batch, "dtype": dtype}
         row["recompute"] = config.recompute
+        if options.compile_only:
+            add(row | bench.compile(config, batch, dtype, devices)[2])
+            continue
         try:
             row |= bench.time_step(
                 config, batch, dtype, devices, options.runs, figures.get("exact_loss") if checked else None
@@ -300,7 +309,7 @@ def main(
                 raise
             row["ms"] = "out of memory"
         add(row)
-    if "pti" in options.works:
+    if "pti" in options.works and not options.compile_only:
         add({"work": "pti", "devices": 1, "batch": 1, "dtype": "float32"} | bench.time_pti())
     return figures
 
@@ -362,6 +371,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--runs", type=int, default=default.runs, help="timed steps of each case")
     parser.add_argument("--recompute", action="store_true", help="recompute activations at any batch")
     parser.add_argument("--no-check", dest="check", action="store_false", help="no comparison with exact products")
+    parser.add_argument("--compile-only", action="store_true", help="fill JAX's compilation cache, time nothing")
     given: dict[str, Any] = vars(parser.parse_args(arguments))
     given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     return Options(**given)

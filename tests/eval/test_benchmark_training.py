@@ -1,4 +1,5 @@
 import json
+import types
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +64,13 @@ def test_figures(tmp_path, capsys, monkeypatch):
     assert "| e1 | 1 | 2 | float32 | False |" in capsys.readouterr().out
 
 
+def test_compiling_alone_times_nothing(monkeypatch):
+    monkeypatch.setattr(benchmark_training, "Bench", lambda *arguments: bench)
+    bench = types.SimpleNamespace(compile=lambda *arguments: (None, None, {"compile_s": 1.0}))
+    rows = main(Options(batches=(2,), dtypes=("float32",), compile_only=True), tiny())["rows"]
+    assert [(row["work"], row["compile_s"], "ms" in row) for row in rows] == [("e1", 1.0, False), ("e2", 1.0, False)]
+
+
 def test_released_setting_is_the_paper_s():
     setting = released()
     assert setting.model.generator.image_resolution == 512 and setting.model.encoder.resolution == 256
@@ -78,7 +86,7 @@ def test_large_batches_recompute_as_their_preset_does():
 
 @pytest.mark.parametrize(("loss", "message"), [(float("nan"), "finite"), (1.2, "within 0.05 of 1.0, got 1.2")])
 def test_wrong_results_are_not_timed(monkeypatch, loss, message):
-    monkeypatch.setattr(Bench, "first_step", lambda *arguments: (None, [None], {"loss": loss}, {}))
+    monkeypatch.setattr(Bench, "compile", lambda *arguments: (lambda state: (state, {"loss": loss}), [None], {}))
     with pytest.raises(RuntimeError, match=message):
         Bench.__new__(Bench).time_step(StepConfig(), 3, "bfloat16", 1, 1, 1.0)
 
