@@ -13,6 +13,9 @@ from panojax.rays import box_range, importance_depths, stratified_depths
 # Density of empty space, before the softplus.
 EMPTY = -1000.0
 SOLID = 1000.0
+# Where points that nothing is seen of are looked up instead, in boxes: off the tri-grid, so that no memory is read, and
+# no gradient scattered, for them.
+FAR = 4.0
 
 Field = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
 
@@ -53,8 +56,10 @@ def render_rays(
 
     def query(depths, noise_key):
         points = origins[..., None, :] + depths[..., None] * directions[..., None, :]
-        flat = points.reshape(*points.shape[:-3], -1, 3)
-        densities, colours = field(flat)
+        looked_up = points
+        if not config.binarize_clouds:  # where samples next to solid ones count, wherever they are
+            looked_up = jnp.where(_outside_slab(points, config)[..., None], FAR * config.box_warp, points)
+        densities, colours = field(looked_up.reshape(*points.shape[:-3], -1, 3))
         densities = densities.reshape(depths.shape)
         if density_noise:
             densities = densities + density_noise * jax.random.normal(noise_key, densities.shape)
@@ -83,11 +88,7 @@ def crop_density(densities: jax.Array, points: jax.Array, config: GeneratorConfi
     if threshold:
         thin = 1 - jnp.exp(-jax.nn.softplus(densities - 1)) < threshold
         densities = jnp.where(thin, EMPTY, SOLID if config.binarize_clouds else densities)
-    if config.crop_margin is not None:
-        limit = config.box_warp / 2 - config.crop_margin
-        outside = (jnp.abs(points[..., 0]) > limit) | (jnp.abs(points[..., 2]) > limit)
-        densities = jnp.where(outside, EMPTY, densities)
-    return densities
+    return jnp.where(_outside_slab(points, config), EMPTY, densities)
 
 
 def draw_uniforms(
@@ -100,6 +101,14 @@ def draw_uniforms(
         return jnp.full(coarse, 0.5), jnp.broadcast_to(middles, fine)
     key_coarse, key_fine = jax.random.split(key)
     return jax.random.uniform(key_coarse, coarse), jax.random.uniform(key_fine, fine)
+
+
+def _outside_slab(points, config):
+    """Whether points [..., 3] lie outside the crop slab, where nothing is seen."""
+    if config.crop_margin is None:
+        return jnp.zeros(points.shape[:-1], bool)
+    limit = config.box_warp / 2 - config.crop_margin
+    return (jnp.abs(points[..., 0]) > limit) | (jnp.abs(points[..., 2]) > limit)
 
 
 def _ray_range(origins, directions, config):

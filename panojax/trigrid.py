@@ -58,10 +58,10 @@ def sample_planes(
         inside = jnp.all((corner >= 0) & (corner < size), axis=-1)
         weights = jnp.where(offset == 1, fraction, 1 - fraction)
         weight = weights[..., 0] * weights[..., 1] * (weights[..., 2] if depth_interpolation else 1.0)
-        corner = jnp.clip(corner, 0, size - 1)
         plane = jnp.arange(n_planes, dtype=jnp.int32)[:, None]
         row = ((plane * depth + corner[..., 2]) * height + corner[..., 1]) * width + corner[..., 0]
-        rows = table.at[row].get(mode="promise_in_bounds").astype(jnp.float32)
+        row = jnp.where(inside, row, len(table))  # the gradient of a row that is not there is not added anywhere
+        rows = table.at[row].get(mode="fill", fill_value=0, wrap_negative_indices=False).astype(jnp.float32)
         total = total + rows * jnp.where(inside, weight, 0.0)[..., None]
     return total
 
