@@ -81,7 +81,7 @@ def train(config: GeneratorRun) -> GanState | FitState:
             minutes=config.minutes,
         )
         state = loop.go(
-            state, step, lambda state, step: take_step(before + step * config.batch)(state, feed(step), key)
+            state, step, lambda state, step: take_step(before + step * config.batch)(state, feed(step), key, step)
         )
     if jax.process_index() == 0:
         write_model(folder / "model", config.model, state.average)

@@ -125,20 +125,16 @@ def _read_identity(path: pathlib.Path, size: int, depth: bool) -> _Read:
         with zipfile.ZipFile(path) as archive:
             for i in range(len(labels)):
                 with Image.open(io.BytesIO(archive.read(f"{i:03d}.png"))) as image:
-                    views.append(_on_white(np.asarray(image), size))
+                    views.append(np.asarray(image))
                 if depth:
                     stored = decode_png(archive.read(f"{i:03d}_depth.png"))
                     nearest = ((np.arange(size) + 0.5) * len(stored) / size).astype(np.int64)
                     depths.append(stored[np.ix_(nearest, nearest)])
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} must be an identity written by `panojax heads`: {error}") from error
-    return np.stack(views), labels, np.stack(depths) if depth else None
-
-
-def _on_white(rgba: np.ndarray, size: int) -> np.ndarray:
-    """An RGBA picture as [size, size, 4]: composed on white, then reduced; alpha beside it."""
-    alpha = rgba[..., 3:]
-    return _reduced(np.concatenate([compose(rgba[..., :3], alpha, (255, 255, 255)), alpha], axis=-1), size)
+    rgba = np.stack(views)
+    rgba[..., :3] = compose(rgba[..., :3], rgba[..., 3:], (255, 255, 255))
+    return _reduced(rgba, size), labels, np.stack(depths) if depth else None
 
 
 def _photo_jobs(folder, size, masks, background):
@@ -159,15 +155,28 @@ def _read_photo(photo: Photo, size: int, background: Background) -> _Read:
     if background == "white":
         rgb = rgb * alpha[..., None] + (1 - alpha[..., None])
     channels = np.round(255 * np.concatenate([rgb, alpha[..., None]], axis=-1)).astype(np.uint8)
-    return _reduced(channels, size)[None], np.asarray(photo.label, np.float32)[None], None
+    return _reduced(channels[None], size), np.asarray(photo.label, np.float32)[None], None
 
 
-def _reduced(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Bytes [S, S, C] at [size, size, C], each channel alone: areas averaged, or bicubic where it grows."""
-    if pixels.shape[0] == size:
-        return pixels
-    method = Image.Resampling.BOX if pixels.shape[0] > size else Image.Resampling.BICUBIC
+def _reduced(pictures: np.ndarray, size: int) -> np.ndarray:
+    """Bytes [V, S, S, C] at [V, size, size, C], each channel alone: areas averaged, or bicubic where they grow.
+
+    Whole pictures at a time where S is a multiple: NumPy lets other threads work meanwhile.
+    """
+    side = pictures.shape[1]
+    if side == size:
+        return pictures
+    step, rest = divmod(side, size)
+    if rest == 0:
+        total = np.zeros((len(pictures), size, size, pictures.shape[-1]), np.uint32)
+        for row, column in np.ndindex(step, step):
+            total += pictures[:, row::step, column::step]
+        return ((total + step * step // 2) // (step * step)).astype(np.uint8)
+    method = Image.Resampling.BOX if side > size else Image.Resampling.BICUBIC
     channels = (
-        Image.fromarray(np.ascontiguousarray(c)).resize((size, size), method) for c in np.moveaxis(pixels, -1, 0)
+        Image.fromarray(np.ascontiguousarray(c)).resize((size, size), method)
+        for picture in pictures
+        for c in np.moveaxis(picture, -1, 0)
     )
-    return np.stack([np.asarray(channel) for channel in channels], axis=-1)
+    flat = np.stack([np.asarray(channel) for channel in channels])
+    return np.moveaxis(flat.reshape(len(pictures), -1, size, size), 1, -1)

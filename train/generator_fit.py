@@ -139,12 +139,13 @@ def fit_step(
 def compile_fit_step(objective: Objective, fit: FitConfig, mesh: Mesh) -> Step:
     """The step, jitted, with its state donated and its batch split over a mesh."""
     same = replicated(mesh)
-    return jax.jit(
+    step = jax.jit(
         functools.partial(fit_step, objective=objective, fit=fit),
         donate_argnums=0,
         in_shardings=(same, batch_sharding(mesh), same),
         out_shardings=(same, same),
     )
+    return lambda state, batch, key, number: step(state, batch, key)
 
 
 def pyramid_distance(image: jax.Array, target: jax.Array, levels: int) -> jax.Array:

@@ -1,9 +1,11 @@
 """One step of the generator's training: the generator against the tri-discriminator, then the other way round.
 
     step = compile_step(Objective(model, DiscriminatorConfig(), GanConfig()), mesh=None)
-    state, metrics = step(state, {"image": images, "mask": masks, "camera": labels, "pose": labels}, key)
+    state, metrics = step(state, {"image": images, "mask": masks, "camera": labels, "pose": labels}, key, number)
 
-A step is a pure function of its arguments. Its randomness comes from `fold_in(key, state.step)`.
+A step is a pure function of its arguments. Its randomness comes from `fold_in(key, state.step)`. The regularisers that
+are due at some steps only are updates, and compiled functions, of their own: a branch on the device would make the host
+wait for it at each step.
 """
 
 import functools
@@ -12,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from panojax.errors import InputError
@@ -25,11 +28,11 @@ from panojax.train.sharding import Mesh, batch_sharding, replicated
 
 Batch = Mapping[str, jax.Array]
 Metrics = dict[str, jax.Array]
-Step = Callable[[GanState, Batch, jax.Array], tuple[GanState, Metrics]]
+Step = Callable[[GanState, Batch, jax.Array, int], tuple[GanState, Metrics]]
 
 
 def generator_step(state: GanState, batch: Batch, key: jax.Array, *, objective: Objective) -> tuple[GanState, Metrics]:
-    """One step of the generator, one of the discriminator, and their lazy regularisers where they are due.
+    """One step of the generator, and one of the discriminator.
 
     Args:
       batch: real pictures {"image": [N, S, S, 3] in [-1, 1], "mask": [N, S, S, 1] in [0, 1], "camera": [N, 25]}, S the
@@ -38,8 +41,7 @@ def generator_step(state: GanState, batch: Batch, key: jax.Array, *, objective: 
       objective: static.
 
     Returns:
-      The next state and scalars {"generator", "discriminator", "real_sign", "fake_sign", "r1", ...}. Regularisers that
-      are not due count 0, and `interval` times as much where they are.
+      The next state and scalars {"generator", "discriminator", "real_sign", "fake_sign", ...}.
 
     Raises:
       InputError: the batch has other shapes.
@@ -48,12 +50,12 @@ def generator_step(state: GanState, batch: Batch, key: jax.Array, *, objective: 
     """
     model, config = objective.generator, objective.step
     _check(batch, objective)
-    keys = jax.random.split(jax.random.fold_in(key, state.step), 3)
-    generator_state, fakes, metrics = _update_generator(state, batch, keys[:2], objective)
+    keys = jax.random.split(jax.random.fold_in(key, state.step))
+    generator_state, fakes, metrics = _update_generator(state, batch, keys[0], objective)
     state = state.replace(**generator_state)  # type: ignore[attr-defined]
     if config.fresh_fakes:
         make = functools.partial(make_fakes, model, config, state.generator, images=state.images)
-        _, fakes = _in_parts(lambda part, key: (None, make(part["pose"], key=key)), config, batch, keys[2])
+        _, fakes = _in_parts(lambda part, key: (None, make(part["pose"], key=key)), config, batch, keys[1])
     discriminator_state, more = _update_discriminator(state, batch, jax.lax.stop_gradient(fakes), objective)
     state = state.replace(**discriminator_state)  # type: ignore[attr-defined]
     size = batch["image"].shape[0]
@@ -69,13 +71,87 @@ def generator_step(state: GanState, batch: Batch, key: jax.Array, *, objective: 
     return state, metrics | more
 
 
+def density_step(state: GanState, batch: Batch, key: jax.Array, *, objective: Objective) -> tuple[GanState, Metrics]:
+    """An update of the generator by `density_interval` times the total variation of its densities.
+
+    Arguments and results are those of `generator_step`, which does not do this; the metric is {"density"}.
+    """
+    model, config, constants = objective.generator, objective.step, state.generator["constants"]
+    place_key, head_key = jax.random.split(jax.random.fold_in(key, state.step))
+
+    def loss(params):
+        variables = {"params": params, "constants": constants}
+        heads, _ = make_heads(model, config, variables, batch["pose"], images=state.images, key=head_key)
+        points, distance = config.density_points, config.density_distance
+        variation = density_variation(model, variables, heads, place_key, points=points, distance=distance)
+        value = config.density_interval * variation
+        return config.density_weight * value, {"density": value}
+
+    gradient, metrics = jax.grad(loss, has_aux=True)(state.generator["params"])
+    params, moments = _update(generator_adam(config), gradient, state.generator_optimizer, state.generator["params"])
+    generator = {**state.generator, "params": params}
+    return state.replace(generator=generator, generator_optimizer=moments), metrics  # type: ignore[attr-defined]
+
+
+def r1_step(state: GanState, batch: Batch, key: jax.Array, *, objective: Objective) -> tuple[GanState, Metrics]:
+    """An update of the discriminator by `r1_interval` times R1 on the real pictures.
+
+    Arguments and results are those of `generator_step`, which does not do this; the metrics are {"r1", "r1_mask"}.
+    """
+    config = objective.step
+
+    def loss(params):
+        def of_part(part, key):
+            total, terms = r1_penalty(
+                lambda image, raw, mask: judge(objective, params, image, raw, mask, part["camera"], state.images),
+                part["image"],
+                part["raw"],
+                part["mask"],
+                weight=config.r1_weight,
+                mask_weight=config.r1_mask_weight,
+            )
+            return (total, terms), None
+
+        means, _ = _in_parts(of_part, config, _real(batch, objective), key)
+        total, terms = jax.tree.map(lambda x: config.r1_interval * x, means)
+        return total, terms
+
+    gradient, metrics = jax.grad(loss, has_aux=True)(state.discriminator)
+    params, moments = _update(discriminator_adam(config), gradient, state.discriminator_optimizer, state.discriminator)
+    return state.replace(discriminator=params, discriminator_optimizer=moments), metrics  # type: ignore[attr-defined]
+
+
 def compile_step(objective: Objective, mesh: Mesh | None = None) -> Step:
-    """The step, jitted, with its state donated. With a mesh, batches are split over its devices."""
-    step = functools.partial(generator_step, objective=objective)
-    if mesh is None:
-        return jax.jit(step, donate_argnums=0)
-    same = replicated(mesh)
-    return jax.jit(step, donate_argnums=0, in_shardings=(same, batch_sharding(mesh), same), out_shardings=(same, same))
+    """`generator_step` and what is due after it, jitted, with the state donated.
+
+    The regularisers are due at every `interval`-th step, from number 0 on; at the others their metrics are 0. With a
+    mesh, batches are split over its devices.
+    """
+    config = objective.step
+    options: dict[str, Any] = {"donate_argnums": 0}
+    if mesh is not None:
+        same = replicated(mesh)
+        options |= {"in_shardings": (same, batch_sharding(mesh), same), "out_shardings": (same, same)}
+    step, variation, r1 = (
+        jax.jit(functools.partial(function, objective=objective), **options)
+        for function in (generator_step, density_step, r1_step)
+    )
+    zero = np.float32(0)
+
+    def take(state, batch, key, number):
+        state, metrics = step(state, batch, key)
+        metrics = {**metrics, "r1": zero, "r1_mask": zero}
+        if config.density_weight:
+            metrics["density"] = zero
+            if number % config.density_interval == 0:
+                state, more = variation(state, batch, key)
+                metrics |= more
+        if number % config.r1_interval == 0:
+            state, more = r1(state, batch, key)
+            metrics |= more
+        return state, metrics
+
+    return take
 
 
 def judge(objective: Objective, params: Any, image, raw, mask, labels, images: jax.typing.ArrayLike) -> jax.Array:
@@ -95,10 +171,9 @@ def track_mean_code(constants, w, decay):
     return {**constants, "backbone.mapping": {**mapping, "w_avg": w + decay * (mapping["w_avg"] - w)}}
 
 
-def _update_generator(state, batch, keys, objective):
+def _update_generator(state, batch, key, objective):
     """What changes of the state in the generator's half, the heads that were judged, and metrics."""
     model, config = objective.generator, objective.step
-    optimiser = generator_adam(config)
     constants = state.generator["constants"]
 
     def loss(params, part, key):
@@ -117,37 +192,14 @@ def _update_generator(state, batch, keys, objective):
         gradient, (metrics, fakes) = jax.grad(loss, has_aux=True)(state.generator["params"], part, key)
         return (gradient, metrics), fakes
 
-    (gradient, metrics), fakes = _in_parts(gradients, config, batch, keys[0])
-    params, moments = _update(optimiser, gradient, state.generator_optimizer, state.generator["params"])
-    if config.density_weight:
-
-        def variation(params):
-            variables = {"params": params, "constants": constants}
-            place_key, head_key = jax.random.split(keys[1])
-            heads, _ = make_heads(model, config, variables, batch["pose"], images=state.images, key=head_key)
-            points, distance = config.density_points, config.density_distance
-            return density_variation(model, variables, heads, place_key, points=points, distance=distance)
-
-        def weighted(params):
-            value = config.density_interval * variation(params)
-            return config.density_weight * value, {"density": value}
-
-        params, moments, more = _lazily(state.step, config.density_interval, optimiser, weighted, params, moments)
-        metrics = metrics | more
+    (gradient, metrics), fakes = _in_parts(gradients, config, batch, key)
+    params, moments = _update(generator_adam(config), gradient, state.generator_optimizer, state.generator["params"])
     return {"generator": {**state.generator, "params": params}, "generator_optimizer": moments}, fakes, metrics
 
 
 def _update_discriminator(state, batch, fakes, objective):
     """What changes of the state in the discriminator's half, and metrics."""
-    model, config = objective.generator, objective.step
-    optimiser = discriminator_adam(config)
-    side = model.rendering_resolution
-    real = {
-        "image": batch["image"],
-        "raw": resize(batch["image"], side),
-        "mask": resize(batch["mask"], side),
-        "camera": batch["camera"],
-    }
+    config, real = objective.step, _real(batch, objective)
     fake = {"image": fakes.image, "raw": fakes.raw, "mask": fakes.mask, "camera": batch["pose"]}
 
     def logits(params, x):
@@ -167,43 +219,19 @@ def _update_discriminator(state, batch, fakes, objective):
 
     both = {"real": real, "fake": fake}
     (gradient, metrics), _ = _in_parts(gradients, config, both, jax.random.key(0))
-    params, moments = _update(optimiser, gradient, state.discriminator_optimizer, state.discriminator)
-
-    def penalty(params):
-        def of_part(part, key):
-            total, terms = r1_penalty(
-                lambda image, raw, mask: logits(params, {**part, "image": image, "raw": raw, "mask": mask}),
-                part["image"],
-                part["raw"],
-                part["mask"],
-                weight=config.r1_weight,
-                mask_weight=config.r1_mask_weight,
-            )
-            return (total, terms), None
-
-        means, _ = _in_parts(of_part, config, real, jax.random.key(0))
-        total, terms = jax.tree.map(lambda x: config.r1_interval * x, means)
-        return total, terms
-
-    params, moments, more = _lazily(state.step, config.r1_interval, optimiser, penalty, params, moments)
-    return {"discriminator": params, "discriminator_optimizer": moments}, metrics | more
+    params, moments = _update(discriminator_adam(config), gradient, state.discriminator_optimizer, state.discriminator)
+    return {"discriminator": params, "discriminator_optimizer": moments}, metrics
 
 
-def _lazily(step, interval, optimiser, loss, params, moments):
-    """Parameters, moments and metrics after an update by loss(params) -> (total, metrics) at every `interval`-th step.
-
-    The gradient is taken inside the branch, so that the other steps hold none of its intermediate values.
-    """
-    metrics = jax.eval_shape(lambda: loss(params)[1])
-
-    def due():
-        gradient, metrics = jax.grad(loss, has_aux=True)(params)
-        return *_update(optimiser, gradient, moments, params), metrics
-
-    def idle():
-        return params, moments, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
-
-    return jax.lax.cond(step % interval == 0, due, idle)
+def _real(batch, objective):
+    """What the discriminator is shown of real pictures."""
+    side = objective.generator.rendering_resolution
+    return {
+        "image": batch["image"],
+        "raw": resize(batch["image"], side),
+        "mask": resize(batch["mask"], side),
+        "camera": batch["camera"],
+    }
 
 
 def _update(optimiser, gradient, moments, params):

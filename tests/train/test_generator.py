@@ -84,7 +84,7 @@ def stepped(heads):
     states, metrics = [init_state(objective, init_weights(objective), images=64)], []
     step = training.compile_step(objective, mesh)
     for i in range(2):
-        state, values = step(replicate(states[-1], mesh), feed(i), run_key(1, mesh))
+        state, values = step(replicate(states[-1], mesh), feed(i), run_key(1, mesh), i)
         states.append(state)
         metrics.append(values)
     return states, metrics
