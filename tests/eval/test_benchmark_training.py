@@ -50,15 +50,18 @@ def test_figures(tmp_path, capsys, monkeypatch):
     model = Config(generator, fit_encoder(generator, encoder, "w+"))
     setting = Setting(model, small.step, small.lpips, small.identity, None, small.projection, small.tuning)
     out = tmp_path / "figures.json"
-    options = Options(out, "tiny", batches=(2,), dtypes=("float32",), runs=14)  # steps 3 to 16, the last with R1
+    options = Options(
+        out, "tiny", batches=(2,), dtypes=("float32",), runs=7
+    )  # steps 10 to 16 are waited for, the last with R1
     figures = main(options, setting)
     assert json.loads(out.read_text()) == figures
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures.json"]
     first, second, pti = figures["rows"]
     assert [row["work"] for row in figures["rows"]] == ["e1", "e2", "pti"]
     assert first["loss"] == pytest.approx(figures["exact_loss"])
-    assert 0 < first["ms_min"] <= first["ms"] <= first["ms_max"]
-    assert first["images_per_second"] > 0 and first["memory_mib"] > 0
+    assert 0 < first["ms_min"] <= first["ms_waited"] <= first["ms_max"]
+    assert first["images_per_second"] == pytest.approx(2e3 / first["ms"])
+    assert first["memory_mib"] > 0
     assert second["ms_r1"] > 0 and "ms_r1" not in first
     assert pti["loss_last"] < pti["loss_first"]
     assert "| e1 | 1 | 2 | float32 | False |" in capsys.readouterr().out
