@@ -13,7 +13,7 @@ import numpy as np
 from flax import linen as nn
 
 from panojax.errors import InputError
-from panojax.layers import FullyConnected, conv, lrelu, normalize_2nd_moment, resize
+from panojax.layers import FullyConnected, clamp, conv, lrelu, normalize_2nd_moment, resize
 
 _FIR = np.array([1, 3, 3, 1], np.float32) / 8
 _SQRT_HALF = math.sqrt(0.5)
@@ -93,7 +93,7 @@ class ConvLayer(nn.Module):
             return x * self.gain
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x = lrelu(x + bias.astype(x.dtype)) * self.gain
-        return x if self.clamp is None else jnp.clip(x, -self.clamp * self.gain, self.clamp * self.gain)
+        return x if self.clamp is None else clamp(x, self.clamp * self.gain)
 
 
 class DiscriminatorBlock(nn.Module):
