@@ -198,7 +198,8 @@ class Bench:
         jax.block_until_ready(state)
         figures["ms"] = 1e3 * (time.perf_counter() - start) / runs
         figures["images_per_second"] = 1e3 * batch * devices / figures["ms"]
-        waited, with_r1 = [], []
+        waited: list[float] = []
+        with_r1: list[float] = []
         for _ in range(runs):
             lazy = config.critic != "none" and int(state.step) % config.r1_interval == 0
             start = time.perf_counter()

@@ -1,0 +1,91 @@
+"""Figures of the evaluation: sheets of views, and curves of a figure over the angle from the portrait."""
+
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+
+from panojax.eval.records import Record
+from panojax.output import contact_sheet
+from panojax.photo.image_file import replaced_when_done, write_image
+
+COLOURS = ("#1b6ca8", "#d1495b", "#3a7d44", "#e08e1b", "#6a4c93", "#17a2a2", "#7f5539", "#555555")
+WIDTH, HEIGHT, MARGIN = 420, 260, 48
+
+
+def write_sheet(path: pathlib.Path, records: Mapping[str, Sequence[Record]], *, max_side: int = 192) -> None:
+    """Portraits and views of them: a row a method, below a row of the true pictures where there are others.
+
+    Args:
+      path: a .png.
+      records: {method: its records of the same samples}; those with "shown" are drawn.
+      max_side: of a picture.
+    """
+    pictures, titles = [], []
+    for samples in zip(*records.values()):
+        if "shown" not in samples[0]:
+            continue
+        true, angles = samples[0]["true"], [f"{angle}°" for angle in samples[0]["titles"].tolist()]
+        rows = [("true", true)] if len(true) == len(angles) > 1 else []
+        rows += [(method, record["shown"]) for method, record in zip(records, samples)]
+        side = rows[-1][1].shape[1]
+        for name, views in rows:
+            pictures += [_at_side(true[0], side), *(_at_side(view, side) for view in views)]
+            titles += ["input", *(f"{name} {angle}" for angle in angles)]
+        columns = 1 + len(angles)
+        missing = -len(pictures) % columns
+        pictures += [np.full_like(pictures[-1], 255)] * missing
+        titles += [""] * missing
+    if pictures:
+        write_image(path, contact_sheet(pictures, titles, columns=columns, max_side=max_side), overwrite=True)
+
+
+def write_curves(path: pathlib.Path, title: str, x: Sequence[float], curves: Mapping[str, Sequence[float]]) -> None:
+    """Curves over x as an .svg; NaN leaves a gap.
+
+    Args:
+      title: what the figures are.
+      x: degrees, rising.
+      curves: {method: figures}.
+    """
+    finite = [y for ys in curves.values() for y in ys if not math.isnan(y)]
+    if not finite or len(x) < 2:
+        return
+    top = max(finite) * 1.05 or 1.0
+
+    def place(a: float, b: float) -> tuple[float, float]:
+        across = (WIDTH - 2 * MARGIN) * (a - x[0]) / (x[-1] - x[0])
+        return MARGIN + across, HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * b / top
+
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH + 110}" height="{HEIGHT}" font-family="sans-serif" '
+        'font-size="11" fill="none"><rect width="100%" height="100%" fill="white"/>',
+        f'<path d="M{MARGIN} {MARGIN}V{HEIGHT - MARGIN}H{WIDTH - MARGIN}" stroke="#888"/>',
+        _text(MARGIN, MARGIN - 16, title, "start"),
+        _text(WIDTH / 2, HEIGHT - 10, "degrees from the portrait", "middle"),
+    ]
+    lines += [_text(place(a, 0)[0], HEIGHT - MARGIN + 16, f"{a:g}", "middle") for a in x]
+    lines += [_text(MARGIN - 6, place(x[0], top * i / 4)[1] + 4, f"{top * i / 4:.3g}", "end") for i in range(5)]
+    for i, (method, ys) in enumerate(curves.items()):
+        colour = COLOURS[i % len(COLOURS)]
+        points = [place(a, y) for a, y in zip(x, ys) if not math.isnan(y)]
+        path_data = " ".join(f"{'L' if j else 'M'}{a:.1f} {b:.1f}" for j, (a, b) in enumerate(points))
+        lines.append(f'<path d="{path_data}" stroke="{colour}" stroke-width="1.8"/>')
+        lines += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.4" fill="{colour}"/>' for a, b in points]
+        lines.append(_text(WIDTH - MARGIN + 12, MARGIN + 16 * i, method, "start", colour))
+    with replaced_when_done(path, overwrite=True) as partial:
+        partial.write_text("\n".join([*lines, "</svg>"]) + "\n")
+
+
+def _text(x: float, y: float, text: str, anchor: str, colour: str = "#222") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>'
+
+
+def _at_side(picture: np.ndarray, side: int) -> np.ndarray:
+    from PIL import Image
+
+    if picture.shape[0] == side:
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BOX))
