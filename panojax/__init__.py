@@ -9,6 +9,9 @@ from panojax.api import generate, invert, map_latent, occlusion_mask, render, sy
 from panojax.camera import look_at, mirror, orbit
 from panojax.config import Config, GeneratorConfig
 from panojax.converters.convert import convert, from_torch
+from panojax.editing.latent import interpolate, move_head
+from panojax.editing.region import find_region, solid_region
+from panojax.editing.transfer import edit
 from panojax.encoders.config import EncoderConfig
 from panojax.errors import InputError
 from panojax.generator import Head, View
@@ -25,16 +28,21 @@ __all__ = [
     "Parts",
     "View",
     "convert",
+    "edit",
+    "find_region",
     "from_torch",
     "generate",
+    "interpolate",
     "invert",
     "load",
     "look_at",
     "map_latent",
     "mirror",
+    "move_head",
     "occlusion_mask",
     "orbit",
     "render",
     "save",
+    "solid_region",
     "synthesize",
 ]

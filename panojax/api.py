@@ -33,7 +33,7 @@ def map_latent(
       ws [L, w_dim].
     """
     config = params.config.generator
-    z = _check("z", z, (config.z_dim,))
+    z = check_array("z", z, (config.z_dim,))
     camera = _camera(camera)
     return generator.map_latent(config, params.generator, z[None], camera[None], truncation=truncation, cutoff=cutoff)[
         0
@@ -51,7 +51,7 @@ def synthesize(params: Params, ws: jax.Array, noise: str = "const", key: jax.Arr
       planes [3, D, H, W, C] in the compute type.
     """
     config = params.config.generator
-    ws = _check("ws", ws, (config.num_ws, config.w_dim))
+    ws = check_array("ws", ws, (config.num_ws, config.w_dim))
     check_choice("noise", noise, ("const", "none", "random"))
     if noise == "random" and key is None:
         raise InputError('noise "random" needs a key, got None')
@@ -99,7 +99,7 @@ def render(
       A View: image [H, W, 3], raw [R, R, 3], depth, weight, mask [R, R, 1].
     """
     config = params.config.generator
-    _check_head(params, head)
+    check_head(params, head)
     camera = _camera(camera)
     side = config.rendering_resolution if resolution is None else resolution
     if side < 2:
@@ -110,10 +110,10 @@ def render(
     if uniforms is None:
         uniforms = draw_uniforms(ray_key, (side * side,), config)
     coarse, fine = uniforms
-    coarse = _check("uniforms[0]", coarse, (side * side, config.depth_samples))
-    fine = _check("uniforms[1]", fine, (side * side, config.importance_samples))
+    coarse = check_array("uniforms[0]", coarse, (side * side, config.depth_samples))
+    fine = check_array("uniforms[1]", fine, (side * side, config.importance_samples))
     if background_ws is not None:
-        background_ws = _check("background_ws", background_ws, (None, config.w_dim))[None]
+        background_ws = check_array("background_ws", background_ws, (None, config.w_dim))[None]
     batch = jax.tree.map(lambda x: x[None], head)
     rendered = generator.render_volume(
         config,
@@ -138,8 +138,8 @@ def occlusion_mask(params: Params, view: View, camera: jax.Array, *, threshold: 
     camera = _camera(camera)
     side = view.depth.shape[0]
     depth, weight = (
-        _check("view.depth", view.depth, (side, side, 1)),
-        _check("view.weight", view.weight, (side, side, 1)),
+        check_array("view.depth", view.depth, (side, side, 1)),
+        check_array("view.weight", view.weight, (side, side, 1)),
     )
     return inversion.view_occlusion(params.config.generator, depth, weight, camera, threshold=threshold)
 
@@ -174,7 +174,7 @@ def invert(
         )
     if jnp.ndim(image) != 3 or image.shape[0] != image.shape[1]:
         raise InputError(f"image must be [S, S, 3], got {jnp.shape(image)}")
-    image = _check("image", image, (None, None, 3))
+    image = check_array("image", image, (None, None, 3))
     camera = _camera(camera)
     check_choice("stitching", stitching, ("texel", "sample"))
     result = inversion.invert_batch(
@@ -191,20 +191,22 @@ def invert(
 
 
 def _camera(camera):
-    return cameras.front() if camera is None else _check("camera", camera, (25,), " (16 extrinsics, then 9 intrinsics)")
+    hint = " (16 extrinsics, then 9 intrinsics)"
+    return cameras.front() if camera is None else check_array("camera", camera, (25,), hint)
 
 
-def _check_head(params: Params, head: Head) -> None:
+def check_head(params: Params, head: Head, name: str = "head") -> None:
+    """Raises InputError unless a head's arrays have the model's shapes."""
     config = params.config.generator
-    _check("head.planes", head.planes, config.planes_shape)
-    _check("head.ws", head.ws, (None, config.w_dim))
+    check_array(f"{name}.planes", head.planes, config.planes_shape)
+    check_array(f"{name}.ws", head.ws, (None, config.w_dim))
     if head.background is not None:
-        _check("head.background", head.background, (None, None, config.plane_features))
+        check_array(f"{name}.background", head.background, (None, None, config.plane_features))
     if head.occluded_planes is not None:
-        _check("head.occluded_planes", head.occluded_planes, config.planes_shape)
+        check_array(f"{name}.occluded_planes", head.occluded_planes, config.planes_shape)
 
 
-def _check(name: str, value: Any, shape: tuple[int | None, ...], hint: str = "") -> jax.Array:
+def check_array(name: str, value: Any, shape: tuple[int | None, ...], hint: str = "") -> jax.Array:
     """`value` as an array, or an InputError unless it is of floats and of `shape`, where None is any size."""
     array = jnp.asarray(value)
     fits = len(array.shape) == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape))

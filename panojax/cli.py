@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from panojax.commands import align, convert, export, generate, heads, info, invert, render, view
+from panojax.commands import align, convert, edit, export, generate, heads, info, interpolate, invert, render, view
 from panojax.commands.progress import one_line
 from panojax.errors import InputError
 
@@ -22,6 +22,8 @@ Command = (
     | Annotated[generate.Options, tyro.conf.subcommand("generate")]
     | Annotated[invert.Options, tyro.conf.subcommand("invert")]
     | Annotated[render.Options, tyro.conf.subcommand("render")]
+    | Annotated[edit.Options, tyro.conf.subcommand("edit")]
+    | Annotated[interpolate.Options, tyro.conf.subcommand("interpolate")]
     | Annotated[export.Options, tyro.conf.subcommand("export")]
     | Annotated[view.Options, tyro.conf.subcommand("view")]
     | Annotated[info.Options, tyro.conf.subcommand("info")]
@@ -29,7 +31,8 @@ Command = (
     | Annotated[heads.Options, tyro.conf.subcommand("heads")]
 )
 RUN: dict[type, Callable[[Any], None]] = {
-    module.Options: module.run for module in (convert, generate, invert, render, export, view, info, align, heads)
+    module.Options: module.run
+    for module in (convert, generate, invert, render, edit, interpolate, export, view, info, align, heads)
 }
 
 

@@ -144,7 +144,7 @@ def heads128() -> GeneratorRun:
 
 
 def heads64() -> GeneratorRun:
-    """The first stage of `heads256`: 128 px pictures rendered at 32, judged at 64; tri-grid 64, half the work of 128."""
+    """The first stage of `heads256`: 128 px pictures rendered at 32, judged at 64; tri-grid 64."""
     run = _heads(64, rendering=32, samples=24, superresolution="2X", kimg=4_000.0, batch=64)
     return dataclasses.replace(
         run,

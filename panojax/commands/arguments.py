@@ -33,6 +33,18 @@ def load_model(checkpoint: str, seconds: dict[str, float], *, dtype: str = "floa
     return params
 
 
+def load_heads(
+    paths: Sequence[pathlib.Path], checkpoint: str | None, seconds: dict[str, float], *, dtype: str = "float32"
+) -> tuple[Params, list[Any]]:
+    """The heads in files and the model that made them all: by default the one that the first file names."""
+    from panojax.head_file import load_head, own_checkpoint
+    from panojax.params import DEFAULT
+
+    model = checkpoint or str(own_checkpoint(paths[0]) or DEFAULT)
+    params = load_model(model, seconds, dtype=dtype)
+    return params, [load_head(path, params) for path in paths]
+
+
 def parse_seeds(text: str) -> tuple[int, ...]:
     """The numbers in "0-3,7": 0, 1, 2, 3, 7."""
     seeds: list[int] = []

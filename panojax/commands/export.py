@@ -67,14 +67,10 @@ class Options:
 
 def run(options: Options) -> None:
     """Runs the command. InputError says what is wrong with its input; nothing is written then."""
-    from panojax.commands.arguments import load_model
-    from panojax.head_file import load_head, own_checkpoint
-    from panojax.params import DEFAULT
+    from panojax.commands.arguments import load_heads
 
     check(options)
-    checkpoint = options.checkpoint or str(own_checkpoint(options.head) or DEFAULT)
-    params = load_model(checkpoint, {}, dtype=options.dtype)
-    head = load_head(options.head, params)
+    params, (head,) = load_heads([options.head], options.checkpoint, {}, dtype=options.dtype)
     write = {
         "glb": _write_glb,
         "ply": _write_ply,

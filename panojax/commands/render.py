@@ -73,18 +73,14 @@ def run(options: Options) -> None:
 def _render(options: Options, folder: pathlib.Path) -> None:
     """Does the work and writes all files to `folder`."""
     from panojax.commands import results
-    from panojax.commands.arguments import load_model, turn, view_grid
+    from panojax.commands.arguments import load_heads, turn, view_grid
     from panojax.commands.progress import step
-    from panojax.head_file import load_head, own_checkpoint
     from panojax.output import contact_sheet
-    from panojax.params import DEFAULT
     from panojax.photo import write_image
     from panojax.views import render_views
 
     seconds: dict[str, float] = {}
-    checkpoint = options.checkpoint or str(own_checkpoint(options.head) or DEFAULT)
-    params = load_model(checkpoint, seconds, dtype=options.dtype)
-    head = load_head(options.head, params)
+    params, (head,) = load_heads([options.head], options.checkpoint, seconds, dtype=options.dtype)
     config = params.config.generator
     names, cameras = view_grid(options.yaw, options.pitch, config)
     with step("rendering", seconds):

@@ -66,10 +66,10 @@ def start(options: Options) -> Any:
     from panojax.commands import results
     from panojax.commands.arguments import load_model, parse_seeds
     from panojax.commands.progress import step
+    from panojax.editing.directions import read_directions
     from panojax.viewer.app import check_address, import_viser, serve
     from panojax.viewer.quality import full_quality, moving_qualities
     from panojax.viewer.scene import Request, Scene
-    from panojax.viewer.subjects import read_directions
 
     seeds = () if options.seeds is None else parse_seeds(options.seeds)
     if not options.heads and not seeds:

@@ -125,7 +125,8 @@ def replaced_when_done(path: str | os.PathLike, *, overwrite: bool = False) -> I
     except OSError as error:
         raise InputError(f"path must be writable, got {str(path)!r}: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(NotADirectoryError):  # a file stands where its folder should
+            partial.unlink(missing_ok=True)
 
 
 def _file_bytes(source):

@@ -35,8 +35,8 @@ class Network:
     outputs: tuple[str, ...]
 
 
-def save(path: str, network: Network) -> None:
-    """Writes a network as one .npz: its weights in float16 and its steps as JSON."""
+def save(path: Any, network: Network) -> None:
+    """Writes a network to a path or an open file as one .npz: its weights in float16 and its steps as JSON."""
     graph = {"steps": network.steps, "inputs": network.inputs, "outputs": network.outputs}
     arrays: dict[str, Any] = {f"weight/{name}": array.astype(np.float16) for name, array in network.weights.items()}
     np.savez_compressed(path, graph=np.frombuffer(json.dumps(graph).encode(), np.uint8), **arrays)
@@ -52,9 +52,9 @@ def load(path: Any) -> Network:
 
 
 @functools.cache
-def shipped(name: str) -> Any:
-    """The shipped network `name` as a function from image [H, W, 3] to {output: array}, compiled once for each size."""
-    with (importlib.resources.files("panojax.photo") / "weights" / f"{name}.npz").open("rb") as file:
+def shipped(name: str, package: str = "panojax.photo") -> Any:
+    """A network that a package ships, as a function from image [H, W, 3] to {output: array}, compiled once a size."""
+    with (importlib.resources.files(package) / "weights" / f"{name}.npz").open("rb") as file:
         network = load(file)
     weights = {key: jnp.asarray(value) for key, value in network.weights.items()}
     compiled = jax.jit(lambda weights, image: apply(dataclasses.replace(network, weights=weights), image))

@@ -1,8 +1,6 @@
 """The heads of a viewer: from files, from photos with the parts they were stitched from, or from seeds."""
 
 import dataclasses
-import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,13 +10,12 @@ import numpy as np
 
 from panojax import api
 from panojax.camera import front
-from panojax.converters.array_file import read_npz
-from panojax.errors import InputError
-from panojax.generator import Head, make_heads
+from panojax.editing import latent
+from panojax.generator import Head
 from panojax.params import Params
 
-MAX_DIRECTIONS = 64
 STITCHED, VISIBLE, OCCLUDED = "stitched", "E1, visible", "E2, occluded"
+move_head = jax.jit(latent.move_head)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,37 +75,6 @@ def _mask(params: Params, head: Head, camera: jax.Array) -> jax.Array:
     return api.occlusion_mask(params, api.render(params, head, camera), camera)
 
 
-def read_directions(path: str | os.PathLike, params: Params) -> dict[str, np.ndarray]:
-    """Directions in the space of style codes, by their names.
-
-    Args:
-      path: an .npz of floats [w_dim], the same for all codes, or [L, w_dim].
-
-    Returns:
-      {name: float32 [L, w_dim]} in the file's order.
-
-    Raises:
-      InputError: there is no such file, it is broken, or its arrays do not fit the model.
-    """
-    shape = (params.config.generator.num_ws, params.config.generator.w_dim)
-    path = pathlib.Path(path)
-    try:
-        arrays = read_npz(path.read_bytes(), limit=2**28)
-    except OSError as error:
-        raise InputError(f"directions must be an .npz file, got {str(path)!r}: {error.strerror}") from error
-    except InputError as error:
-        raise InputError(f"directions must be an .npz file, got {str(path)!r}: {error}") from error
-    if not 0 < len(arrays) <= MAX_DIRECTIONS:
-        raise InputError(f"directions must be 1 to {MAX_DIRECTIONS} arrays, {path} has {len(arrays)}")
-    for name, array in arrays.items():
-        if array.dtype.kind != "f" or array.shape not in (shape, shape[1:]) or not np.isfinite(array).all():
-            raise InputError(
-                f"directions must be finite floats [{shape[1]}] or {list(shape)}, {path} has {name}: "
-                f"{array.dtype} {list(array.shape)}"
-            )
-    return {name: np.broadcast_to(array, shape).astype(np.float32) for name, array in arrays.items()}
-
-
 def edited(
     params: Params, subject: Subject, truncation: float | None, directions: Mapping[str, np.ndarray], strengths: Mapping
 ) -> Subject:
@@ -134,24 +100,3 @@ def edited(
 @jax.jit
 def _generate(params: Params, z: jax.Array, truncation: jax.Array) -> Head:
     return api.generate(params, z, truncation=truncation)
-
-
-def move_head(params: Params, head: Head, step: jax.Array) -> Head:
-    """A head whose style codes [L, w_dim] moved by `step` [L, w_dim]; see `edited`."""
-    change, made = _change(params, head.ws, step)
-    if head.occluded_planes is None:
-        return dataclasses.replace(made, planes=head.planes + change)
-    # Lookups take the occluded grid where the first one is zero, so its zeros must stay.
-    planes = jnp.where(head.planes == 0, head.planes, head.planes + change)
-    return dataclasses.replace(made, planes=planes, occluded_planes=head.occluded_planes + change)
-
-
-@jax.jit
-def _change(params: Params, ws: jax.Array, step: jax.Array) -> tuple[jax.Array, Head]:
-    """What a step from style codes adds to their tri-grid, and the head there."""
-    config, moved = params.config.generator, ws + step
-    before, after = (
-        planes.astype(jnp.float32) for planes in (api.synthesize(params, ws), api.synthesize(params, moved))
-    )
-    made = make_heads(config, params.generator, after[None].astype(config.dtype), moved[None])
-    return (after - before).astype(config.dtype), jax.tree.map(lambda x: x[0], made)

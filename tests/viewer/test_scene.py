@@ -10,13 +10,14 @@ import trimesh
 from PIL import Image
 
 import panojax
+from panojax.editing.directions import read_directions
 from panojax.errors import InputError
 from panojax.generator import Head
 from panojax.inversion import Parts
 from panojax.viewer.picture import TINT, TINT_STRENGTH, compose
 from panojax.viewer.quality import Quality
 from panojax.viewer.scene import Panel, Request
-from panojax.viewer.subjects import STITCHED, edited, from_photo, move_head, read_directions
+from panojax.viewer.subjects import STITCHED, edited, from_photo, move_head
 
 FULL, COARSE = Quality(16, True), Quality(16, False)
 FRONT, BACK = (np.asarray(panojax.look_at(yaw)) for yaw in (0.0, np.pi))

@@ -1,0 +1,89 @@
+"""Reference-based editing: a part of one head takes the place of the same part of another.
+
+Heads share the tri-grid's canonical space, so a part is moved by copying texels.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from panojax import api
+from panojax.camera import front
+from panojax.editing.region import check_region, soften
+from panojax.errors import InputError
+from panojax.generator import Head
+from panojax.params import Params
+
+
+def edit(
+    params: Params,
+    source: Head,
+    reference: Head,
+    region: jax.Array,
+    *,
+    border: int | None = None,
+    fuse: bool = True,
+    camera: jax.Array | None = None,
+    threshold: float = 0.5,
+) -> Head:
+    """`source` with a part of `reference`.
+
+    The tri-grids are blended by the softened region. Fusing then lets the visible encoder see the result: where
+    `camera` shows the part, its texels become those encoded from the rendering, which has source and reference under
+    one light and without a seam; what the camera does not show stays as it was copied.
+
+    Args:
+      source, reference: heads of this model.
+      region: [3, H, W] in [0, 1], from `find_region`, `solid_region`, or several of them by `jnp.maximum`.
+      border: texels; the blend falls to 0 within twice as many around the region, and further out the source's
+        tri-grid stays exactly as it was. None is one for every 128 texels of a plane's side, at least 1.
+      fuse: encode the result again; the model needs encoders.
+      camera: label [25] from which it is encoded; None is the front.
+      threshold: opacity above which a pixel of that rendering is foreground.
+
+    Returns:
+      A Head with the source's codes and background.
+
+    Raises:
+      InputError: a head or the region has another shape than the model's, the region is empty (which a trace does not
+        know), or there are no encoders to fuse by.
+
+    Source: dual-encoder inversion, section 5.3.
+    """
+    api.check_head(params, source, "source")
+    api.check_head(params, reference, "reference")
+    region = check_region(params, region)
+    if fuse and params.config.encoder is None:
+        raise InputError("fuse needs a model with two encoders, got a generator alone: fuse=False only copies")
+    border = max(1, region.shape[-1] // 128) if border is None else border
+    if border < 0:
+        raise InputError(f"border must be 0 texels or more, got {border}")
+    weights = soften(region.astype(jnp.float32), border)
+    head = blend(source, whole_planes(reference), weights[:, None])
+    if not fuse:
+        return head
+    camera = front() if camera is None else camera
+    image = jnp.clip(api.render(params, head, camera).image, -1, 1).astype(jnp.float32)
+    _, parts = api.invert(params, image, camera, threshold=threshold, return_parts=True)
+    seen = jax.vmap(lambda x: soften(x, 0 if border == 0 else 1), 1, 1)(1 - parts.mask)
+    return blend(head, whole_planes(parts.visible), weights[:, None] * seen)
+
+
+def blend(head: Head, planes: jax.Array, weights: jax.Array) -> Head:
+    """A head whose tri-grid becomes `planes` where weights [3, 1 or D, H, W] are 1 and stays where they are 0."""
+    weights = weights[..., None].astype(head.planes.dtype)
+    ours = whole_planes(head)
+    mixed = ours + weights * (planes - ours)
+    if head.occluded_planes is None:
+        return dataclasses.replace(head, planes=mixed)
+    inside = weights > 0
+    kept = {name: jnp.where(inside, mixed, getattr(head, name)) for name in ("planes", "occluded_planes")}
+    return dataclasses.replace(head, **kept)
+
+
+def whole_planes(head: Head) -> jax.Array:
+    """A head's tri-grid [3, D, H, W, C]; of two, the occluded one where the other is zero."""
+    if head.occluded_planes is None:
+        return head.planes
+    return jnp.where(head.planes == 0, head.occluded_planes, head.planes)
