@@ -1,8 +1,24 @@
-"""Order of the tests."""
+"""Order of the tests, and how their programs are compiled."""
 
-LONGEST = ("test_encoder_steps.py", "test_encoder.py", "test_cli.py", "test_inversion.py")
+import jax
+import pytest
+
+LONGEST = ("test_encoder.py", "test_encoder_steps.py", "test_cli.py", "test_inversion.py")
 
 
 def pytest_collection_modifyitems(items):
     """The longest files first, so that no process is left alone with one of them at the end (`--dist loadfile`)."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Programs compile in half the time and run in twice or more: for files that compile much and run little.
+
+    It holds for the processes that tests start, too.
+    """
+    jax.config.update("jax_disable_most_optimizations", True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -26,6 +26,8 @@ from panojax.head_file import load_head, save_head
 from panojax.output import to_uint8
 from panojax.params import random_params, tiny
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 QUICK = ["--video", "none"]
 
@@ -474,13 +476,16 @@ def test_programs_are_kept(checkpoint, head_file, tmp_path):
     arguments = ["render", head_file, "--checkpoint", checkpoint, "--resolution", 4, "--out"]
     first = run_module(*arguments, tmp_path / "a", cache=tmp_path / "cache")
     assert (first.returncode, first.stderr) == (0, "")
-    kept = tree(tmp_path / "cache")
-    assert any("_render" in name for name in kept)
+
+    def kept():
+        # Whether a program is small enough to be left out depends on how busy the machine is; this one never is.
+        return [name for name in tree(tmp_path / "cache") if "_render" in name and name.endswith("-cache")]
+
+    programs = kept()
+    assert programs
     second = run_module(*arguments, tmp_path / "b", cache=tmp_path / "cache")
     assert (second.returncode, second.stderr) == (0, "")
-    assert {name for name in tree(tmp_path / "cache") if name.endswith("-cache")} == {
-        name for name in kept if name.endswith("-cache")
-    }
+    assert kept() == programs
     name = "yaw+000_pitch+00.png"
     np.testing.assert_array_equal(read(tmp_path / "a" / name), read(tmp_path / "b" / name))
 

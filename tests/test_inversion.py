@@ -21,6 +21,8 @@ from panojax.layers import pool
 from panojax.params import random_params
 from panojax.trigrid import planes_from_image
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CAMERAS = look_at(np.array([0.2, -0.5, 1.2]), np.array([0.1, 0.0, -0.2]))
 
 

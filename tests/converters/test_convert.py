@@ -22,6 +22,8 @@ from panojax.encoders import dual
 from panojax.encoders.config import light, released
 from panojax.encoders.encoder import abstract_encoder
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 PICKLE = recipe.GOLDEN / "panohead_mini.pkl"
 
 WITHOUT_TORCH = """

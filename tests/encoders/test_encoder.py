@@ -14,6 +14,8 @@ from panojax.encoders.config import EncoderConfig, light, released
 from panojax.encoders.encoder import abstract_encoder, encode_offsets, encode_styles, init_encoder
 from panojax.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 TINY = light(
     resolution=32,
     n_styles=8,

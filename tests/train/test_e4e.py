@@ -22,6 +22,8 @@ from panojax.train.presets import e4e, tiny
 from panojax.train.spaces import fit_encoder, release_codes
 from panojax.train.state import Frozen, init_state
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CONFIG = dataclasses.replace(
     e4e().step,
     weights=tiny().step.weights,
@@ -86,10 +88,7 @@ def states():
     frozen = Frozen(params.generator, average, Perception(), config=Config(model, encoder))
     batch = {"image": recipe.normal("e4e/images", (2, 64, 64, 3)), "camera": look_at(jnp.zeros(2))}
     states, metrics = [init_state(frozen.config, CONFIG, jax.random.key(3))], []
-    step = jax.jit(
-        functools.partial(encoder_steps.adversarial_step, config=CONFIG),
-        compiler_options={"xla_backend_optimization_level": 0},
-    )
+    step = jax.jit(functools.partial(encoder_steps.adversarial_step, config=CONFIG))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoder_steps, "_render", blank)
         for _ in range(2):

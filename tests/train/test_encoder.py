@@ -29,8 +29,8 @@ from panojax.train.presets import tiny
 from panojax.train.sources import draw_samples
 from panojax.train.state import TrainState, abstract_state
 
-# Compiles in a third of the time; the programs are still the same in every process.
-FAST_COMPILE = "--xla_backend_optimization_level=0"
+# Compiles in half the time, for programs that run a few times only.
+QUICK = {"xla_backend_optimization_level": 0}
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +50,14 @@ def inverted(trained, generator):
     params = panojax.load(trained / "model")
     config = params.config
     keys = jax.random.split(jax.random.key(99), 8)
-    drawn = jax.jit(draw_samples, static_argnums=(0, 3))(config.generator, params.generator, keys, tiny().samples)
-    invert = jax.jit(inversion.invert_batch, static_argnums=0)
+    draw = jax.jit(draw_samples, static_argnums=(0, 3), compiler_options=QUICK)
+    drawn = draw(config.generator, params.generator, keys, tiny().samples)
+    invert = jax.jit(inversion.invert_batch, static_argnums=0, compiler_options=QUICK)
     heads, parts = invert(config, params.generator, params.encoders, drawn["image"], drawn["camera"])
     return params, drawn, heads, parts
+
+
+render = jax.jit(inversion.render_heads, static_argnums=0, compiler_options=QUICK)
 
 
 def distances(params, heads, others, labels):
@@ -61,7 +65,6 @@ def distances(params, heads, others, labels):
 
     Super-resolution follows the style codes, which stitched heads take from encoder 1.
     """
-    render = jax.jit(inversion.render_heads, static_argnums=0)
     a, b = (render(params.config.generator, params.generator, h, labels).raw for h in (heads, others))
     return float(jnp.mean(jnp.square(a - b)))
 
@@ -85,7 +88,6 @@ def test_the_critic_separates(trained):
 
 def test_stitched_heads_keep_the_portrait_and_take_the_rest_from_encoder_2(inverted):
     params, drawn, heads, parts = inverted
-    render = jax.jit(inversion.render_heads, static_argnums=0)
 
     def error(heads):
         image = render(params.config.generator, params.generator, heads, drawn["camera"]).image
@@ -133,6 +135,11 @@ def test_export_chooses_the_best_and_replaces_the_model(trained, generator, tmp_
 # A step that costs nothing, to test what the loop does around it.
 
 
+@jax.jit
+def add(tree, number):
+    return jax.tree.map(lambda x: x + number, tree)
+
+
 def counting_step(spoil=None):
     """Adds a number drawn from the key and the batch to every parameter; `spoil(step)` may make it misbehave."""
 
@@ -140,9 +147,8 @@ def counting_step(spoil=None):
         step = int(state.step)
         draw = jax.random.normal(jax.random.fold_in(key, step)) + jnp.mean(batch["image"])
         draw = draw if spoil is None else draw * spoil(step)
-        fast, slow = (jax.tree.map(lambda x: x + 0.01 * draw, side) for side in state.encoder.params)
-        params = type(state.encoder.params)(fast=fast, slow=slow)
-        return TrainState(state.step + 1, state.encoder.replace(params=params), None), {"loss": jnp.abs(draw) + 1}
+        encoder = state.encoder.replace(params=add(state.encoder.params, 0.01 * draw))
+        return TrainState(state.step + 1, encoder, None), {"loss": jnp.abs(draw) + 1}
 
     return take_step
 
@@ -244,6 +250,7 @@ def test_a_full_disk_stops_and_the_run_goes_on_from_the_checkpoint_before(loop, 
     del stop
     gc.collect()
     assert equal(loop("full", log_every=20), whole)
+    gc.collect()  # once more, now that the threads of the first run are gone
 
 
 def test_signals_save_and_stop(loop, whole):
@@ -271,7 +278,7 @@ def command(generator_folder, workdir, *options):
 
 
 def start(arguments, **environment):
-    environment = {**os.environ, "XLA_FLAGS": FAST_COMPILE, "JAX_PLATFORMS": "cpu", **environment}
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", **environment}
     return subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True)
 
 
@@ -295,8 +302,11 @@ def wait_for_step(folder, step):
 
 
 def test_kill_and_sigterm_cost_nothing(generator_folder, tmp_path):
-    """A run killed at a random moment, then terminated at another, ends bit for bit as one left alone."""
-    options = ("--steps", "30", "--save-every", "4", "--step.no-offsets")
+    """A run killed at a random moment, then terminated at another, ends bit for bit as one left alone.
+
+    The step is that of `trained`, and so compiled already.
+    """
+    options = ("--steps", "30", "--save-every", "4")
     code, errors = finish(start(command(generator_folder, tmp_path / "whole", *options)))
     assert code == 0, errors
     draws = np.random.default_rng(time.time_ns() % 2**32)
@@ -314,29 +324,29 @@ def test_kill_and_sigterm_cost_nothing(generator_folder, tmp_path):
     assert "the same command goes on" in errors
     code, errors = finish(start(resumed))
     assert code == 0, errors
-    run, model = read_run(tmp_path / "whole" / "e1")
+    folders = [tmp_path / name / "e1" for name in ("whole", "resumed")]
+    run, model = read_run(folders[0])
     states = []
-    for name in ("whole", "resumed"):
-        with Checkpoints(tmp_path / name / "e1" / "checkpoints") as checkpoints:
+    for folder in folders:
+        with Checkpoints(folder / "checkpoints") as checkpoints:
             assert checkpoints.latest == 30
             states.append(checkpoints.restore(abstract_state(model, run.objective))[0])
     assert equal(*states)
-    losses = [
-        [(line["step"], line["loss"]) for line in read_log(tmp_path / name / "e1") if "loss" in line]
-        for name in ("whole", "resumed")
-    ]
+    losses = [[(line["step"], line["loss"]) for line in read_log(folder) if "loss" in line] for folder in folders]
     assert losses[0] == losses[1]
 
 
 def test_two_processes_see_the_losses_of_one(generator_folder, tmp_path):
     options = ("--steps", "6", "--save-every", "6", "--step.no-offsets")
-    code, errors = finish(start(command(generator_folder, tmp_path / "one", *options)))
+    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # three programs that run for six steps
+    code, errors = finish(start(command(generator_folder, tmp_path / "one", *options), **quick))
     assert code == 0, errors
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     together = ("--distributed", "--coordinator", address, "--processes", "2", "--process")
-    processes = [start(command(generator_folder, tmp_path / "two", *options, *together, str(i))) for i in range(2)]
+    two = command(generator_folder, tmp_path / "two", *options, *together)
+    processes = [start([*two, str(i)], **quick) for i in range(2)]
     for code, errors in map(finish, processes):
         assert code == 0, errors
     one, two = (read_log(tmp_path / name / "e1") for name in ("one", "two"))

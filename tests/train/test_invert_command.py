@@ -12,6 +12,8 @@ from PIL import Image
 import panojax
 from panojax import cli
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 QUICK = ["--aligned", "--steps", "2", "--lpips", "none", "--video", "none"]
 
 

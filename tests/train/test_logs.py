@@ -12,6 +12,8 @@ from panojax.train.perception import Perception
 from panojax.train.sources import SampleConfig, draw_heads
 from panojax.train.state import Frozen
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def test_a_resumed_log_has_each_step_once(tmp_path):
     log = Log(tmp_path)

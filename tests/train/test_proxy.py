@@ -19,6 +19,8 @@ from panojax.train.proxy import ProxyWeights, draw_proxies, proxy_terms
 from panojax.train.spaces import fit_encoder, mean_codes
 from panojax.train.state import Frozen, init_state
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 WEIGHTS = ProxyWeights(code=1.0, density=0.1, feature=0.1, depth=1.0, view=1.0, points=64)
 
 
@@ -99,9 +101,7 @@ def test_a_step_uses_the_last_samples_as_proxies(generator, proxies):
         "camera": jnp.concatenate([proxies["camera"], proxies["camera"]]),
         "proxy": known,
     }
-    step = jax.jit(
-        functools.partial(encoder_step, config=config), compiler_options={"xla_backend_optimization_level": 0}
-    )
+    step = jax.jit(functools.partial(encoder_step, config=config))
     state = init_state(frozen.config, config, jax.random.key(3))
     state, metrics = step(state, frozen, batch, jax.random.key(4))
     expected = metrics["l2"] + sum(getattr(WEIGHTS, n) * metrics[f"proxy/{n}"] for n in ("code", "density", "feature"))

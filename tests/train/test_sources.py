@@ -25,6 +25,9 @@ from panojax.train.sources import (
 LABEL = np.asarray(cameras.look_at(0.3, 0.1))
 
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Ten pictures of 32 px with alpha, each with its own camera; none is its own mirror image."""

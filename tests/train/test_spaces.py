@@ -8,6 +8,8 @@ from panojax.encoders.config import light
 from panojax.errors import InputError
 from panojax.train.spaces import draw_latents, fit_encoder, map_latents, mean_codes
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def test_each_layer_has_its_own_latent(generator):
     """Z+ equals a loop over layers, each mapped on its own at the front camera."""

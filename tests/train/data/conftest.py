@@ -121,8 +121,8 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> RecordSet:
 @pytest.fixture(scope="session")
 def small_params() -> Params:
     """A generator that is quick to compile, filled at random."""
-    sizes = {"channel_max": 8, "plane_resolution": 16, "superresolution_channels": (8, 8)}
-    samples = {"rendering_resolution": 8, "depth_samples": 6, "importance_samples": 6}
+    sizes = {"mapping_layers": 1, "channel_max": 8, "plane_resolution": 8, "superresolution_channels": (8, 8)}
+    samples = {"background": False, "rendering_resolution": 8, "depth_samples": 6, "importance_samples": 6}
     return random_params(Config(dataclasses.replace(tiny().generator, **sizes, **samples)))
 
 

@@ -7,6 +7,8 @@ from panojax.errors import InputError
 from panojax.params import random_params
 from panojax.train.data.generated import GeneratedHeads, GeneratedOptions, make_samples
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 FIELDS = ("image", "camera", "mask", "depth")
 
 
