@@ -20,7 +20,7 @@ from panojax.train.optimize import (
 from panojax.train.perception import Perception
 from panojax.train.sources import SampleConfig, draw_samples
 
-CONFIG = ProjectionConfig(steps=60, samples=200, loss_resolution=64)
+CONFIG = ProjectionConfig(steps=100, samples=200, loss_resolution=64)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def error(params, head, portraits, i):
 
 def test_codes_come_near_the_portrait(generator, portraits, projected):
     heads, reports = projected
-    assert [step for step, _ in reports] == [50, 60]
+    assert [step for step, _ in reports] == [50, 100]
     mean = jax.jit(panojax.generate, static_argnames="cutoff")(generator, jnp.zeros(16), truncation=0.0)
     for i in range(2):
         found = error(generator, Head(heads.planes[i], heads.ws[i]), portraits, i)
