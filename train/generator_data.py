@@ -5,7 +5,9 @@ A folder is what `panojax heads` wrote, or has EG3D's layout (`dataset.json`, se
 
 import concurrent.futures
 import dataclasses
+import functools
 import io
+import multiprocessing
 import os
 import pathlib
 import zipfile
@@ -14,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from panojax.config import check_choice
 from panojax.errors import InputError
@@ -23,6 +26,9 @@ from panojax.train.data.pictures import compose
 from panojax.train.heads.splits import split_of
 from panojax.train.heads.storage import decode_png, list_identities, read_parameters
 from panojax.train.sources import Photo, list_photos
+
+# Pillow decodes under Python's lock, so threads gain nothing; processes take seconds to start.
+MANY = 500
 
 Background = Literal["white", "kept"]
 _Read = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # pixels, labels, depths
@@ -56,9 +62,12 @@ def read_pictures(
     background: Background = "white",
     part: str = "train",
     depth: bool = False,
-    threads: int | None = None,
+    workers: int | None = None,
 ) -> Pictures:
     """Reads folders one after the other, pictures reduced to `size` pixels a side.
+
+    More than `MANY` identities and photos are read by processes, which start the caller's script as a module: it must
+    keep its work under `if __name__ == "__main__"`.
 
     Args:
       folders: of `panojax heads`, or in EG3D's layout.
@@ -66,7 +75,7 @@ def read_pictures(
       background: "white" puts white behind the head, "kept" keeps what is there (photos only: heads have nothing).
       part: of heads, the split: "train", "validation" or "test". Of photos, "train" takes all.
       depth: read depths as well, of the nearest pixel where pictures are reduced; photos have none.
-      threads: that decode; None for one a core.
+      workers: processes, or threads for few pictures; None for one a core.
 
     Raises:
       InputError: there is nothing to read, or something cannot be read; a photo has no mask.
@@ -88,14 +97,19 @@ def read_pictures(
     labels = np.empty((starts[-1], 25), np.float32)
     depths = np.empty((starts[-1], size, size), np.uint16) if depth else None
 
-    def work(number: int) -> None:
-        rows = slice(starts[number], starts[number + 1])
-        pixels[rows], labels[rows], found = jobs[number][1]()
-        if depths is not None:
-            depths[rows] = found
-
-    with concurrent.futures.ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        list(pool.map(work, range(len(jobs))))
+    workers = workers or os.cpu_count() or 1
+    pool: concurrent.futures.Executor
+    if len(jobs) > MANY:
+        pool = concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    else:
+        pool = concurrent.futures.ThreadPoolExecutor(workers)
+    with pool, tqdm(total=len(pixels), desc="reading", unit="picture", disable=None, leave=False) as bar:
+        for number, (chosen, label, depths_read) in enumerate(pool.map(_call, [job for _, job in jobs], chunksize=8)):
+            rows = slice(starts[number], starts[number + 1])
+            pixels[rows], labels[rows] = chosen, label
+            if depths is not None:
+                depths[rows] = depths_read
+            bar.update(len(label))
     return Pictures(pixels, labels, np.repeat(np.arange(len(jobs), dtype=np.int32), np.diff(starts)), depths)
 
 
@@ -109,12 +123,19 @@ def back_copies(labels: np.ndarray, repeat: int, *, degrees: float = 90.0) -> np
     return np.where(np.abs(yaws) > degrees, repeat, 1)
 
 
+def _call(job):
+    return job()
+
+
 def _head_jobs(folder, size, part, depth):
     """A job for each identity of a split."""
     paths = [path for path in list_identities(folder) if split_of(int(path.stem)) == part]
     if not paths:
         raise InputError(f"data folder {folder} has no heads in its {part} split")
-    return [(len(read_parameters(path)[1]), lambda path=path: _read_identity(path, size, depth)) for path in paths]
+    return [
+        (len(read_parameters(path)[1]), functools.partial(_read_identity, path=path, size=size, depth=depth))
+        for path in paths
+    ]
 
 
 def _read_identity(path: pathlib.Path, size: int, depth: bool) -> _Read:
@@ -139,7 +160,7 @@ def _read_identity(path: pathlib.Path, size: int, depth: bool) -> _Read:
 
 def _photo_jobs(folder, size, masks, background):
     photos = list_photos([folder], masks=masks)
-    return [(1, lambda photo=photo: _read_photo(photo, size, background)) for photo in photos]
+    return [(1, functools.partial(_read_photo, photo=photo, size=size, background=background)) for photo in photos]
 
 
 def _read_photo(photo: Photo, size: int, background: Background) -> _Read:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from panojax import camera
 from panojax.errors import InputError
+from panojax.train import generator_data
 from panojax.train.generator_data import Pictures, back_copies, read_pictures
 from panojax.train.generator_feed import PictureFeed
 from panojax.train.heads.cameras import camera_label
@@ -48,6 +49,18 @@ def test_heads_are_read_on_white_and_reduced(tmp_path):
     assert np.abs(pictures.pixels - expected).max() <= 1  # rounded twice: composed, averaged
     assert pictures.labels.shape == (len(pictures), 25)
     np.testing.assert_allclose(pictures.labels[1], camera_label(2 * np.pi / 3, 0.1), atol=1e-6)
+
+
+def test_processes_read_the_same(tmp_path, monkeypatch):
+    write_heads(tmp_path / "heads", range(12))
+    pictures = read_pictures([tmp_path / "heads"], 4)
+    monkeypatch.setattr(generator_data, "MANY", 0)
+    again = read_pictures([tmp_path / "heads"], 4, workers=1)
+    np.testing.assert_array_equal(again.pixels, pictures.pixels)
+    np.testing.assert_array_equal(again.labels, pictures.labels)
+    (tmp_path / "heads" / "000001.zip").write_bytes(b"no zip")
+    with pytest.raises(InputError, match=r"000001\.zip"):
+        read_pictures([tmp_path / "heads"], 4, workers=1)
 
 
 def test_depths_come_with_heads_alone(tmp_path, pictures):
