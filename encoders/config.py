@@ -27,6 +27,13 @@ class EncoderConfig:
     """Channels of the offsets: planes * features * depth, 3 * 32 * 3 in PanoHead."""
     head_width: int = 96
     """Channels inside the F stage's last three convs, which run at full resolution; 96 in the released networks."""
+    local_features: int = 0
+    """Channels of the local branch's map over the portrait (E3DGE); 0 for no local branch. 32 suits the released
+    sizes."""
+    local_hidden: int = 64
+    """Hidden width of the local branch's layers, which work on points."""
+    local_channels: int = 32
+    """Channels of a tri-grid lookup, which the local branch scales and shifts; 32 in PanoHead."""
     trunk: TrunkConfig = dataclasses.field(default_factory=TrunkConfig)
     """The trunk, of which each stage has its own copy. The widths of heads and decoder follow from its widths."""
     dtype: str = "float32"
@@ -39,11 +46,13 @@ class EncoderConfig:
     def __post_init__(self):
         if self.resolution < 32 or self.resolution & (self.resolution - 1):
             raise InputError(f"resolution must be a power of two, at least 32, got {self.resolution}")
-        for name in ("n_styles", "w_dim", "offset_in_channels", "out_channels", "head_width"):
+        positive = ("n_styles", "w_dim", "offset_in_channels", "out_channels", "head_width")
+        for name in (*positive, "local_hidden", "local_channels"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.planes_channels < 0:
-            raise InputError(f"planes_channels must not be negative, got {self.planes_channels}")
+        for name in ("planes_channels", "local_features"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
         Numerics(self.dtype, self.param_dtype)  # checks both
 
     @property

@@ -24,9 +24,9 @@ def part(both: Any, which: int) -> Any:
     return jax.tree.map(lambda x: x[which], both)
 
 
-def on_both(function: Callable[..., jax.Array], *stacked: Any) -> jax.Array:
-    """`function` of one encoder's variables and data, for both; every argument and the result have the leading axis of
-    2.
+def on_both(function: Callable[..., Any], *stacked: Any) -> Any:
+    """`function` of one encoder's variables and data, for both; all arrays of the arguments and of the result have the
+    leading axis of 2.
 
     On accelerators as one batched computation, on CPUs, where grouped convolutions are slow, one after the other.
     """

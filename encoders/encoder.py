@@ -9,9 +9,12 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from panojax.encoders.config import EncoderConfig
+from panojax.encoders.ir_se import TrunkConfig
+from panojax.encoders.local import LocalEncoder
 from panojax.encoders.psp import GradualStyleEncoder
 from panojax.encoders.trigrid import TrigridEncoder
 from panojax.errors import InputError
+from panojax.local import EXTRA
 
 
 def encode_styles(config: EncoderConfig, variables: Any, image: jax.Array, *, train: bool = False) -> Any:
@@ -63,8 +66,34 @@ def encode_offsets(
     return _apply(_offset_encoder(config), variables["triplanenet_encoder"], x, planes, train=train)
 
 
+def encode_local(config: EncoderConfig, variables: Any, x: jax.Array, *, train: bool = False) -> Any:
+    """The local branch's network, where config.local_features is not 0.
+
+    Args:
+      config: the encoder.
+      variables: {"local_encoder": {"params", "batch_stats"}, ...}, as `init_encoder` gives.
+      x: [N, R, R, 4], R = config.resolution: the portrait minus the rendering of its head, and the rendered depth from
+        the box's middle, in halves of its side and times the opacity.
+      train: whether batch norms use the batch and update their running statistics.
+
+    Returns:
+      Features [N, R, R, local_features] in config.dtype, and the parameters that use them, see `LocalEncoder`. In
+      training (features, parameters, `batch_stats`), the latter this network's collection as updated.
+
+    Raises:
+      InputError: `x` has another shape, or the encoder has no local branch.
+    """
+    if not config.local_features:
+        raise InputError("config.local_features must be positive for a local branch, got 0")
+    _expect("x", x, (config.resolution, config.resolution, 4))
+    output = _apply(_local_encoder(config), variables["local_encoder"], x, train=train)
+    return (*output[0], output[1]) if train else output
+
+
 def init_encoder(config: EncoderConfig, key: jax.Array) -> dict[str, Any]:
     """Random variables {"psp_encoder": {"params", "batch_stats"}, "triplanenet_encoder": {"params", "batch_stats"}}.
+
+    With a local branch also "local_encoder", whose last layer starts at zero.
 
     Convs start by He's rule, but for the F stage's last, which starts at a hundredth of it; the style heads' linear
     layers start at a tenth of theirs, or at zero where they predict differences. So an untrained encoder's inversion is
@@ -91,10 +120,13 @@ def _init_modules(config: EncoderConfig) -> dict[str, Any]:
     r, key = config.resolution, jax.random.key(0)
     image, x = jnp.zeros((1, r, r, 3)), jnp.zeros((1, r, r, config.offset_in_channels))
     planes = jnp.zeros((1, r, r, config.planes_channels)) if config.planes_channels else None
-    return {
+    variables = {
         "psp_encoder": _style_encoder(config).init(key, image),
         "triplanenet_encoder": _offset_encoder(config).init(key, x, planes),
     }
+    if config.local_features:
+        variables["local_encoder"] = _local_encoder(config).init(key, jnp.zeros((1, r, r, 4)))
+    return variables
 
 
 def _all_but_kernels(config: EncoderConfig) -> dict[tuple[str, ...], jax.Array]:
@@ -102,6 +134,8 @@ def _all_but_kernels(config: EncoderConfig) -> dict[tuple[str, ...], jax.Array]:
 
 
 def _kernel_std(config: EncoderConfig, path: tuple[str, ...], shape: tuple[int, ...]) -> float:
+    if path[0] == "local_encoder":
+        return 0.0 if path[-2] == "film" else math.sqrt(2 / math.prod(shape[:-1]))
     if len(shape) == 2:  # an equalised layer of the style heads, which divides by sqrt(inputs) itself
         return 0.0 if config.deltas and path[2] != "styles.0" else 0.1
     std = math.sqrt(2 / math.prod(shape[:-1]))
@@ -114,6 +148,13 @@ def _style_encoder(config: EncoderConfig) -> GradualStyleEncoder:
 
 def _offset_encoder(config: EncoderConfig) -> TrigridEncoder:
     return TrigridEncoder(config.trunk, config.out_channels, config.head_width, config.numerics)
+
+
+def _local_encoder(config: EncoderConfig) -> LocalEncoder:
+    half = tuple(max(16, width // 32 * 16) for width in config.trunk.widths)
+    trunk = TrunkConfig((1, 1, 1, 1), half, config.trunk.squeeze_excite)  # type: ignore[arg-type]
+    sizes = config.local_features, config.local_features + EXTRA, config.local_hidden, 2 * config.local_channels
+    return LocalEncoder(trunk, *sizes, config.head_width, config.numerics)
 
 
 def _apply(module, variables, *inputs, train):

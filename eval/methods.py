@@ -198,9 +198,12 @@ def dual_head(params: Params, image: jax.Array, label: jax.Array, *, stitching: 
 @functools.partial(jax.jit, static_argnames="offsets")
 def single_head(params: Params, encoder: Any, image: jax.Array, label: jax.Array, *, offsets: bool) -> Head:
     """One encoder's head [1, ...] of a portrait [S, S, 3] seen from label [25]; `offsets` False: W+ stage alone."""
-    config = params.config
-    assert config.encoder is not None
+    config, encoder_config = params.config, params.config.encoder
+    assert encoder_config is not None
+    if not offsets:
+        config = dataclasses.replace(config, encoder=dataclasses.replace(encoder_config, local_features=0))
     frozen = Frozen(params.generator, params.encoders["latent_average"], Perception(), config=config)
-    picture, step = pool(image[None], config.encoder.resolution), StepConfig(offsets=offsets)
+    picture, step = pool(image[None], encoder_config.resolution), StepConfig(offsets=offsets)
     heads = encode(frozen, encoder, picture, label[None], config=step, train=False).heads
-    return make_heads(config.generator, params.generator, heads.planes, heads.ws)
+    made = make_heads(config.generator, params.generator, heads.planes, heads.ws)
+    return dataclasses.replace(made, local=heads.local)

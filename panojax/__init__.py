@@ -16,6 +16,7 @@ from panojax.encoders.config import EncoderConfig
 from panojax.errors import InputError
 from panojax.generator import Head, View
 from panojax.inversion import Parts
+from panojax.local import LocalBranch
 from panojax.params import Params, load, save
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "GeneratorConfig",
     "Head",
     "InputError",
+    "LocalBranch",
     "Params",
     "Parts",
     "View",

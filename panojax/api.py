@@ -10,6 +10,7 @@ from panojax import generator, inversion
 from panojax.config import check_choice
 from panojax.errors import InputError
 from panojax.generator import Head, View
+from panojax.local import check_branch
 from panojax.params import Params
 from panojax.renderer import draw_uniforms
 
@@ -204,6 +205,8 @@ def check_head(params: Params, head: Head, name: str = "head") -> None:
         check_array(f"{name}.background", head.background, (None, None, config.plane_features))
     if head.occluded_planes is not None:
         check_array(f"{name}.occluded_planes", head.occluded_planes, config.planes_shape)
+    if head.local is not None:
+        check_branch(head.local, config.plane_features, f"{name}.local")
 
 
 def check_array(name: str, value: Any, shape: tuple[int | None, ...], hint: str = "") -> jax.Array:

@@ -157,6 +157,14 @@ class Config:
     generator: GeneratorConfig
     encoder: EncoderConfig | None = None
 
+    def __post_init__(self):
+        encoder, channels = self.encoder, self.generator.plane_features
+        if encoder is not None and encoder.local_features and encoder.local_channels != channels:
+            raise InputError(
+                f"encoder.local_channels must be the generator's plane_features, {channels}, "
+                f"got {encoder.local_channels}"
+            )
+
 
 def count_ws(resolution: int) -> int:
     """Style codes of a synthesis network that ends at `resolution`."""

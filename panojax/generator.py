@@ -12,6 +12,7 @@ from flax import struct
 
 from panojax.config import GeneratorConfig, count_ws
 from panojax.layers import resize
+from panojax.local import modulate
 from panojax.networks import build, module_variables
 from panojax.rays import camera_rays
 from panojax.renderer import Rendered, render_rays
@@ -28,12 +29,14 @@ class Head:
       background: None, or the background's features [r, r, C] made from `ws`, kept so that views need not make them
         again.
       occluded_planes: None, or a second tri-grid of the same shape that is looked up where `planes` gives zero.
+      local: None, or the `LocalBranch` of the encoder that made the head.
     """
 
     planes: jax.Array
     ws: jax.Array
     background: jax.Array | None = None
     occluded_planes: jax.Array | None = None
+    local: Any = None
 
 
 @struct.dataclass
@@ -97,12 +100,14 @@ def synthesize(config, variables, ws, *, noise: str = "const", key=None) -> jax.
 
 def query_field(config, variables, head: Head, points) -> tuple[jax.Array, jax.Array]:
     """Densities [M] before their softplus and colour features [M, C] of world points [M, 3], for one head."""
-    points = points * (2 / config.box_warp)
+    in_box = points * (2 / config.box_warp)
     options = {"depth_interpolation": config.depth_interpolation}
     if head.occluded_planes is None:
-        features = sample_trigrid(head.planes, points, config.plane_axes, **options)
+        features = sample_trigrid(head.planes, in_box, config.plane_axes, **options)
     else:
-        features = select_trigrid(head.planes, head.occluded_planes, points, config.plane_axes, **options)
+        features = select_trigrid(head.planes, head.occluded_planes, in_box, config.plane_axes, **options)
+    if head.local is not None:
+        features = modulate(head.local, features, points, box_warp=config.box_warp)
     return _apply(config, variables, "decoder", features)
 
 

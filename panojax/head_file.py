@@ -14,6 +14,7 @@ import numpy as np
 from panojax.config import GeneratorConfig, check_choice, from_json, to_json
 from panojax.errors import InputError
 from panojax.generator import Head
+from panojax.local import LocalBranch, check_branch
 from panojax.params import Params
 
 FORMAT = 1
@@ -21,6 +22,11 @@ MAX_BYTES = 4 * 2**30
 
 _ARRAYS = {"planes": 5, "ws": 2, "background": 3, "occluded_planes": 5}  # name: dimensions
 _OPTIONAL = ("background", "occluded_planes")
+# Of a local branch, under "local.NAME": all of them or none.
+_LOCAL = {"features": 3, "depth": 3, "weight": 3, "camera": 1, "hidden_kernel": 2, "hidden_bias": 1} | {
+    "film_kernel": 2,
+    "film_bias": 1,
+}
 # What gives the numbers in a tri-grid their meaning; the other options only say how it is rendered.
 _SHAPING = ("plane_resolution", "plane_depth", "plane_features", "w_dim", "plane_axes", "box_warp", "image_resolution")
 # The networks that make heads; those left render them.
@@ -84,8 +90,9 @@ def save_head(
     if checkpoint is not None:
         record["checkpoint"] = checkpoint
     arrays: dict[str, np.ndarray] = {"model": np.frombuffer(json.dumps(record).encode(), np.uint8)}
-    for name in _ARRAYS:
-        value = getattr(head, name)
+    parts = {name: getattr(head, name) for name in _ARRAYS}
+    parts |= {f"local.{name}": getattr(head.local, name, None) for name in _LOCAL}
+    for name, value in parts.items():
         if value is None:
             continue
         array = np.asarray(value, np.float32)
@@ -152,18 +159,20 @@ def read_head(path: str | os.PathLike) -> tuple[Head, ModelMark]:
     try:
         arrays = read_npz(_bytes(pathlib.Path(path)), limit=MAX_BYTES)
         mark = _read_mark(arrays.pop("model", None))
-        unknown = sorted(set(arrays) - set(_ARRAYS))
-        missing = [name for name in _ARRAYS if name not in arrays and name not in _OPTIONAL]
+        local = {f"local.{name}": dimensions for name, dimensions in _LOCAL.items()}
+        known = _ARRAYS | (local if arrays.keys() & local.keys() else {})
+        unknown = sorted(set(arrays) - set(known))
+        missing = [name for name in known if name not in arrays and name not in _OPTIONAL]
         if unknown or missing:
-            raise InputError(
-                f"a head has {', '.join(_ARRAYS)}; missing {missing or 'none'}, unknown {unknown or 'none'}"
-            )
+            raise InputError(f"a head has {', '.join(known)}; missing {missing or 'none'}, unknown {unknown or 'none'}")
         for name, array in arrays.items():
-            if array.dtype.kind != "f" or array.ndim != _ARRAYS[name] or not np.isfinite(array).all():
+            if array.dtype.kind != "f" or array.ndim != known[name] or not np.isfinite(array).all():
                 raise InputError(
-                    f"{name} must be {_ARRAYS[name]}-dimensional and of finite floats, got {array.dtype} {array.shape}"
+                    f"{name} must be {known[name]}-dimensional and of finite floats, got {array.dtype} {array.shape}"
                 )
-        head = Head(**{name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()})
+        found = {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}
+        branch = {name: found.pop(f"local.{name}") for name in _LOCAL} if len(known) > len(_ARRAYS) else None
+        head = Head(**found, local=None if branch is None else LocalBranch(**branch))
         _check_shapes(head, mark.config, "the head")
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
@@ -215,3 +224,5 @@ def _check_shapes(head: Head, config: GeneratorConfig, name: str) -> None:
             f"{name}'s background must be [r, r, {config.plane_features}] for the model, "
             f"got {list(jnp.shape(head.background))}"
         )
+    if head.local is not None:
+        check_branch(head.local, config.plane_features, f"{name}'s local")

@@ -1,8 +1,9 @@
 """Dual-encoder inversion: from one portrait to a head.
 
 Each encoder predicts style codes from the portrait (W+ stage), then a tri-grid offset from what the generator made of
-them and what is missing (F stage). The depth of the visible encoder's head, seen from the portrait's camera, tells
-which texels the portrait shows; there the visible encoder's tri-grid is kept, elsewhere the occluded encoder's.
+them and what is missing (F stage), and maybe features of what still is (local branch). The depth of the visible
+encoder's head, seen from the portrait's camera, tells which texels the portrait shows; there the visible encoder's
+tri-grid is kept, elsewhere the occluded encoder's.
 """
 
 import dataclasses
@@ -17,9 +18,10 @@ from panojax import generator
 from panojax.camera import mirror
 from panojax.config import Config, GeneratorConfig
 from panojax.encoders import dual
-from panojax.encoders.encoder import encode_offsets, encode_styles
+from panojax.encoders.encoder import encode_local, encode_offsets, encode_styles
 from panojax.generator import Head, View
 from panojax.layers import pool
+from panojax.local import make_branch
 from panojax.occlusion import occlusion_mask
 from panojax.renderer import draw_uniforms
 from panojax.trigrid import image_from_planes, planes_from_image
@@ -60,7 +62,15 @@ def encode(config: Config, variables: Any, encoders: Any, images: jax.Array, lab
     data = [x.reshape(2, -1, *x.shape[1:]) for x in data]
     offsets = dual.on_both(functools.partial(encode_offsets, encoder), encoders["both"], *data)
     planes = planes + offset_planes(config.generator, _flatten(offsets)).astype(planes.dtype)
-    halves = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), dataclasses.replace(heads, planes=planes))
+    heads = dataclasses.replace(heads, planes=planes)
+    if encoder.local_features:
+        twice_labels = jnp.concatenate([labels, labels])
+        inputs, view = local_input(config, variables, heads, _flatten(twice), twice_labels)
+        inputs = inputs.reshape(2, -1, *inputs.shape[1:])
+        features, fusion = dual.on_both(functools.partial(encode_local, encoder), encoders["both"], inputs)
+        fusion = jax.tree.map(lambda x: jnp.repeat(x, len(labels), axis=0), fusion)
+        heads = dataclasses.replace(heads, local=make_branch(_flatten(features), view, twice_labels, fusion))
+    halves = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), heads)
     return dual.part(halves, dual.VISIBLE), dual.part(halves, dual.OCCLUDED)
 
 
@@ -81,6 +91,21 @@ def residual_input(config: Config, variables: Any, heads: Head, pictures: jax.Ar
         other = render_heads(config.generator, variables, heads, mirror(labels)).image
         channels.append(pictures[:, :, ::-1] - pool(other, encoder.resolution))
     return jnp.concatenate(channels, axis=-1)
+
+
+def local_input(
+    config: Config, variables: Any, heads: Head, pictures: jax.Array, labels: jax.Array
+) -> tuple[jax.Array, View]:
+    """The local branch's input [N, R, R, 4], see `encode_local`, and the views of the heads so far from labels [N, 25].
+
+    Neither passes a gradient.
+    """
+    encoder, model = config.encoder, config.generator
+    assert encoder is not None
+    view = jax.lax.stop_gradient(render_heads(model, variables, heads, labels))
+    depth = (view.depth - model.camera_radius) * view.weight * (2 / model.box_warp)
+    residual = pictures - pool(view.image.astype(jnp.float32), encoder.resolution)
+    return jax.lax.stop_gradient(jnp.concatenate([residual, pool(depth, encoder.resolution)], axis=-1)), view
 
 
 def offset_planes(config: GeneratorConfig, offsets: jax.Array) -> jax.Array:
@@ -131,7 +156,7 @@ def stitch(visible: Head, occluded: Head, mask: jax.Array, *, rule: str = "texel
 
     "texel" blends the tri-grids, T = (1 - O) T1 + O T2. "sample" keeps both and lets every lookup choose: the visible
     one where it is not zero, else the occluded one. Background, raw RGB and super-resolution take the visible head's
-    codes.
+    codes, and so do pixel-aligned features, which only act on what the portrait shows.
     """
     hidden = mask[..., None].astype(visible.planes.dtype)
     kept = (1 - hidden) * visible.planes

@@ -32,6 +32,22 @@ def pixel_rays(label: jax.Array, positions: jax.Array) -> tuple[jax.Array, jax.A
     return origins, directions
 
 
+def project(label: jax.Array, points: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Where a camera [25] sees points [M, 3] of the world: the inverse of `pixel_rays`.
+
+    Returns:
+      Positions [M, 2], (x, y) in units of the picture's side, at most a side away from the picture; (-1, -1) for points
+      behind the camera. Distances [M] from the camera, in world units.
+    """
+    cam2world, lens = unpack(label)
+    local = jnp.einsum("mi,ij->mj", points - cam2world[:3, 3], cam2world[:3, :3], precision=jax.lax.Precision.HIGHEST)
+    front = local[:, 2] > 1e-3
+    x, y = jnp.moveaxis(local[:, :2] / jnp.where(front, local[:, 2], 1.0)[:, None], -1, 0)
+    positions = jnp.stack([lens[0, 0] * x + lens[0, 1] * y + lens[0, 2], lens[1, 1] * y + lens[1, 2]], axis=-1)
+    positions = jnp.where(front[:, None], jnp.clip(positions, -1, 2), -1.0)
+    return positions, jnp.linalg.norm(local, axis=-1)
+
+
 def box_range(origins: jax.Array, directions: jax.Array, side: float) -> tuple[jax.Array, jax.Array]:
     """Where rays [..., 3] enter and leave the origin-centred cube of `side`: two [...].
 

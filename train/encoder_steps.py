@@ -7,6 +7,7 @@ A step is a pure function of its arguments. Its randomness comes from `fold_in(k
 a whole run, and a run that was restored goes on as if it had not been stopped.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,11 +18,12 @@ from flax import struct
 
 from panojax import camera as cameras
 from panojax import generator
-from panojax.encoders.encoder import encode_offsets
+from panojax.encoders.encoder import encode_local, encode_offsets
 from panojax.errors import InputError
 from panojax.generator import Head, View
-from panojax.inversion import offset_planes, render_heads, residual_input, view_occlusion
+from panojax.inversion import local_input, offset_planes, render_heads, residual_input, view_occlusion
 from panojax.layers import pool
+from panojax.local import make_branch
 from panojax.renderer import draw_uniforms
 from panojax.train import losses
 from panojax.train.config import StepConfig
@@ -41,7 +43,7 @@ class Encoded:
     """What an encoder made of portraits.
 
     Attributes:
-      heads: with tri-grids [N, 3, D, H, W, C] and codes [N, L, w_dim].
+      heads: with tri-grids [N, 3, D, H, W, C], codes [N, L, w_dim] and, where the encoder has one, the local branch.
       styled: the W+ stage's picture at the encoder's resolution [N, R, R, 3], or None without an F stage.
       batch_stats: {network: running statistics} as updated, or None.
     """
@@ -135,8 +137,9 @@ def encode(
 ) -> Encoded:
     """The heads that one encoder sees in portraits [N, R, R, 3] at its resolution, from labels [N, 25].
 
-    The F stage's input, the W+ stage's rendering and what it misses, passes no gradient to the W+ stage. `released` is
-    how many style codes are their own so far, or None for all: see `release_codes`.
+    The F stage's input, the W+ stage's rendering and what it misses, passes no gradient to the W+ stage; nor does the
+    local branch's, the rendering of both, to either. `released` is how many style codes are their own so far, or None
+    for all: see `release_codes`.
     """
     model = frozen.config
     encoder = model.encoder
@@ -163,8 +166,14 @@ def encode(
     ws, style_stats = styles(variables, pictures)
     planes = synthesize(ws)
     stats = {"psp_encoder": style_stats}
+
+    def finished(heads, styled):
+        if encoder.local_features:
+            heads, stats["local_encoder"] = _localized(frozen, variables, heads, pictures, labels, config, train)
+        return Encoded(heads, styled, stats if train else None)
+
     if not config.offsets:
-        return Encoded(Head(planes, ws), None, stats if train else None)
+        return finished(Head(planes, ws), None)
     stage = Head(planes, ws)
     if not config.style_weight:
         stage = jax.lax.stop_gradient(stage)
@@ -182,7 +191,22 @@ def encode(
     offset, offset_stats = offsets(variables, inputs, seen)
     stats["triplanenet_encoder"] = offset_stats
     planes = planes + offset_planes(model.generator, offset).astype(planes.dtype)
-    return Encoded(Head(planes, ws), styled, stats if train else None)
+    return finished(Head(planes, ws), styled)
+
+
+def _localized(frozen, variables, heads, pictures, labels, config, train):
+    """Heads with the local branch's features of their portraits, and the statistics of its network."""
+    model = frozen.config
+    inputs, view = local_input(model, frozen.generator, heads, pictures, labels)
+
+    @_checkpointed(config)
+    def features(encoder_variables, inputs):
+        output = encode_local(model.encoder, encoder_variables, inputs, train=train)
+        return output if train else (*output, None)
+
+    read, fusion, stats = features(variables, inputs)
+    fusion = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(labels), *x.shape)), fusion)
+    return dataclasses.replace(heads, local=make_branch(read, view, labels, fusion)), stats
 
 
 def _step(state, frozen, batch, key, config):

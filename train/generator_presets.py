@@ -131,9 +131,8 @@ def heads256() -> GeneratorRun:
 
     The generator has 7.63 million parameters (and 0.21 million constants): tri-grid 128 x 128 x 3 of 16 features, z and
     w of 256 numbers, no background but white, no camera adaptation (the heads' cameras are exact) and no camera
-    conditioning (who is seen does not depend on from where). In half precision 15.7 MB; with two encoders
-    `light(resolution=64, n_styles=12, w_dim=256, out_channels=144, widths=(16, 32, 64, 96))` of 4.95 million each, 35.5
-    MB.
+    conditioning (who is seen does not depend on from where). In half precision 15.7 MB; with two encoders of the
+    encoders' preset `heads`, 35.5 MB.
     """
     return _heads(256, rendering=64, samples=32, superresolution="4X", kimg=2_000.0, batch=32)
 

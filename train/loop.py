@@ -22,7 +22,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from panojax.config import to_json
+from panojax.config import from_json, to_json
 from panojax.errors import InputError
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.logs import Averages, Log, Progress, write_sheet
@@ -203,7 +203,11 @@ def remember(folder: pathlib.Path, run: Any, *, free: frozenset[str], **parts: A
     if path.exists():
         try:
             earlier = json.loads(path.read_text())
-            old, new = ({**x["run"], **{name: x[name] for name in parts}} for x in (earlier, record))
+            # Fields that came with a later version have their defaults.
+            typed = {"run": run, **parts}
+            stored = {name: to_json(from_json(type(part), earlier[name])) for name, part in typed.items()}
+            stored = json.loads(json.dumps(stored))
+            old, new = ({**x["run"], **{name: x[name] for name in parts}} for x in (stored, record))
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} must be a run's configuration: {error}") from None
         changed = sorted(name for name in {*old, *new} - free if old.get(name) != new.get(name))

@@ -15,12 +15,14 @@ from panojax.encoders.psp import LastLayerEncoder
 from panojax.errors import InputError
 
 TRUNCATION = 0.85  # of predicted latents (paper, appendix A)
-GROUPS = ("psp_encoder", "triplanenet_encoder")
+GROUPS = ("psp_encoder", "triplanenet_encoder", "local_encoder")
 
 
 def fit_encoder(config: GeneratorConfig, encoder: EncoderConfig, space: str) -> EncoderConfig:
     """`encoder` with the code length, number of codes and offset channels that the generator and the space ask for."""
     channels = 3 * config.plane_features * config.plane_depth
+    if encoder.local_features:
+        encoder = dataclasses.replace(encoder, local_channels=config.plane_features)
     return dataclasses.replace(
         encoder,
         n_styles=config.num_ws,
@@ -31,12 +33,15 @@ def fit_encoder(config: GeneratorConfig, encoder: EncoderConfig, space: str) -> 
 
 
 def init_variables(encoder: EncoderConfig, space: str, key: jax.Array, *, offsets: bool) -> dict[str, Any]:
-    """Random variables {"psp_encoder": {...}, "triplanenet_encoder": {...}}, the latter where there is an F stage."""
+    """Random variables {"psp_encoder": {...}, "triplanenet_encoder": {...}, "local_encoder": {...}}.
+
+    The second where there is an F stage, the third where the encoder has a local branch.
+    """
     variables = init_encoder(encoder, key)
     if space == "z":
         picture = jnp.zeros((1, encoder.resolution, encoder.resolution, 3))
         variables["psp_encoder"] = jax.jit(_single_code(encoder).init)(key, picture)
-    return {name: variables[name] for name in GROUPS[: 1 + offsets]}
+    return {name: variables[name] for name in GROUPS if name in variables and (offsets or name != GROUPS[1])}
 
 
 def abstract_variables(encoder: EncoderConfig, space: str, *, offsets: bool) -> dict[str, Any]:
@@ -45,7 +50,7 @@ def abstract_variables(encoder: EncoderConfig, space: str, *, offsets: bool) -> 
     if space == "z":
         picture = jnp.zeros((1, encoder.resolution, encoder.resolution, 3))
         variables["psp_encoder"] = jax.eval_shape(_single_code(encoder).init, jax.random.key(0), picture)
-    return {name: variables[name] for name in GROUPS[: 1 + offsets]}
+    return {name: variables[name] for name in GROUPS if name in variables and (offsets or name != GROUPS[1])}
 
 
 def predict_styles(

@@ -59,7 +59,8 @@ def _head(path: pathlib.Path) -> None:
     print(f"{path}: head, {path.stat().st_size / 2**20:.1f} MiB")
     for field in dataclasses.fields(head):
         value = getattr(head, field.name)
-        print(f"  {field.name}: {'none' if value is None else list(value.shape)}")
+        shape = list((value.features if field.name == "local" else value).shape) if value is not None else "none"
+        print(f"  {field.name}: {shape}")
     print(f"\nmodel, its rendering parameters' SHA-256 {mark.weights}")
     _print_values(to_json(mark.config))
 
