@@ -43,7 +43,7 @@ def edit(
       threshold: opacity above which a pixel of that rendering is foreground.
 
     Returns:
-      A Head with the source's codes and background.
+      A Head with the source's codes and background; with its local branch too, if it has one and nothing is fused.
 
     Raises:
       InputError: a head or the region has another shape than the model's, the region is empty (which a trace does not
@@ -67,7 +67,9 @@ def edit(
     image = jnp.clip(api.render(params, head, camera).image, -1, 1).astype(jnp.float32)
     _, parts = api.invert(params, image, camera, threshold=threshold, return_parts=True)
     seen = jax.vmap(lambda x: soften(x, 0 if border == 0 else 1), 1, 1)(1 - parts.mask)
-    return blend(head, whole_planes(parts.visible), weights[:, None] * seen)
+    fused = blend(head, whole_planes(parts.visible), weights[:, None] * seen)
+    # A local branch then holds what the new head misses of the edited picture, no longer of the photo.
+    return dataclasses.replace(fused, local=parts.visible.local)
 
 
 def blend(head: Head, planes: jax.Array, weights: jax.Array) -> Head:
