@@ -145,7 +145,7 @@ def evaluate(options: Any) -> dict[str, Any] | None:
     if isinstance(options, PanoHead):
         return _panohead(options, run)
     methods = parse_methods(options.methods)
-    sets = _limited(_sets(options), options.limit)
+    sets = {name: _limited(found, options.limit) for name, found in _sets(options).items()}
     networks = load_networks(options.networks)
     params = load_model(options.checkpoint, {}, dtype=options.dtype)
     results = run_inversion(
@@ -196,9 +196,8 @@ def _panohead(options: PanoHead, run: Run) -> dict[str, Any] | None:
     networks = load_networks(used, segmenter=options.segmenter)
     params = load_model(options.checkpoint, {}, dtype=options.dtype)
     measuring = GeneratorMeasuring(options.samples, options.size, options.seed, options.truncation)
-    pictures = _limited({"": pictures}, options.limit)[""]
     reading = {"masks": options.masks, "split": options.split}
-    results = run_generator(run, pictures, params, networks, measuring, data=reading)
+    results = run_generator(run, _limited(pictures, options.limit), params, networks, measuring, data=reading)
     if results is None:
         print(UNFINISHED)
         return None
@@ -242,10 +241,10 @@ def _one_folder(data: Sequence[str]) -> list[pathlib.Path]:
     return [pathlib.Path(data[0])]
 
 
-def _limited(sets: Mapping[str, Sequence[Sample]], limit: int | None) -> dict[str, Sequence[Sample]]:
+def _limited(found: Sequence[Sample], limit: int | None) -> Sequence[Sample]:
     if limit is not None and limit < 1:
         raise InputError(f"limit must be at least 1, got {limit}")
-    return {name: found[:limit] for name, found in sets.items()}
+    return found[:limit]
 
 
 def _perception(options: OptimisationOptions) -> Perception:

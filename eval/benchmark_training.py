@@ -41,7 +41,18 @@ from panojax.train.spaces import fit_encoder, mean_codes
 from panojax.train.state import Frozen, init_state
 
 WORKS = ("e1", "e2", "pti")
-COLUMNS = ("work", "devices", "batch", "dtype", "recompute", "ms", "ms_waited", "images_per_second", "compile_s")
+COLUMNS = (
+    "work",
+    "devices",
+    "batch",
+    "dtype",
+    "recompute",
+    "ms",
+    "ms_waited",
+    "images_per_second",
+    "compile_s",
+    "memory_mib",
+)
 # How far the loss of the first step may lie from that with exact float32 products, as a share of it.
 TOLERANCE = {"float32": 0.02, "bfloat16": 0.05}
 
@@ -69,7 +80,7 @@ class Options:
     check: bool = True
     """Compare the first loss of the first batch with that of exact float32 products, which costs a compilation."""
     compile_only: bool = False
-    """Only compile the steps, into JAX's compilation cache: several processes at once, then one that times."""
+    """Only compile the steps, into JAX's compilation cache, for a later call that times them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,7 +303,7 @@ def main(
     def add(row: dict[str, Any]) -> None:
         row["peak_mib_so_far"] = peak_memory()
         figures["rows"].append(row)
-        cells = [row.get(name, "") for name in (*COLUMNS, "memory_mib")]
+        cells = [row.get(name, "") for name in COLUMNS]
         print("|", " | ".join(f"{c:.1f}" if isinstance(c, float) else str(c) for c in cells), "|", flush=True)
         if options.out:
             write(figures, options.out)

@@ -1,5 +1,6 @@
 """From results to the files that people read: tables laid out as the papers', figures, and JSON."""
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -36,8 +37,9 @@ def portrait_tables(results: Mapping[str, Any]) -> list[Table]:
     reconstruction = _reconstruction_columns(names)
     columns, ablation = [], []
     for name in sets:
-        columns += [_in_group(name, column) for column in (*reconstruction, *_distance_columns(names))]
-        ablation += [_in_group(name, column) for column in (*reconstruction[1:], *_distance_columns(names)[:1])]
+        own = [dataclasses.replace(column, group=name) for column in (*reconstruction, *_distance_columns(names))]
+        columns += own
+        ablation += own[1:-1]  # without L2 and the kernel distance
     rows, short = [], []
     for title, optimisation in _methods(results):
         figures: list[float | None] = []
@@ -71,7 +73,7 @@ def mead_tables(results: Mapping[str, Any]) -> list[Table]:
     angles = sorted((angle for angle in first["groups"] if angle != INPUT), key=float, reverse=True)
     measures = [*_reconstruction_columns(names)[1:], *_distance_columns(names)]
     columns = tuple(
-        Column(column.title, f"±{angle}°", column.better, column.digits) for column in measures for angle in angles
+        dataclasses.replace(column, group=column.title, title=f"±{angle}°") for column in measures for angle in angles
     )
 
     def figures(own: Mapping[str, Any]) -> tuple[float | None, ...]:
@@ -207,10 +209,6 @@ def _printed(measure: str, angle: str) -> bool:
 
 def _angles(one: Mapping[str, Any]) -> list[str]:
     return list(next(iter(one["methods"].values()))["groups"])
-
-
-def _in_group(group: str, column: Column) -> Column:
-    return Column(group, column.title, column.better, column.digits)
 
 
 def _networks(names: Mapping[str, str]) -> str:

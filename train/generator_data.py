@@ -132,15 +132,12 @@ def _head_jobs(folder, size, part, depth):
     paths = [path for path in list_identities(folder) if split_of(int(path.stem)) == part]
     if not paths:
         raise InputError(f"data folder {folder} has no heads in its {part} split")
-    return [
-        (len(read_parameters(path)[1]), functools.partial(_read_identity, path=path, size=size, depth=depth))
-        for path in paths
-    ]
+    labels = [read_parameters(path)[1] for path in paths]
+    return [(len(own), functools.partial(_read_identity, path, own, size, depth)) for path, own in zip(paths, labels)]
 
 
-def _read_identity(path: pathlib.Path, size: int, depth: bool) -> _Read:
+def _read_identity(path: pathlib.Path, labels: np.ndarray, size: int, depth: bool) -> _Read:
     """All views of an identity on white: pixels [V, S, S, 4], labels [V, 25], depths [V, S, S] if they are wanted."""
-    _, labels = read_parameters(path)
     views, depths = [], []
     try:
         with zipfile.ZipFile(path) as archive:

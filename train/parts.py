@@ -111,10 +111,12 @@ def read_pictures(folder: pathlib.Path, split: str, views: int) -> tuple[np.ndar
     Raises:
       InputError: the folder holds no heads of the split, or their pictures are no multiple of SIDE wide.
     """
-    paths = [path for path in list_identities(folder) if read_parameters(path)[0]["split"] == split]
     pictures, labels = [], []
-    for path in tqdm(paths, desc=f"reading {split}", unit="head", disable=None, leave=False):
-        count = len(read_parameters(path)[1])
+    for path in tqdm(list_identities(folder), desc=f"reading {split}", unit="head", disable=None, leave=False):
+        identity, cameras = read_parameters(path)
+        if identity["split"] != split:
+            continue
+        count = len(cameras)
         # Views go around the head in order: these are spread over the turn.
         head = read_identity(path, sorted({(i * count) // views for i in range(views)}))
         size = head.rgba.shape[1]
