@@ -139,12 +139,12 @@ def heads256() -> GeneratorRun:
 
 def heads128() -> GeneratorRun:
     """The second stage of `heads256`: 128 px, rendered at 64, tri-grid 128."""
-    return _heads(128, rendering=64, samples=32, superresolution="2X", kimg=2_000.0, batch=32)
+    return _heads(128, rendering=64, samples=32, superresolution="2X", kimg=2_000.0, batch=32, r1_weight=0.5)
 
 
 def heads64() -> GeneratorRun:
     """The first stage of `heads256`: 128 px pictures rendered at 32, judged at 64; tri-grid 64."""
-    run = _heads(64, rendering=32, samples=24, superresolution="2X", kimg=4_000.0, batch=64)
+    run = _heads(64, rendering=32, samples=24, superresolution="2X", kimg=4_000.0, batch=64, r1_weight=0.25)
     return dataclasses.replace(
         run,
         model=dataclasses.replace(run.model, plane_resolution=64),
@@ -202,8 +202,16 @@ PRESETS: dict[str, Callable[[], GeneratorRun]] = {
 
 
 def _heads(
-    resolution: int, *, rendering: int, samples: int, superresolution: str, kimg: float, batch: int
+    resolution: int,
+    *,
+    rendering: int,
+    samples: int,
+    superresolution: str,
+    kimg: float,
+    batch: int,
+    r1_weight: float = 1.0,
 ) -> GeneratorRun:
+    """`r1_weight` falls with the resolution: the squared gradient is a sum over pixels."""
     model = GeneratorConfig(
         z_dim=256,
         w_dim=256,
@@ -235,7 +243,14 @@ def _heads(
         discriminator=DiscriminatorConfig(
             resolution=resolution, channel_base=8192, channel_max=256, dtype="bfloat16", low_precision=5
         ),
-        step=GanConfig(density_noise_kimg=0.0, blur_kimg=0.0, noise="none", fresh_fakes=False),
+        step=GanConfig(
+            r1_weight=r1_weight,
+            r1_mask_weight=r1_weight,
+            density_noise_kimg=0.0,
+            blur_kimg=0.0,
+            noise="none",
+            fresh_fakes=False,
+        ),
         batch=batch,
         kimg=kimg,
     )
