@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from panojax.encoders.layers import BatchNorm, Numerics, PReLU, conv
+from panojax.encoders.pointwise import weigh_channels
 from panojax.errors import InputError
 
 
@@ -106,7 +107,7 @@ class SqueezeExcite(nn.Module):
         channels = x.shape[-1]
         weight = jnp.mean(x, (1, 2), dtype=jnp.float32, keepdims=True)
         weight = nn.relu(PointwiseConv(channels // 16, self.numerics, name="fc1")(weight))
-        return x * nn.sigmoid(PointwiseConv(channels, self.numerics, name="fc2")(weight))
+        return weigh_channels(x, nn.sigmoid(PointwiseConv(channels, self.numerics, name="fc2")(weight)))
 
 
 class PointwiseConv(nn.Module):

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from panojax.encoders.pointwise import add_bias, batch_normalize, normalize, prelu
 from panojax.errors import InputError
 
-_BATCH_NORM_EPSILON = 1e-5
 _BATCH_NORM_RATE = 0.1  # PyTorch's `momentum`: the new batch's weight in the running statistics
 
 
@@ -31,6 +31,32 @@ class Numerics:
                 raise InputError(f"{name} must be float32 or bfloat16, got {getattr(self, name)!r}")
 
 
+class Conv(nn.Module):
+    """`torch.nn.Conv2d` padded by kernel_size // 2 on every side, with kernels HWIO."""
+
+    features: int
+    kernel_size: int
+    numerics: Numerics
+    stride: int = 1
+    use_bias: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        dtype, param_dtype = self.numerics.dtype, jnp.dtype(self.numerics.param_dtype)
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape, param_dtype)
+        x = jax.lax.conv_general_dilated(
+            x.astype(dtype),
+            kernel.astype(dtype),
+            (self.stride, self.stride),
+            [(self.kernel_size // 2,) * 2] * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        if not self.use_bias:
+            return x
+        return add_bias(x, self.param("bias", nn.initializers.zeros, (self.features,), param_dtype))
+
+
 def conv(
     features: int,
     kernel_size: int,
@@ -39,19 +65,9 @@ def conv(
     name: str,
     stride: int = 1,
     use_bias: bool = False,
-) -> nn.Conv:
-    """A convolution padded by kernel_size // 2 on every side, as `torch.nn.Conv2d(..., padding=kernel_size // 2)`."""
-    return nn.Conv(
-        features,
-        (kernel_size, kernel_size),
-        strides=stride,
-        padding=kernel_size // 2,
-        use_bias=use_bias,
-        kernel_init=nn.initializers.he_normal(),
-        dtype=numerics.dtype,
-        param_dtype=numerics.param_dtype,
-        name=name,
-    )
+) -> Conv:
+    """A `Conv` by name."""
+    return Conv(features, kernel_size, numerics, stride, use_bias, name=name)
 
 
 class BatchNorm(nn.Module):
@@ -74,40 +90,33 @@ class BatchNorm(nn.Module):
         channels = x.shape[-1:]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
-        x = x.astype(jnp.float32)
-        if train:
-            mean, var, count = _moments(x, self.numerics.axis_name)
-            if not self.is_initializing():
-                running_mean.value += _BATCH_NORM_RATE * (mean - running_mean.value)
-                running_var.value += _BATCH_NORM_RATE * (var * (count / (count - 1)) - running_var.value)
-        else:
-            mean, var = running_mean.value, running_var.value
-        gain = jax.lax.rsqrt(var + _BATCH_NORM_EPSILON)
+        scale = bias = None
         if self.affine:
             param_dtype = jnp.dtype(self.numerics.param_dtype)
-            gain *= self.param("scale", nn.initializers.constant(self.initial_scale), channels, param_dtype)
+            scale = self.param("scale", nn.initializers.constant(self.initial_scale), channels, param_dtype)
             bias = self.param("bias", nn.initializers.zeros, channels, param_dtype)
-            x = (x - mean) * gain + bias
-        else:
-            x = (x - mean) * gain
-        return x.astype(self.numerics.dtype)
+        if not train:
+            return normalize(x, running_mean.value, running_var.value, scale, bias).astype(self.numerics.dtype)
+        y, mean, var, count = _normalize_batch(x, scale, bias, self.numerics.axis_name)
+        if not self.is_initializing():
+            running_mean.value += _BATCH_NORM_RATE * (mean - running_mean.value)
+            running_var.value += _BATCH_NORM_RATE * (var * (count / (count - 1)) - running_var.value)
+        return y.astype(self.numerics.dtype)
 
 
-def _moments(x: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array, int]:
-    """Mean and biased variance [C] of `x` [..., C], and how many values a channel has."""
-    axes, count = tuple(range(x.ndim - 1)), math.prod(x.shape[:-1])
-
-    def average(values):
-        local = jnp.mean(values, axes)
-        return local if axis_name is None else jax.lax.pmean(local, axis_name)
-
+def _normalize_batch(x, scale, bias, axis_name):
+    """The normalised x [..., C], its means [C] and biased variances [C], and how many values a channel has."""
+    count = math.prod(x.shape[:-1])
     if axis_name is not None:
         count *= jax.lax.psum(1, axis_name)
     if count < 2:
         raise InputError(f"batch norm in training needs two values a channel, got features of shape {x.shape}")
-    mean = average(x)
-    # Not E[x^2] - E[x]^2, which loses digits where |mean| >> std.
-    return mean, average(jnp.square(x - mean)), count
+    if axis_name is None:
+        return *batch_normalize(x, scale, bias), count
+    x, axes = x.astype(jnp.float32), tuple(range(x.ndim - 1))
+    mean = jax.lax.pmean(jnp.mean(x, axes), axis_name)
+    var = jax.lax.pmean(jnp.mean(jnp.square(x - mean), axes), axis_name)
+    return normalize(x, mean, var, scale, bias), mean, var, count
 
 
 class PReLU(nn.Module):
@@ -120,7 +129,7 @@ class PReLU(nn.Module):
         slope = self.param(
             "negative_slope", nn.initializers.constant(0.25), x.shape[-1:], jnp.dtype(self.numerics.param_dtype)
         )
-        return jnp.where(x >= 0, x, x * slope.astype(x.dtype))
+        return prelu(x, slope)
 
 
 class EqualLinear(nn.Module):

@@ -34,28 +34,45 @@ class GradualStyleEncoder(nn.Module):
         middle += resize_bilinear(coarse, middle.shape[1])
         fine = conv(width, 1, use_bias=True, numerics=numerics, name="latlayer2")(fine)
         fine += resize_bilinear(middle, fine.shape[1])
-        maps = [coarse] * _COARSE + [middle] * _MIDDLE + [fine] * max(self.n_styles - _COARSE - _MIDDLE, 0)
-        codes = [StyleHead(self.w_dim, numerics, name=f"styles.{i}")(maps[i]) for i in range(self.n_styles)]
+        counts = _COARSE, _MIDDLE, max(self.n_styles - _COARSE - _MIDDLE, 0)
+        inputs = [pair for x, n in zip((coarse, middle, fine), counts) for pair in [(x, _shared_taps(x))] * n]
+        codes = [StyleHead(self.w_dim, numerics, name=f"styles.{i}")(*inputs[i]) for i in range(self.n_styles)]
         if self.deltas:
             codes = [codes[0], *(codes[0] + delta for delta in codes[1:])]
         return jnp.stack(codes, axis=1)
 
 
 class StyleHead(nn.Module):
-    """[N, 2^k, 2^k, C] -> one code [N, w_dim]: k halving convs with leaky ReLU, then an equalised linear layer."""
+    """[N, 2^k, 2^k, C] -> one code [N, w_dim]: k halving convs with leaky ReLU, then an equalised linear layer.
+
+    `taps` are those of the input, which several heads share; they are not read where k is 0.
+    """
 
     w_dim: int
     numerics: Numerics
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, taps: jax.Array) -> jax.Array:
         for i in range(x.shape[1].bit_length() - 1):
-            x = nn.leaky_relu(HalvingConv(self.numerics, name=f"convs.{2 * i}")(x), 0.01)
+            taps = halving_taps(x) if i else taps
+            x = nn.leaky_relu(HalvingConv(self.numerics, name=f"convs.{2 * i}")(taps), 0.01)
         return EqualLinear(self.w_dim, self.numerics, name="linear")(x[:, 0, 0])
 
 
+def halving_taps(x: jax.Array) -> jax.Array:
+    """What a 3x3 kernel of stride 2, padded by one, reads: [N, H, W, C] -> [N, H / 2, W / 2, 9 C]."""
+    _, height, width, _ = x.shape
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    return jnp.concatenate([padded[:, i : i + height : 2, j : j + width : 2] for i in range(3) for j in range(3)], -1)
+
+
+def _shared_taps(x):
+    # The barrier has the heads' gradients add up before they go back from the taps to the map, once for all heads.
+    return jax.lax.optimization_barrier(halving_taps(x))
+
+
 class HalvingConv(nn.Module):
-    """[N, H, W, C] -> [N, H / 2, W / 2, C]: a 3x3 conv of stride 2, padded by one.
+    """`halving_taps` of [N, H, W, C] -> [N, H / 2, W / 2, C]: a 3x3 conv of stride 2, padded by one.
 
     As a product of matrices: its weights outweigh its few pixels, and this reads them once, as they are stored.
     """
@@ -63,14 +80,12 @@ class HalvingConv(nn.Module):
     numerics: Numerics
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        _, height, width, channels = x.shape
+    def __call__(self, taps: jax.Array) -> jax.Array:
+        channels = taps.shape[-1] // 9
         dtype, param_dtype = self.numerics.dtype, jnp.dtype(self.numerics.param_dtype)
         kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, channels, channels), param_dtype)
         bias = self.param("bias", nn.initializers.zeros, (channels,), param_dtype)
-        padded = jnp.pad(x.astype(dtype), ((0, 0), (1, 1), (1, 1), (0, 0)))
-        taps = [padded[:, i : i + height : 2, j : j + width : 2] for i in range(3) for j in range(3)]
-        return jnp.concatenate(taps, -1) @ kernel.reshape(-1, channels).astype(dtype) + bias.astype(dtype)
+        return taps.astype(dtype) @ kernel.reshape(-1, channels).astype(dtype) + bias.astype(dtype)
 
 
 class LastLayerEncoder(nn.Module):
