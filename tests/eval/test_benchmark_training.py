@@ -3,6 +3,7 @@ import types
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 from micro import micro_generator
 
@@ -22,15 +23,18 @@ from panojax.eval.benchmark_training import (
 )
 from panojax.generator import Head
 from panojax.train.config import StepConfig
+from panojax.train.ranger import synced
 from panojax.train.spaces import fit_encoder
+from panojax.train.state import optimizer
 
 
 def cheap_step(config, mesh):
-    """In place of a training step, which takes as long to compile as all else here."""
+    """In place of a training step, which takes as long to compile as all else here. It diverges at usual rates."""
 
     def step(state, frozen, batch, key):
         loss = jnp.mean(batch["image"]) + frozen.latent_average[0, 0] + 1
-        return state.replace(step=state.step + 1), {"loss": loss}
+        growth = jnp.exp(1e6 * (config.learning_rate + config.critic_learning_rate) * state.step)
+        return state.replace(step=state.step + 1), {"loss": loss * growth}
 
     return jax.jit(step, donate_argnums=0)
 
@@ -92,6 +96,27 @@ def test_wrong_results_are_not_timed(monkeypatch, loss, message):
     monkeypatch.setattr(Bench, "compile", lambda *arguments: (lambda state: (state, {"loss": loss}), [None], {}))
     with pytest.raises(RuntimeError, match=message):
         Bench.__new__(Bench).time_step(StepConfig(), 3, "bfloat16", 1, 1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("later", "message"), [(float("nan"), "finite"), (1.3, "stay within 0.2 of 1.0, got 1.3 after the timed")]
+)
+def test_a_state_that_changes_is_not_timed(monkeypatch, later, message):
+    losses = iter([1.0])
+    step = lambda state: (state, {"loss": next(losses, later)})  # noqa: E731
+    monkeypatch.setattr(Bench, "compile", lambda *arguments: (step, [None], {}))
+    with pytest.raises(RuntimeError, match=message):
+        Bench.__new__(Bench).time_step(StepConfig(), 3, "float32", 1, 1)
+
+
+@pytest.mark.parametrize("work", ["e1", "e2"])
+def test_timed_steps_leave_the_weights_as_they_are(work):
+    config = step_config(tiny(), work, 3, False)
+    for rate in (config.learning_rate, config.critic_learning_rate):
+        optimiser, params = optimizer(config, rate), synced({"kernel": jnp.full((3, 4), 0.1)})
+        updates, _ = optimiser.update({"kernel": jnp.full((3, 4), 1e3)}, optimiser.init(params), params)
+        after = optax.apply_updates(params, updates)
+        assert jnp.array_equal(after.fast["kernel"], params.fast["kernel"])
 
 
 def test_cases_are_the_paper_s_step_first():
