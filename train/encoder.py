@@ -18,6 +18,7 @@ import numpy as np
 
 from panojax import camera as cameras
 from panojax.config import Config
+from panojax.encoders import dual
 from panojax.errors import InputError
 from panojax.layers import pool
 from panojax.params import Params, load
@@ -32,16 +33,16 @@ from panojax.train.perception import load_perception
 from panojax.train.presets import PRESETS, RunConfig
 from panojax.train.sharding import data_mesh, placed_template, replicate, replicated, run_key
 from panojax.train.sources import Source
-from panojax.train.spaces import fit_encoder, mean_codes
+from panojax.train.spaces import GROUPS, fit_encoder, mean_codes
 from panojax.train.state import Frozen, TrainState, abstract_state, init_state
 
 __all__ = ["DIVERGED", "TERMINATED", "UNWRITABLE", "Stopped", "freeze", "main", "train"]
 
 YAWS = (0, 45, 90, 135, 180, 225, 270, 315)  # degrees, of the pictures
 # Fields that a resumed run may change.
-_FREE = frozenset(["workdir", "steps", "log_every", "save_every", "picture_every", "keep", "divergence"]) | frozenset(
-    ["distributed", "coordinator", "processes", "process"]
-)
+_FREE = frozenset(
+    ["workdir", "steps", "minutes", "log_every", "save_every", "picture_every", "keep", "divergence"]
+) | frozenset(["distributed", "coordinator", "processes", "process"])
 
 
 def train(
@@ -89,10 +90,12 @@ def train(
             validate=lambda state: _validate(config, frozen, batches, state),
             picture=_Pictures(config, frozen, batches, mesh),
             divergence=config.divergence,
+            minutes=config.minutes,
         )
         key, take_step = run_key(config.seed, mesh), compile_step(config.objective, mesh)
         state = loop.go(state, step, lambda state, step: take_step(state, frozen, feed(step), key))
-    if jax.process_count() == 1 and config.step.space == "w+":
+    whole = (pathlib.Path(config.workdir) / "e1" / STATE_FILE).exists()  # encoder 1 may lie on another machine
+    if whole and jax.process_count() == 1 and config.step.space == "w+":
         message = export(config.workdir, params)
         print(message, file=sys.stderr)
     return state
@@ -163,9 +166,22 @@ def _begin(config, frozen, checkpoints, mesh):
     model, objective = frozen.config, config.objective
     if checkpoints.latest is not None:
         return checkpoints.restore(placed_template(abstract_state(model, objective), mesh))
-    encoder = best_encoder(config.start, model) if config.start is not None else None
+    encoder = _start(config, model) if config.start is not None else None
     state = init_state(model, objective, jax.random.fold_in(jax.random.key(config.seed), 3), encoder=encoder)
     return replicate(state, mesh), None, 0
+
+
+def _start(config, model):
+    """The encoder of a stage's folder, or of a model's folder."""
+    if (pathlib.Path(config.start) / STATE_FILE).exists():
+        return best_encoder(config.start, model)
+    params = load(config.start, dtype=config.dtype)
+    if params.encoders is None or dataclasses.replace(params.config, framing=model.framing) != model:
+        raise InputError(
+            f"start must be a stage's folder or a model with encoders of this run's sizes, got {config.start}"
+        )
+    both = dual.part(params.encoders["both"], dual.VISIBLE if config.stage == "e1" else dual.OCCLUDED)
+    return {name: both[name] for name in both if config.step.offsets or name != GROUPS[1]}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -61,8 +61,8 @@ def encoder_step(
     Args:
       state: parameters, statistics, optimiser.
       frozen: generator, mean codes, loss networks.
-      batch: {"image": [N, S, S, 3] in [-1, 1], "camera": labels [N, 25]}, and, where its last K samples are proxies,
-        "proxy": what else `draw_proxies` gives of them.
+      batch: {"image": [N, S, S, 3] in [-1, 1], "camera": labels [N, 25]}; where pictures are augmented, "input": what
+        the encoder sees, like "image"; where its last K samples are proxies, "proxy": what else `draw_proxies` gives.
       key: of the run; the step's own is folded in.
       config: static.
 
@@ -326,7 +326,7 @@ def _gradients(state, stats, frozen, batch, keys, config):
 
 
 def _pictures(frozen, batch, config):
-    """The portraits at the encoder's resolution, and at the loss's."""
+    """What the encoder sees, "input" or else "image", at its resolution, and the portraits at the loss's."""
     image = batch["image"]
     encoder = frozen.config.encoder
     side = min(image.shape[1:3])
@@ -339,8 +339,8 @@ def _pictures(frozen, batch, config):
             f"pictures must have {max(config.loss_resolution, encoder.resolution)} pixels a side, as the loss or the "
             f"encoder does, got {side}"
         )
-    image = image.astype(jnp.float32)
-    return pool(image, encoder.resolution), pool(image, config.loss_resolution)
+    seen, image = batch.get("input", image).astype(jnp.float32), image.astype(jnp.float32)
+    return pool(seen, encoder.resolution), pool(image, config.loss_resolution)
 
 
 def _render(frozen: Frozen, heads: Head, labels, keys, config: StepConfig) -> View:

@@ -50,8 +50,9 @@ class Log:
 
 
 def read_log(folder: str | pathlib.Path) -> list[dict[str, Any]]:
-    """The lines of a folder's `log.jsonl`; one that a kill has cut off is left out."""
-    return _lines(pathlib.Path(folder) / "log.jsonl")
+    """The lines of a folder's `log.jsonl`, or of such a file; one that a kill has cut off is left out."""
+    path = pathlib.Path(folder)
+    return _lines(path if path.is_file() else path / "log.jsonl")
 
 
 class Averages:

@@ -21,6 +21,7 @@ def open_prepared(
     seed: int = 0,
     mirror: bool = True,
     max_copies: float = 1.0,
+    masks: bool = False,
     processes: tuple[int, int] = (0, 1),
 ) -> Batches:
     """Endless batches of pictures on white and cameras, mixed by the sets' sizes.
@@ -32,6 +33,7 @@ def open_prepared(
       part: "validation" takes a set's split of that name, or else "test", in the order of its records.
       seed: of order and mirroring.
       mirror: mirror half of the pictures, with their cameras.
+      masks: batches have "mask" as well, where the sets have masks.
       max_copies: records of rare yaws come up to so many times as often as others.
       processes: (this one's index, how many).
 
@@ -50,10 +52,12 @@ def open_prepared(
     if max_copies > 1:
         balance = YawBalance(max_copies=max_copies)
         sources = {name: balance_yaw(source, read_cameras(source), balance) for name, source in sets.items()}
+    have_masks = all(masked.values())
     config = PipelineConfig(
         batch_size=batch // count,
         resolution=resolution,
-        background=WHITE if all(masked.values()) else None,
+        fields=("image", "camera", "mask") if masks and have_masks else ("image", "camera"),
+        background=WHITE if have_masks else None,
         mirror=0.5 if mirror else 0.0,
         shuffle=part == "train",
         seed=seed,

@@ -12,6 +12,7 @@ from typing import Literal
 from panojax.config import check_choice
 from panojax.encoders.config import EncoderConfig, light, released
 from panojax.errors import InputError
+from panojax.train.augment import AugmentConfig, photos
 from panojax.train.config import StepConfig
 from panojax.train.losses import EncoderWeights
 from panojax.train.proxy import ProxyWeights
@@ -30,23 +31,28 @@ class RunConfig:
     plain_e2: bool = False
     """Train encoder 2 without a critic (paper, Table 3, first row)."""
     generator: str = "default"
-    """Checkpoint folder of the generator, as `panojax convert` writes it."""
+    """Checkpoint folder of the generator, as `panojax convert` writes it, "default" or "random"."""
     data: tuple[str, ...] = ()
-    """Folders of pictures in EG3D's layout (`dataset.json`), or sets that `python -m panojax.train.data` made; mixed
-    by their sizes. None: the generator's samples alone."""
+    """Folders of pictures in EG3D's layout (`dataset.json`), or of `panojax heads`, or sets that `python -m
+    panojax.train.data` made; mixed by their sizes. None: the generator's samples alone."""
     masks: str | None = None
     """Folder inside each data folder with foreground masks; None: alpha channels, or no background. Prepared sets have
     their own."""
     mirror: bool = True
     """Mirror half of the pictures, with their cameras."""
     held_out: float = 0.1
-    """Share of the pictures that is only validated on; prepared sets have splits of their own."""
+    """Share of the pictures that is only validated on; prepared sets and heads have splits of their own."""
     max_copies: float = 6.0
-    """Photos of rare yaws are shown up to so many times as often as others (LPFF's rebalancing); 1 shows all alike."""
+    """Photos of rare yaws are shown up to so many times as often as others (LPFF's rebalancing); 1 shows all alike, as
+    heads always are."""
+    max_yaw: float = 180.0
+    """Pictures of `panojax heads` from farther around than so many degrees are left out."""
     sample_ratio: float = 0.0
     """Share of each batch that is drawn from the generator (paper, Table 4: "Real imgs. + Z+"); 1 without `data`."""
     samples: SampleConfig = dataclasses.field(default_factory=SampleConfig)
     """Which samples these are."""
+    augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
+    """Other light, and damage that the encoder is to see through; the defaults change nothing."""
     encoder: EncoderConfig = dataclasses.field(default_factory=released)
     """The encoder's sizes; codes and offsets are fitted to the generator."""
     step: StepConfig = dataclasses.field(default_factory=StepConfig)
@@ -56,13 +62,16 @@ class RunConfig:
     identity: str = "sface"
     """Network of the identity loss: "sface", the path of `model_ir_se50.pth` (the paper's ArcFace), or "none"."""
     start: str | None = None
-    """Stage folder whose best encoder this one starts from (encoder 2 from `DIR/e1`, say); None: at random."""
+    """Stage folder whose best encoder this one starts from (encoder 2 from `DIR/e1`, say), or a model's, of which it is
+    the stage's own; None: at random."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of activations and products; parameters, batch norms, marching and losses are float32 either way."""
     batch: int = 3
     """Pictures a step, over all devices."""
     steps: int = 500_000
     """Steps of the stage."""
+    minutes: float | None = None
+    """Stop after so many minutes of training, with a checkpoint; the same command goes on."""
     seed: int = 0
     """Of everything random."""
     log_every: int = 50
@@ -96,6 +105,10 @@ class RunConfig:
             raise InputError(f"sample_ratio must be between 0 and 1, got {self.sample_ratio}")
         if self.max_copies < 1:
             raise InputError(f"max_copies must be at least 1, got {self.max_copies}")
+        if not 0 < self.max_yaw <= 180:
+            raise InputError(f"max_yaw must be above 0 and at most 180, got {self.max_yaw}")
+        if self.minutes is not None and self.minutes <= 0:
+            raise InputError(f"minutes must be positive, got {self.minutes}")
         if self.divergence <= 1:
             raise InputError(f"divergence must be above 1, got {self.divergence}")
         if self.stage == "e1" and self.step.critic not in ("none", "codes"):
@@ -155,14 +168,17 @@ def heads() -> RunConfig:
     python -m panojax.train.encoder heads --workdir DIR --generator HEADS --data HEADS_FOLDER --stage e1
 
     The light encoders start at random and train on half real pictures and half samples, whose heads are seen from
-    all sides in front. For `heads256` they have 4.95 million parameters each: with it 35.5 MB in half precision.
+    all sides in front, both augmented as photos are. For `heads256` they have 4.95 million parameters each: with it
+    35.5 MB in half precision.
     """
     return RunConfig(
         batch=16,
         steps=40_000,
         encoder=light(resolution=64, widths=(16, 32, 64, 96)),
+        max_yaw=90.0,
         sample_ratio=0.5,
         samples=SampleConfig(latent="z", truncation=0.8),
+        augment=photos(),
         save_every=1_000,
         picture_every=1_000,
         step=StepConfig(learning_rate=3e-4, critic_learning_rate=3e-4, style_weight=0.5),
@@ -217,11 +233,12 @@ def triplanenet() -> RunConfig:
 
 
 def tiny() -> RunConfig:
-    """Minutes on a CPU: the small default generator's own samples, L2 alone. It shows that everything runs.
+    """Minutes on a CPU: a small random generator's own samples, L2 alone. It shows that everything runs.
 
     python -m panojax.train.encoder tiny --workdir DIR
     """
     return RunConfig(
+        generator="random",
         batch=4,
         steps=200,
         encoder=light(resolution=32, widths=(16, 16, 16, 16), depths=(1, 1, 1, 1), head_width=16),

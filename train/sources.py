@@ -1,7 +1,8 @@
 """Where batches come from: folders of photos with cameras, and the generator itself.
 
-A source of photos is an iterator of {"image": float32 [n, R, R, 3] in [-1, 1], "camera": float32 [n, 25]}, NumPy arrays
-with this process's samples, whose `get_state()` is JSON and whose `set_state(state)` makes it go on from there.
+A source of photos is an iterator of {"image": float32 [n, R, R, 3] in [-1, 1], "camera": float32 [n, 25]}, and maybe
+"mask": float32 [n, R, R, 1] in [0, 1], NumPy arrays with this process's samples, whose `get_state()` is JSON and whose
+`set_state(state)` makes it go on from there.
 """
 
 import collections
@@ -26,7 +27,9 @@ from panojax.config import GeneratorConfig, check_choice
 from panojax.errors import InputError
 from panojax.generator import Head
 from panojax.inversion import render_heads
+from panojax.layers import pool
 from panojax.photo.image_file import read_image
+from panojax.train.augment import person_mask
 from panojax.train.data import balance
 from panojax.train.spaces import draw_latents, map_latents
 
@@ -37,7 +40,7 @@ class Source(Protocol):
     """An endless iterator of batches that can be stopped and continued."""
 
     def __next__(self) -> Any:
-        """{"image": [n, R, R, 3], "camera": [n, 25]}."""
+        """{"image": [n, R, R, 3], "camera": [n, 25]}, and maybe "mask": [n, R, R, 1]."""
 
     def get_state(self) -> Any:
         """What `set_state` needs to go on after the last batch given, as JSON."""
@@ -56,6 +59,25 @@ class Photo:
     """Of its foreground mask, white on the head, or None."""
     label: tuple[float, ...]
     """Its camera, 25 numbers."""
+
+    def read(self, resolution: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """`read_masked`."""
+        return read_masked(self, resolution)
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredPhoto:
+    """A picture in memory."""
+
+    pixels: np.ndarray
+    """uint8 [S, S, 4]: RGB on white, and the mask, 255 on the head."""
+    label: np.ndarray
+    """Its camera [25]."""
+
+    def read(self, resolution: int) -> tuple[np.ndarray, np.ndarray]:
+        """The picture [R, R, 3] in [-1, 1] and its mask [R, R, 1] in [0, 1], float32."""
+        channels = _resized(self.pixels, resolution)
+        return np.clip(channels[..., :3] / 127.5 - 1, -1, 1), np.clip(channels[..., 3:] / 255, 0, 1)
 
 
 def list_photos(
@@ -102,7 +124,14 @@ def balance_photos(photos: Sequence[Photo], max_copies: float) -> list[Photo]:
 
 
 def read_photo(photo: Photo, resolution: int) -> np.ndarray:
-    """A picture on white, pooled or enlarged to [R, R, 3], float32 in [-1, 1].
+    """A picture on white, pooled or enlarged to [R, R, 3], float32 in [-1, 1]. See `read_masked`."""
+    return read_masked(photo, resolution)[0]
+
+
+def read_masked(photo: Photo, resolution: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """A picture on white [R, R, 3], float32 in [-1, 1], and its mask [R, R, 1] in [0, 1] where it has one.
+
+    Both are pooled, or enlarged.
 
     Raises:
       InputError: the picture or the mask is broken, or not square, or they have different sizes.
@@ -115,14 +144,20 @@ def read_photo(photo: Photo, resolution: int) -> np.ndarray:
         raise InputError(f"{photo.path} must be square, and its mask as large, got {sizes}")
     if alpha is not None:
         rgb = rgb * alpha[..., None] + (1 - alpha[..., None])
-    if rgb.shape[0] == resolution:
-        return rgb.astype(np.float32)
-    shrink = Image.Resampling.BOX if rgb.shape[0] > resolution else Image.Resampling.BICUBIC
-    channels = [
-        Image.fromarray(np.ascontiguousarray(rgb[..., c], np.float32)).resize((resolution, resolution), shrink)
-        for c in range(3)
-    ]
-    return np.clip(np.stack([np.asarray(c) for c in channels], axis=-1), -1, 1)
+    mask = None if alpha is None else np.clip(_resized(alpha[..., None], resolution), 0, 1)
+    return np.clip(_resized(rgb, resolution), -1, 1), mask
+
+
+def _resized(channels: np.ndarray, resolution: int) -> np.ndarray:
+    """Square channels [S, S, C] as float32 [R, R, C]: areas averaged, or bicubic where they grow."""
+    if channels.shape[0] == resolution:
+        return channels.astype(np.float32)
+    shrink = Image.Resampling.BOX if channels.shape[0] > resolution else Image.Resampling.BICUBIC
+    resized = (
+        Image.fromarray(np.ascontiguousarray(c, np.float32)).resize((resolution, resolution), shrink)
+        for c in np.moveaxis(channels, -1, 0)
+    )
+    return np.stack([np.asarray(c) for c in resized], axis=-1)
 
 
 class PhotoSource:
@@ -136,18 +171,20 @@ class PhotoSource:
       resolution: side of the pictures.
       seed: of order and mirroring.
       mirror: whether to mirror at all.
+      masks: batches have "mask" as well; of photos that have none, `augment.person_mask`.
       processes: (this one's index, how many).
       ahead: batches read ahead by `threads` threads.
     """
 
     def __init__(
         self,
-        photos: Sequence[Photo],
+        photos: Sequence[Photo | StoredPhoto],
         batch: int,
         resolution: int,
         *,
         seed: int = 0,
         mirror: bool = True,
+        masks: bool = False,
         processes: tuple[int, int] = (0, 1),
         ahead: int = 4,
         threads: int = 8,
@@ -156,7 +193,7 @@ class PhotoSource:
         if batch < 1 or batch % count:
             raise InputError(f"batch must be a positive multiple of the {count} processes, got {batch}")
         self._photos, self._batch, self._resolution = photos, batch, resolution
-        self._seed, self._mirror, self._ahead = seed, mirror, ahead
+        self._seed, self._mirror, self._masks, self._ahead = seed, mirror, masks, ahead
         self._rows = range(index * batch // count, (index + 1) * batch // count)
         self._pool = ThreadPoolExecutor(threads)
         self._position, self._queue = 0, collections.deque[list[Future]]()
@@ -184,10 +221,14 @@ class PhotoSource:
     def _sample(self, k: int) -> Batch:
         turn, index = divmod(k, len(self._photos))
         photo = self._photos[_order(self._seed, turn, len(self._photos))[index]]
-        image, label = read_photo(photo, self._resolution), np.asarray(photo.label, np.float32)
+        (image, mask), label = photo.read(self._resolution), np.asarray(photo.label, np.float32)
+        pictures = {"image": image}
+        if self._masks:
+            pictures["mask"] = person_mask(image) if mask is None else mask
         if self._mirror and np.random.default_rng((self._seed, 1, k)).random() < 0.5:
-            image, label = image[:, ::-1], np.asarray(cameras.mirror(label), np.float32)
-        return {"image": image, "camera": label}
+            pictures = {name: picture[:, ::-1] for name, picture in pictures.items()}
+            label = np.asarray(cameras.mirror(label), np.float32)
+        return pictures | {"camera": label}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,7 +263,12 @@ def draw_heads(config: GeneratorConfig, variables: Any, keys: jax.Array, options
 
 
 def draw_samples(
-    config: GeneratorConfig, variables: Any, keys: jax.Array, options: SampleConfig = SampleConfig()
+    config: GeneratorConfig,
+    variables: Any,
+    keys: jax.Array,
+    options: SampleConfig = SampleConfig(),
+    *,
+    masks: bool = False,
 ) -> dict[str, jax.Array]:
     """Pictures that the generator makes, with their cameras.
 
@@ -230,15 +276,19 @@ def draw_samples(
       variables: the generator's.
       keys: [N], one a sample.
       options: which latents and cameras.
+      masks: give masks as well.
 
     Returns:
-      {"image": [N, S, S, 3] in [-1, 1], "camera": [N, 25]}.
+      {"image": [N, S, S, 3] in [-1, 1], "camera": [N, 25]}, and maybe "mask": [N, S, S, 1] in [0, 1].
     """
     latent_keys, camera_keys = jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key))(keys), 1, 0)
     heads = draw_heads(config, variables, latent_keys, options)
     labels = sample_cameras(config, camera_keys, options)
-    image = render_heads(config, variables, heads, labels).image
-    return {"image": jnp.clip(image, -1, 1), "camera": labels}
+    view = render_heads(config, variables, heads, labels)
+    samples = {"image": jnp.clip(view.image, -1, 1), "camera": labels}
+    if masks:
+        samples["mask"] = jnp.clip(pool(view.mask, view.image.shape[1]), 0, 1)
+    return samples
 
 
 @functools.lru_cache(maxsize=4)

@@ -267,6 +267,13 @@ def test_signals_save_and_stop(loop, whole):
     assert equal(loop("stopped"), whole)
 
 
+def test_time_ends_a_run_that_goes_on(loop, whole):
+    with pytest.raises(training.Stopped, match="stopped at step 1 with a checkpoint") as stop:
+        loop("timed", minutes=1e-9)
+    assert stop.value.code == training.TERMINATED
+    assert equal(loop("timed"), whole)
+
+
 # Real processes.
 
 

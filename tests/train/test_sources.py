@@ -1,4 +1,5 @@
 import collections
+import functools
 import json
 import pathlib
 
@@ -11,6 +12,7 @@ from PIL import Image
 from panojax import camera as cameras
 from panojax.errors import InputError
 from panojax.inversion import render_heads
+from panojax.layers import pool
 from panojax.train.sources import (
     Photo,
     PhotoSource,
@@ -73,6 +75,24 @@ def test_masks_of_a_folder(folder):
     image = read_photo(list_photos([folder], masks="masks")[0], 32)
     assert np.all(image[:, :16] == 1)
     assert np.mean(image[:, 16:] == 1) < 0.1
+
+
+def test_masks_come_with_batches_where_they_are_asked_for(folder):
+    """Of alpha, pooled and mirrored as the picture is; where there is none, all but the white from the border."""
+    photos = list_photos([folder])
+    (plain,), (masked,) = (take(PhotoSource(photos, 10, 16, seed=2, masks=masks), 1) for masks in (False, True))
+    assert plain.keys() == {"image", "camera"} and masked.keys() == {"image", "camera", "mask"}
+    for name in plain:
+        np.testing.assert_array_equal(plain[name], masked[name])
+    alphas = [np.asarray(Image.open(p.path))[..., 3].reshape(16, 2, 16, 2).mean((1, 3)) / 255 for p in photos]
+    either = np.array([*alphas, *(alpha[:, ::-1] for alpha in alphas)])
+    for mask in masked["mask"][..., 0]:
+        assert np.abs(either - mask).max((1, 2)).min() < 1e-5
+    opaque = np.full((32, 32, 3), 255, np.uint8)
+    opaque[8:, 8:24] = 40
+    Image.fromarray(opaque).save(folder / "opaque.png")
+    (batch,) = take(PhotoSource([Photo(folder / "opaque.png", None, tuple(LABEL.tolist()))], 1, 16, masks=True), 1)
+    np.testing.assert_array_equal(batch["mask"][0, ..., 0], opaque[::2, ::2, 0] < 255)
 
 
 def test_each_turn_shows_every_picture_once_in_another_order(folder):
@@ -145,8 +165,13 @@ def test_samples_are_what_the_generator_renders(generator):
     np.testing.assert_allclose(drawn["image"][1], alone["image"][0], atol=1e-4)
     latents = jax.vmap(lambda key: jax.random.split(key)[0])(keys)
     heads = jax.jit(draw_heads, static_argnums=(0, 3))(config, variables, latents, options)
-    again = jax.jit(render_heads, static_argnums=0)(config, variables, heads, drawn["camera"]).image
-    np.testing.assert_allclose(drawn["image"], np.clip(again, -1, 1), atol=1e-4)
+    again = jax.jit(render_heads, static_argnums=0)(config, variables, heads, drawn["camera"])
+    np.testing.assert_allclose(drawn["image"], np.clip(again.image, -1, 1), atol=1e-4)
+    masked = jax.jit(functools.partial(draw_samples, masks=True), static_argnums=(0, 3))(
+        config, variables, keys, options
+    )
+    np.testing.assert_allclose(masked["image"], drawn["image"], atol=1e-4)
+    np.testing.assert_allclose(masked["mask"], np.clip(pool(again.mask, 128), 0, 1), atol=1e-4)
     yaws = np.arctan2(drawn["camera"][:, 3], drawn["camera"][:, 11])
     assert np.all(np.abs(yaws) < np.radians(30.1))
     assert abs(yaws[0] - yaws[1]) > 1e-3

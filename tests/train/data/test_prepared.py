@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 
 from panojax.errors import InputError
+from panojax.train import feed
+from panojax.train.augment import AugmentConfig, photos
+from panojax.train.data.balance import label_yaw
 from panojax.train.data.eg3d_folder import FolderOptions
 from panojax.train.data.heads_set import HeadsOptions
 from panojax.train.data.prepare import prepare
 from panojax.train.feed import is_prepared, open_source
+from panojax.train.generator_data import read_pictures
 from panojax.train.prepared import open_prepared
 from panojax.train.presets import tiny
 
@@ -44,6 +48,11 @@ def test_batches_are_on_white_and_go_on_where_they_stopped(prepared):
     assert first[0]["image"].shape == (4, 32, 32, 3) and first[0]["camera"].shape == (4, 25)
     corners = np.concatenate([batch["image"] for batch in first])[:, 0, 0]
     np.testing.assert_array_equal(corners, 1)
+    masked = take(open_prepared(prepared, 4, 32, part="train", seed=1, max_copies=3.0, masks=True), 3)
+    assert_same(masked, first)
+    masks = np.concatenate([batch["mask"] for batch in masked])
+    assert masks.shape == (12, 32, 32, 1) and masks.min() == 0 and masks.max() == 1
+    np.testing.assert_array_equal(np.concatenate([b["image"] for b in masked])[masks[..., 0] == 0], 1)
     state = json.loads(json.dumps(source.get_state()))
     again = open_train()
     again.set_state(state)
@@ -81,8 +90,46 @@ def test_the_training_command_takes_either_kind_of_folder(prepared, folder):
     assert [is_prepared(path) for path in (*prepared, folder)] == [True, True, False]
     run = dataclasses.replace(tiny(), data=(str(prepared[0]),), batch=2)
     assert next(open_source(run, Frozen, "validation"))["image"].shape == (2, 64, 64, 3)
-    with pytest.raises(InputError, match="data must be prepared sets or folders"):
+    with pytest.raises(InputError, match=r"data must be prepared sets, .* not several kinds"):
         open_source(dataclasses.replace(run, data=(str(prepared[0]), str(folder))), Frozen, "train")
+
+
+def test_heads_are_taken_as_they_were_written(sets, tmp_path):
+    """From memory, each picture once a turn, on white; with masks where pictures are augmented."""
+
+    class Frozen:
+        class config:
+            encoder = tiny().encoder
+
+    raw = sets["make_heads"](tmp_path / "heads")
+    pictures = read_pictures([raw], 64)
+    run = dataclasses.replace(tiny(), data=(str(raw),), batch=len(pictures), mirror=False, augment=photos())
+    (batch,) = take(open_source(run, Frozen, "train"), 1)
+    assert batch["image"].shape == (len(pictures), 64, 64, 3) and batch["mask"].shape == (len(pictures), 64, 64, 1)
+    stored = pictures.pixels[..., :3].astype(np.float32) / 127.5 - 1
+    order, expected = (np.argsort(list(map(np.sum, images.astype(np.float64)))) for images in (batch["image"], stored))
+    wanted = pictures.pixels[expected].astype(np.float32)
+    np.testing.assert_array_equal(batch["camera"][order], pictures.labels[expected])
+    np.testing.assert_allclose(batch["image"][order], wanted[..., :3] / 127.5 - 1, atol=1e-6)
+    np.testing.assert_allclose(batch["mask"][order], wanted[..., 3:] / 255, atol=1e-6)
+    (plain,) = take(open_source(dataclasses.replace(run, augment=AugmentConfig()), Frozen, "train"), 1)
+    assert plain.keys() == {"image", "camera"}
+    mirrored = next(open_source(dataclasses.replace(run, mirror=True), Frozen, "train"))
+    flipped = np.abs(mirrored["camera"] - batch["camera"]).max(1) > 1e-6
+    assert 0 < np.mean(flipped) < 1
+    for name in ("image", "mask"):
+        np.testing.assert_array_equal(mirrored[name][flipped], batch[name][flipped][:, :, ::-1])
+    yaws = np.abs(np.degrees(label_yaw(pictures.labels)))
+    behind = dataclasses.replace(pictures, labels=pictures.labels[yaws > 30], pixels=pictures.pixels[yaws > 30])
+    middle = float(np.median(yaws)) + 1e-3
+    near = next(open_source(dataclasses.replace(run, max_yaw=middle), Frozen, "train"))
+    assert np.abs(np.degrees(label_yaw(near["camera"]))).max() <= middle < yaws.max()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feed, "read_pictures", lambda *arguments, **options: behind)
+        with pytest.raises(InputError, match=r"within max_yaw 30\.0 degrees in its train split"):
+            open_source(dataclasses.replace(run, max_yaw=30.0), Frozen, "train")
+    with pytest.raises(InputError, match="not several kinds"):
+        open_source(dataclasses.replace(run, data=(str(raw), str(tmp_path))), Frozen, "train")
 
 
 def test_bad_sets_are_named(prepared, sets, tmp_path):
