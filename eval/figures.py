@@ -1,12 +1,15 @@
 """Figures of the evaluation: sheets of views, and curves of a figure over the angle from the portrait."""
 
+import io
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
+from PIL import Image
 
+from panojax.errors import InputError
 from panojax.eval.records import Record
 from panojax.output import contact_sheet
 from panojax.photo.image_file import replaced_when_done, write_image
@@ -16,12 +19,21 @@ WIDTH, HEIGHT, MARGIN = 420, 260, 48
 
 
 def write_sheet(path: pathlib.Path, records: Mapping[str, Sequence[Record]], *, max_side: int = 192) -> None:
+    """Writes `views_sheet` as a .png, if there is anything to show."""
+    sheet = views_sheet(records, max_side=max_side)
+    if sheet is not None:
+        write_image(path, sheet, overwrite=True)
+
+
+def views_sheet(records: Mapping[str, Sequence[Record]], *, max_side: int = 192) -> np.ndarray | None:
     """Portraits and views of them: a row a method, below a row of the true pictures where there are others.
 
     Args:
-      path: a .png.
       records: {method: its records of the same samples}; those with "shown" are drawn.
       max_side: of a picture.
+
+    Returns:
+      A picture in bytes, or None where no record is shown.
     """
     pictures, titles = [], []
     for samples in zip(*records.values()):
@@ -38,17 +50,46 @@ def write_sheet(path: pathlib.Path, records: Mapping[str, Sequence[Record]], *, 
         missing = -len(pictures) % columns
         pictures += [np.full_like(pictures[-1], 255)] * missing
         titles += [""] * missing
-    if pictures:
-        write_image(path, contact_sheet(pictures, titles, columns=columns, max_side=max_side), overwrite=True)
+    return contact_sheet(pictures, titles, columns=columns, max_side=max_side) if pictures else None
 
 
-def write_curves(path: pathlib.Path, title: str, x: Sequence[float], curves: Mapping[str, Sequence[float]]) -> None:
+def write_jpeg(path: pathlib.Path, picture: np.ndarray, *, max_bytes: int, comment: str = "") -> None:
+    """Writes a picture in bytes [H, W, 3] as a .jpg of the best quality that `max_bytes` allow.
+
+    Args:
+      comment: kept in the file.
+
+    Raises:
+      InputError: it does not fit at a quality of 40.
+    """
+    for quality in range(92, 39, -4):
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "JPEG", quality=quality, optimize=True, comment=comment)
+        if len(buffer.getvalue()) <= max_bytes:
+            break
+    else:
+        raise InputError(f"{path} takes more than {max_bytes} bytes at any quality: show less")
+    with replaced_when_done(path, overwrite=True) as partial:
+        partial.write_bytes(buffer.getvalue())
+
+
+def write_curves(
+    path: pathlib.Path,
+    title: str,
+    x: Sequence[float],
+    curves: Mapping[str, Sequence[float]],
+    *,
+    axis: str = "degrees from the portrait",
+    ticks: Sequence[float] | None = None,
+) -> None:
     """Curves over x as an .svg; NaN leaves a gap.
 
     Args:
       title: what the figures are.
-      x: degrees, rising.
-      curves: {method: figures}.
+      x: rising.
+      curves: {method: figures, not negative}.
+      axis: what x is.
+      ticks: numbers below the axis; None has one at each of x, and marks the figures there.
     """
     finite = [y for ys in curves.values() for y in ys if not math.isnan(y)]
     if not finite or len(x) < 2:
@@ -64,16 +105,18 @@ def write_curves(path: pathlib.Path, title: str, x: Sequence[float], curves: Map
         'font-size="11" fill="none"><rect width="100%" height="100%" fill="white"/>',
         f'<path d="M{MARGIN} {MARGIN}V{HEIGHT - MARGIN}H{WIDTH - MARGIN}" stroke="#888"/>',
         _text(MARGIN, MARGIN - 16, title, "start"),
-        _text(WIDTH / 2, HEIGHT - 10, "degrees from the portrait", "middle"),
+        _text(WIDTH / 2, HEIGHT - 10, axis, "middle"),
     ]
-    lines += [_text(place(a, 0)[0], HEIGHT - MARGIN + 16, f"{a:g}", "middle") for a in x]
+    below = x if ticks is None else ticks
+    lines += [_text(place(a, 0)[0], HEIGHT - MARGIN + 16, f"{a:g}", "middle") for a in below]
     lines += [_text(MARGIN - 6, place(x[0], top * i / 4)[1] + 4, f"{top * i / 4:.3g}", "end") for i in range(5)]
     for i, (method, ys) in enumerate(curves.items()):
         colour = COLOURS[i % len(COLOURS)]
         points = [place(a, y) for a, y in zip(x, ys) if not math.isnan(y)]
         path_data = " ".join(f"{'L' if j else 'M'}{a:.1f} {b:.1f}" for j, (a, b) in enumerate(points))
         lines.append(f'<path d="{path_data}" stroke="{colour}" stroke-width="1.8"/>')
-        lines += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.4" fill="{colour}"/>' for a, b in points]
+        if ticks is None:
+            lines += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.4" fill="{colour}"/>' for a, b in points]
         lines.append(_text(WIDTH - MARGIN + 12, MARGIN + 16 * i, method, "start", colour))
     with replaced_when_done(path, overwrite=True) as partial:
         partial.write_text("\n".join([*lines, "</svg>"]) + "\n")
@@ -84,8 +127,6 @@ def _text(x: float, y: float, text: str, anchor: str, colour: str = "#222") -> s
 
 
 def _at_side(picture: np.ndarray, side: int) -> np.ndarray:
-    from PIL import Image
-
     if picture.shape[0] == side:
         return picture
     return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BOX))

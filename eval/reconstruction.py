@@ -26,6 +26,7 @@ from panojax.eval.samples import INPUT, Picture, Sample
 from panojax.eval.views import IDENTITIES, MEASURES, compare, embed, see
 from panojax.generator import Head
 from panojax.layers import pool
+from panojax.output import to_uint8
 from panojax.params import Params
 from panojax.photo.image_file import MIN_SIDE
 from panojax.train.sources import SampleConfig, draw_heads
@@ -154,14 +155,14 @@ class Worker:
 
     def _shown(self, variables: Any, head: Head, pictures: Sequence[Picture]) -> Record:
         """The views that figures show, as bytes [V, S, S, 3], with their titles, the portrait and the true ones."""
-        others = _one_of_each(pictures[1:])
+        others = one_of_each(pictures[1:])
         titles = [INPUT, *(picture.group for picture in others)]
         cameras = [pictures[0].camera, *(picture.camera for picture in others)]
         if not others:
             titles += [str(yaw) for yaw in SHOWN_YAWS]
             cameras += [self._camera(math.radians(yaw)) for yaw in SHOWN_YAWS]
-        views = [_bytes(self._see(variables, head, camera).image) for camera in cameras]
-        true = [_bytes(picture.image) for picture in (pictures[0], *others)]
+        views = [to_uint8(self._see(variables, head, camera).image) for camera in cameras]
+        true = [to_uint8(picture.image) for picture in (pictures[0], *others)]
         return {"shown": np.stack(views), "titles": np.array(titles), "true": np.stack(true)}
 
 
@@ -227,12 +228,8 @@ def _as_wide(picture: Picture, image: np.ndarray) -> Picture:
     return dataclasses.replace(picture, image=np.asarray(pool(jnp.asarray(picture.image)[None], image.shape[0])[0]))
 
 
-def _one_of_each(pictures: Sequence[Picture]) -> list[Picture]:
+def one_of_each(pictures: Sequence[Picture]) -> list[Picture]:
     """Up to `MAX_SHOWN` pictures, of as many groups as there are, by angle."""
     before = [sum(other.group == picture.group for other in pictures[:i]) for i, picture in enumerate(pictures)]
     order = sorted(range(len(pictures)), key=lambda i: (before[i], float(pictures[i].group)))[:MAX_SHOWN]
     return sorted((pictures[i] for i in order), key=lambda picture: float(picture.group))
-
-
-def _bytes(image: np.ndarray) -> np.ndarray:
-    return np.round((np.clip(image, -1, 1) + 1) * 127.5).astype(np.uint8)

@@ -156,8 +156,11 @@ class Config:
 
     generator: GeneratorConfig
     encoder: EncoderConfig | None = None
+    framing: str = "panohead"
+    """How its training pictures were cropped, and photos are to be: as PanoHead's, or "heads", the synthetic ones."""
 
     def __post_init__(self):
+        check_choice("framing", self.framing, ("panohead", "heads"))
         encoder, channels = self.encoder, self.generator.plane_features
         if encoder is not None and encoder.local_features and encoder.local_channels != channels:
             raise InputError(

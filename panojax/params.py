@@ -1,10 +1,12 @@
 """A model's parameters with their static configuration, and the checkpoint that holds both."""
 
+import contextlib
 import dataclasses
 import gc
 import pathlib
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -13,13 +15,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import struct
 
-from panojax import networks
+from panojax import networks, packed
 from panojax.config import Config, GeneratorConfig, check_choice, from_json, to_json
 from panojax.encoders.config import light
 from panojax.encoders.encoder import abstract_encoder
 from panojax.errors import InputError
 
-DEFAULT = "default"
+DEFAULT, RANDOM = "default", "random"
+DEFAULT_FOLDER = pathlib.Path(__file__).parent / "default_model"
 FORMAT = 1
 
 
@@ -40,33 +43,51 @@ class Params:
 
     def generator_only(self) -> "Params":
         """The same without encoders: passing fewer arrays makes each call of a jitted `render` cheaper."""
-        return self.replace(encoders=None, config=Config(self.config.generator))  # type: ignore[attr-defined]
+        config = dataclasses.replace(self.config, encoder=None)
+        return self.replace(encoders=None, config=config)  # type: ignore[attr-defined]
 
     def with_dtype(self, dtype: str) -> "Params":
         """The same parameters, to compute in "float32" or "bfloat16"."""
         check_choice("dtype", dtype, ("float32", "bfloat16"))
         generator = dataclasses.replace(self.config.generator, dtype=dtype)
         encoder = self.config.encoder and dataclasses.replace(self.config.encoder, dtype=dtype)
-        return self.replace(config=Config(generator, encoder))  # type: ignore[attr-defined]
+        config = dataclasses.replace(self.config, generator=generator, encoder=encoder)
+        return self.replace(config=config)  # type: ignore[attr-defined]
 
 
 def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32") -> Params:
-    """Reads a checkpoint that `convert` or `save` wrote.
+    """Reads a checkpoint that `convert` or `save` wrote, or a packed model.
 
     Args:
-      checkpoint: its folder, or "default": a small model filled at random, until a trained one ships (a warning says
-        so).
+      checkpoint: its folder; or "default", the model that ships with panojax, or where none does (a warning says so)
+        "random", a small one filled at random.
       dtype: compute type, "float32" or "bfloat16".
 
     Raises:
       InputError: there is no checkpoint, it is damaged, or it does not fit its own configuration.
     """
     if str(checkpoint) == DEFAULT:
+        if packed.is_packed(DEFAULT_FOLDER):
+            return _load_packed(DEFAULT_FOLDER).with_dtype(dtype)
         warnings.warn("no trained default model ships yet: this one is small and filled at random", stacklevel=2)
+    if str(checkpoint) in (DEFAULT, RANDOM):
         return random_params(tiny()).with_dtype(dtype)
     folder = pathlib.Path(checkpoint).resolve()
+    if packed.is_packed(folder):
+        return _load_packed(folder).with_dtype(dtype)
     if not (folder / "_CHECKPOINT_METADATA").exists():
         raise InputError(f"checkpoint must be a folder that `panojax convert` wrote, got {checkpoint}")
+    with _unfinished_reads_dropped():
+        config, stored, refused = _restore(folder, checkpoint)
+        if refused:
+            gc.collect()
+    if refused:
+        raise InputError(refused)
+    return Params(stored["generator"], stored.get("encoders"), config=config).with_dtype(dtype)
+
+
+def _restore(folder: pathlib.Path, checkpoint: str | pathlib.Path) -> tuple[Config, Any, str]:
+    """An orbax checkpoint's configuration, its arrays or None, and why they could not be read, or ""."""
     # Each process of a distributed run reads for itself, onto its own device.
     alone = ocp.options.MultiprocessingOptions(
         primary_host=jax.process_index(), active_processes={jax.process_index()}, barrier_sync_key_prefix="load"
@@ -86,25 +107,38 @@ def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32") ->
         template = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), abstract_arrays(config)
         )
-        refused = ""
         try:
             _check_shapes(template, ocp.StandardCheckpointHandler().metadata(folder / "arrays").tree)
-            stored = checkpointer.restore(
-                folder, ocp.args.Composite(arrays=ocp.args.StandardRestore(template, strict=False))
-            ).arrays
+            items = ocp.args.Composite(arrays=ocp.args.StandardRestore(template, strict=False))
+            return config, checkpointer.restore(folder, items).arrays, ""
         except Exception as error:
-            refused = f"checkpoint {checkpoint} does not fit its configuration: {_first_line(error)}"
-    if refused:
-        _drop_unfinished_reads()
-        raise InputError(refused)
-    return Params(stored["generator"], stored.get("encoders"), config=config).with_dtype(dtype)
+            return config, None, f"checkpoint {checkpoint} does not fit its configuration: {_first_line(error)}"
 
 
-def _drop_unfinished_reads() -> None:
-    """Where reading one array fails, orbax leaves the others' reads behind, and Python complains when it frees them."""
+def _load_packed(folder: pathlib.Path) -> Params:
+    """A packed model on this process's first device."""
+    config, arrays = packed.read_packed(folder)
+    template = abstract_arrays(config)
+    try:
+        _check_shapes(template, arrays)
+    except InputError as error:
+        raise InputError(f"{folder} does not fit its configuration: {error}") from error
+    found = dict(jax.tree_util.tree_leaves_with_path(arrays))
+    # The template also has the groups without arrays.
+    whole = jax.tree_util.tree_map_with_path(lambda path, leaf: found[path], template)
+    stored = jax.device_put(whole, jax.local_devices()[0])
+    return Params(stored["generator"], stored.get("encoders"), config=config)
+
+
+@contextlib.contextmanager
+def _unfinished_reads_dropped() -> Iterator[None]:
+    """Where reading one array fails, orbax leaves the others' reads behind, and Python complains when it frees them:
+
+    in the collection that follows, or in an earlier one that it starts by itself.
+    """
     before, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
     try:
-        gc.collect()
+        yield
     finally:
         sys.unraisablehook = before
 

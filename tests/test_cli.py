@@ -438,7 +438,8 @@ def test_meshes_without_trimesh(checkpoint, head_file, tmp_path, capsys, monkeyp
     assert 'pip install "panojax[export]"' in refused(capsys, *arguments, watch=tmp_path)
 
 
-def test_the_default_model_says_that_it_is_random(capsys):
+def test_the_default_model_says_where_it_is_random(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("panojax.params.DEFAULT_FOLDER", tmp_path)
     assert cli.main(["info", "default"]) == 0
     printed = capsys.readouterr()
     assert [line for line in printed.out.splitlines() if line.startswith("note: ")] == [

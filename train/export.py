@@ -4,6 +4,7 @@
 before encoder 2 is trained, encoder 1 in both places. Parameters are the slow ones of the lookahead.
 """
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -71,27 +72,73 @@ def export(workdir: str | pathlib.Path, params: Params | None = None) -> str:
       InputError: there is no encoder 1, or the encoders predict other latents than W+.
     """
     workdir = pathlib.Path(workdir)
-    run, model = read_run(workdir / "e1")
-    if run.step.space != "w+":
-        raise InputError(f"only encoders into W+ make a model, got one into {run.step.space}")
-    params = load(run.generator) if params is None else params
-    visible = _whole(best_encoder(workdir / "e1", model), model)
     second = (workdir / "e2" / STATE_FILE).exists()
-    occluded = _whole(best_encoder(workdir / "e2", model), model) if second else visible
-    if params.encoders is not None:
-        average = params.encoders["latent_average"]
-    else:
-        average = mean_codes(model.generator, params.generator, jax.random.key(0))
-    encoders = {"both": dual.join(visible, occluded), "latent_average": average}
+    params = load(read_run(workdir / "e1")[0].generator) if params is None else params
+    whole = assemble(params, workdir / "e1", workdir / "e2" if second else None)
     target, partial, old = (workdir / name for name in ("model", ".model.partial", ".model.old"))
     for leftover in (partial, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    save(Params(params.generator, encoders, config=model), partial)
+    save(whole, partial)
     if target.exists():
         target.rename(old)
     partial.rename(target)
     shutil.rmtree(old, ignore_errors=True)
     return f"wrote {target} with {'both encoders' if second else 'encoder 1 in both places'}"
+
+
+def assemble(
+    params: Params, first: pathlib.Path | None, second: pathlib.Path | None = None, *, keep: bool = False
+) -> Params:
+    """A generator with the best encoders of stages' folders; without a second one, the first in both places.
+
+    Args:
+      params: the generator. Its model's mean codes are kept, where it has encoders.
+      first, second: stages' folders.
+      keep: where no folder is given, the model's own encoder serves, if it has one.
+
+    Raises:
+      InputError: a folder is no stage's, or its encoder was not trained into W+ for a generator of these sizes; the two
+        have other sizes; there is no first one.
+    """
+    own = params.encoders["both"] if keep and params.encoders is not None else None
+    found: list[Any] = []
+    sizes: list[Any] = []
+    for folder, which in ((first, dual.VISIBLE), (second, dual.OCCLUDED)):
+        if folder is not None:
+            variables, trained = _stage_encoder(folder, params)
+            found.append(variables)
+            sizes.append(trained.encoder)
+        elif own is not None and (which == dual.VISIBLE or not _one_encoder(own)):
+            found.append(dual.part(own, which))
+            sizes.append(params.config.encoder)
+        elif found:
+            found.append(found[0])
+            sizes.append(sizes[0])
+        else:
+            raise InputError("encoder 2 needs encoder 1 beside it, in a folder or in the model, got it alone")
+    if dataclasses.replace(sizes[0], dtype=sizes[1].dtype) != sizes[1]:
+        raise InputError("encoders 1 and 2 must have the same sizes to make a model")
+    if params.encoders is not None:
+        average = params.encoders["latent_average"]
+    else:
+        average = mean_codes(trained.generator, params.generator, jax.random.key(0))  # as in training
+    encoders = {"both": dual.join(*found), "latent_average": average}
+    return Params(params.generator, encoders, config=dataclasses.replace(params.config, encoder=sizes[0]))
+
+
+def _stage_encoder(folder: pathlib.Path, params: Params) -> tuple[Any, Any]:
+    """The best encoder of a stage's folder, which was trained for this generator, and the configuration of both."""
+    run, model = read_run(folder)
+    if run.step.space != "w+":
+        raise InputError(f"only encoders into W+ make a model, got one into {run.step.space}")
+    if dataclasses.replace(model.generator, dtype=params.config.generator.dtype) != params.config.generator:
+        raise InputError(f"{folder} has an encoder of a generator with another configuration")
+    return _whole(best_encoder(folder, model), model), model
+
+
+def _one_encoder(both: Any) -> bool:
+    """Whether a model has the same encoder in both places."""
+    return all(np.array_equal(x[0], x[1]) for x in jax.tree.leaves(both))
 
 
 def _whole(variables, model):

@@ -14,7 +14,7 @@ class Options:
     """Say what a checkpoint folder, a head's file or a PyTorch checkpoint holds. Nothing in it is executed."""
 
     path: tyro.conf.Positional[str]
-    """Checkpoint folder, "default", head (.npz), or pickle, torch.save or safetensors file."""
+    """Checkpoint folder, "default", "random", head (.npz), or pickle, torch.save or safetensors file."""
     parameters: bool = False
     """List every parameter with its shape, mean and spread."""
 
@@ -22,7 +22,7 @@ class Options:
 def run(options: Options) -> None:
     """Runs the command. InputError says what is wrong with its input."""
     path = pathlib.Path(options.path)
-    if options.path == "default" or path.is_dir():
+    if options.path in ("default", "random") or path.is_dir():
         _checkpoint(options)
     elif not path.exists():
         raise InputError(f"path must be a checkpoint folder or a file, got {options.path!r}, which does not exist")
@@ -36,14 +36,21 @@ def _checkpoint(options: Options) -> None:
     """A checkpoint's configuration and the size of its networks."""
     from panojax.commands.arguments import load_model
     from panojax.config import to_json
+    from panojax.packed import is_packed, read_manifest
+    from panojax.params import DEFAULT_FOLDER
 
     params = load_model(options.path, {})
+    packed = DEFAULT_FOLDER if options.path == "default" else pathlib.Path(options.path)
     print(f"{options.path}: {'generator and encoders' if params.encoders is not None else 'generator'}")
     print("\ngenerator")
     _print_values(to_json(params.config.generator))
     if params.config.encoder is not None:
         print("\nencoders")
         _print_values(to_json(params.config.encoder))
+    _print_values({"framing": params.config.framing})
+    if is_packed(packed):
+        print("\ntraining")
+        _print_values(read_manifest(packed)["about"])
     print("\nparameters")
     networks = {f"generator {name}": tree for name, tree in params.generator["params"].items()}
     networks |= {f"encoders {name}": tree for name, tree in (params.encoders or {}).items()}

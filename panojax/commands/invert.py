@@ -33,8 +33,9 @@ class Options:
     """The picture is an aligned, square crop; without --camera it is seen from the front."""
     face: str = "largest"
     """Which face of the photo: "largest", "center", "only", or a number counted from the left, from 0."""
-    framing: Literal["panohead", "heads"] = "panohead"
-    """How the model's training pictures were cropped: as PanoHead's, or as the synthetic heads of `panojax heads`."""
+    framing: Literal["auto", "panohead", "heads"] = "auto"
+    """How the model's training pictures were cropped: as the checkpoint says, as PanoHead's, or as the synthetic heads
+    of `panojax heads`."""
     method: Literal["encoders", "wplus", "pti"] = "encoders"
     """By the checkpoint's two encoders; or, which needs none, by optimising style codes for this photo (wplus), and
     then the generator around them (pti)."""
@@ -108,7 +109,7 @@ def _invert(options: Options, folder: pathlib.Path) -> dict[str, Any]:
             f"checkpoint must hold two encoders to invert a photo, {options.checkpoint} has none: "
             "--method wplus and pti need none"
         )
-    portrait = _read_portrait(options, config.image_resolution, seconds)
+    portrait = _read_portrait(options, params.config, seconds)
     write_image(folder / "input.png", portrait.image)
     with step("inverting", seconds):
         if encoders:
@@ -201,16 +202,16 @@ def _optimise(options: Options, perception: Any, params: Any, portrait: Any) -> 
         return params, invert_wplus(params, portrait.image, portrait.camera, **common)
 
 
-def _read_portrait(options: Options, size: int, seconds: dict[str, float]) -> Any:
-    """The portrait, `size` pixels a side or fewer, with its camera."""
+def _read_portrait(options: Options, config: Any, seconds: dict[str, float]) -> Any:
+    """The portrait for a model, as large as its pictures or smaller, with its camera."""
     from panojax.commands.portrait import align_photo, read_aligned
     from panojax.commands.progress import note, step
 
     if options.aligned or options.camera is not None:
         with step("reading the picture", seconds):
-            return read_aligned(options.photo, options.camera, size)
+            return read_aligned(options.photo, options.camera, config.generator.image_resolution)
     with step("aligning the photo", seconds):
-        portrait = align_photo(options.photo, size, face=options.face, framing=options.framing)
+        portrait = align_photo(options.photo, config, face=options.face, framing=options.framing)
     print(portrait.report.summary())
     for warning in portrait.report.warnings:
         note(warning)

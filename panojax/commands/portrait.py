@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from panojax.commands.arguments import FRONT, read_camera
+from panojax.config import Config
 from panojax.errors import InputError
 
 ASTRONAUT = "astronaut"
@@ -57,12 +58,15 @@ def read_aligned(photo: str, camera: str | None, size: int) -> Portrait:
     )
 
 
-def align_photo(photo: str, size: int, *, face: str, framing: str) -> Portrait:
-    """A photo as a user brings it, cropped around one head, its camera estimated.
+def align_photo(photo: str, config: Config, *, face: str, framing: str = "auto") -> Portrait:
+    """A photo as a user brings it, cropped around one head as the model's training pictures, its camera estimated.
+
+    For a generator whose heads lie on white, what is not the person becomes white.
 
     Args:
+      config: of the model.
       face: "largest", "center", "only", or a number counted from the left, from 0.
-      framing: "panohead" or "heads", see `panojax.photo.framing`.
+      framing: "auto" for the model's, "panohead" or "heads", see `panojax.photo.framing`.
 
     Raises:
       InputError: the photo cannot be read or shows no such face.
@@ -73,10 +77,13 @@ def align_photo(photo: str, size: int, *, face: str, framing: str) -> Portrait:
     aligned = align(
         source,
         face=parse_face(face),
-        size=size,
-        framing={"panohead": PANOHEAD, "heads": HEADS}[framing],
+        size=config.generator.image_resolution,
+        framing={"panohead": PANOHEAD, "heads": HEADS}[config.framing if framing == "auto" else framing],
     )
-    return Portrait(aligned.image, aligned.camera, "estimated from the photo", aligned.report)
+    image = aligned.image
+    if config.generator.white_back:
+        image = image * aligned.mask[..., None] + (1 - aligned.mask[..., None])
+    return Portrait(image, aligned.camera, "estimated from the photo", aligned.report)
 
 
 def parse_face(text: str) -> str | int:

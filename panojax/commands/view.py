@@ -36,8 +36,9 @@ class Options:
     """Camera of aligned crops, as `panojax invert` takes it. Implies --aligned."""
     face: str = "largest"
     """Which face of a photo: "largest", "center", "only", or a number counted from the left, from 0."""
-    framing: Literal["panohead", "heads"] = "panohead"
-    """How the model's training pictures were cropped: as PanoHead's, or as the synthetic heads of `panojax heads`."""
+    framing: Literal["auto", "panohead", "heads"] = "auto"
+    """How the model's training pictures were cropped: as the checkpoint says, as PanoHead's, or as the synthetic heads
+    of `panojax heads`."""
     stitching: Literal["texel", "sample"] = "texel"
     """How the two encoders' heads are joined: texel by texel once, or at every lookup."""
     host: str = "127.0.0.1"
@@ -123,7 +124,7 @@ def _from_files(options: Options, params: Any) -> list[Any]:
             if options.aligned or options.camera is not None:
                 portrait = read_aligned(text, options.camera, size)
             else:
-                portrait = align_photo(text, size, face=options.face, framing=options.framing)
+                portrait = align_photo(text, params.config, face=options.face, framing=options.framing)
             subjects.append(from_photo(params, portrait.image, portrait.camera, name, stitching=options.stitching))
         for warning in portrait.report.warnings if portrait.report else ():
             note(warning)

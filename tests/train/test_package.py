@@ -1,0 +1,169 @@
+"""From runs to a model that ships: stages' folders and exports in, files that `panojax.load` reads out."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import panojax
+from panojax import packed
+from panojax.config import Config
+from panojax.encoders import dual
+from panojax.params import Params, save
+from panojax.train import encoder as training
+from panojax.train import package as packaging
+from panojax.train.export import best_encoder, read_run
+from panojax.train.generator_export import write_weights
+from panojax.train.generator_presets import tiny as tiny_generator
+from panojax.train.generator_state import init_state, init_weights
+from panojax.train.presets import tiny
+from panojax.train.state import TrainState
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+@pytest.fixture(scope="module")
+def state():
+    """A generator's state; the average is not the generator."""
+    run = dataclasses.replace(tiny_generator(), seed=5)
+    state = init_state(run.objective, init_weights(run.objective, run.seed), images=3000)
+    return state.replace(average=jax.tree.map(lambda x: x * 1.25, state.average))
+
+
+@pytest.fixture(scope="module")
+def generator(state):
+    return Params(state.average, config=Config(tiny_generator().model))
+
+
+@pytest.fixture(scope="module")
+def export(state, tmp_path_factory):
+    """The files of a generator's export."""
+    path = tmp_path_factory.mktemp("export") / "weights.npz"
+    return tuple(map(str, write_weights(path, tiny_generator().model, state, part_bytes=20_000)))
+
+
+@pytest.fixture(scope="module")
+def stages(generator, tmp_path_factory):
+    """Both stages of a run of two steps that each scale every parameter."""
+
+    def compile_step(config, mesh):
+        def take_step(state, frozen, batch, key):
+            params = jax.tree.map(lambda x: x * 1.1, state.encoder.params)
+            stepped = state.encoder.replace(params=params)
+            return TrainState(state.step + 1, stepped, state.critic), {"loss": jnp.float32(1)}
+
+        return take_step
+
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "compile_step", compile_step)
+        patch.setattr(training, "evaluate", lambda *_, config: {"loss": jnp.float32(1)})
+        patch.setattr(training, "export", lambda workdir, params: "")
+        run = dataclasses.replace(tiny(), workdir=str(folder), steps=2, save_every=2, picture_every=0)
+        training.train(run, params=generator)
+        training.train(dataclasses.replace(run, stage="e2", seed=1), params=generator)
+    return folder
+
+
+def pack(out, generator, **options):
+    return packaging.package(packaging.PackageConfig(tuple(map(str, generator)), out, **options))
+
+
+def halves(tree):
+    """As packing rounds an array of each encoder."""
+    return jax.tree.map(
+        lambda x: np.asarray(x, np.float32 if x.size < packed.SMALL else np.float16).astype(np.float32), tree
+    )
+
+
+def check_same(got, want):
+    assert jax.tree.structure(got) == jax.tree.structure(want)
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+def test_an_export_and_both_stages(export, state, stages, tmp_path, capsys):
+    arguments = [
+        "--generator",
+        *export,
+        "--visible",
+        stages / "e1",
+        "--occluded",
+        stages / "e2",
+        "--out",
+        tmp_path / "m",
+    ]
+    assert packaging.main([str(a) for a in arguments]) == 0
+    assert "MB in all" in capsys.readouterr().out
+    params = panojax.load(tmp_path / "m")
+    assert params.config.framing == "heads"
+    exported = jax.tree.map(lambda x: np.asarray(x, np.float16).astype(np.float32), state.average)
+    check_same(params.generator, exported)
+    _, model = read_run(stages / "e1")
+    for which, stage in ((dual.VISIBLE, "e1"), (dual.OCCLUDED, "e2")):
+        check_same(dual.part(params.encoders["both"], which), halves(best_encoder(stages / stage, model)))
+    assert params.encoders["latent_average"].shape == (params.config.generator.num_ws, params.config.generator.w_dim)
+    about = packed.read_manifest(tmp_path / "m")["about"]
+    assert about == {"generator": {"kimg": 3.0}, "visible": {"steps": 2}, "occluded": {"steps": 2}}
+    invert = jax.jit(panojax.invert)
+    head = invert(params, jnp.zeros((64, 64, 3)))
+    assert np.isfinite(head.planes).all()
+
+
+def test_a_model_and_encoder_1_alone(generator, stages, tmp_path):
+    save(generator, tmp_path / "model")
+    pack(tmp_path / "out", [tmp_path / "model"], visible=stages / "e1", framing="panohead")
+    assert not (tmp_path / "out" / packed.OCCLUDED).exists()
+    params = panojax.load(tmp_path / "out")
+    assert params.config.framing == "panohead"
+    check_same(*(dual.part(params.encoders["both"], which) for which in (dual.VISIBLE, dual.OCCLUDED)))
+    # What is packed can be packed again, with its encoders, to the same bytes.
+    pack(tmp_path / "again", [tmp_path / "out"])
+    for name in (packed.GENERATOR, packed.VISIBLE):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
+
+
+def test_pieces_are_put_together_where_each_is_trained(export, stages, tmp_path):
+    """Encoder 1 travels inside a packed model to where encoder 2 is, and is then replaced alone."""
+    pack(tmp_path / "first", export, visible=stages / "e1")
+    pack(tmp_path / "both", [tmp_path / "first"], occluded=stages / "e2")
+    pack(tmp_path / "at_once", export, visible=stages / "e1", occluded=stages / "e2")
+    pack(tmp_path / "again", [tmp_path / "both"], visible=stages / "e1")
+    for name in (packed.GENERATOR, packed.VISIBLE, packed.OCCLUDED):
+        for other in ("both", "again"):
+            assert (tmp_path / other / name).read_bytes() == (tmp_path / "at_once" / name).read_bytes()
+
+
+def test_a_generator_alone(export, state, tmp_path):
+    pack(tmp_path / "out", export)
+    params = panojax.load(tmp_path / "out")
+    assert params.encoders is None
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [packed.GENERATOR, packed.MANIFEST]
+
+
+def test_training_starts_from_what_was_packed(export, generator, stages, tmp_path):
+    pack(tmp_path / "model", export, visible=stages / "e1", occluded=stages / "e2")
+    params = panojax.load(tmp_path / "model")
+    for stage, which in (("e1", dual.VISIBLE), ("e2", dual.OCCLUDED)):
+        run = dataclasses.replace(tiny(), stage=stage, start=str(tmp_path / "model"))
+        check_same(training._start(run, read_run(stages / "e1")[1]), dual.part(params.encoders["both"], which))
+    other = dataclasses.replace(generator.config, encoder=tiny().encoder)
+    with pytest.raises(panojax.InputError, match="start must be a stage's folder or a model with encoders of"):
+        training._start(run, other)
+
+
+def test_bad_input_is_named(export, stages, tmp_path, capsys):
+    save(panojax.load("random"), tmp_path / "other")
+    wrong = {
+        "must be a folder of stage e1": [*export, "--visible", stages / "e2"],
+        "encoder 2 needs encoder 1 beside it": [*export, "--occluded", stages / "e2"],
+        "generator with another configuration": [tmp_path / "other", "--visible", stages / "e1"],
+        "files must be all parts": export[:-1],
+        "checkpoint must be a folder": [stages],
+        "must take at most 0.1 MB": [*export, "--visible", stages / "e1", "--max-megabytes", "0.1"],
+    }
+    for message, arguments in wrong.items():
+        assert packaging.main(["--generator", *map(str, arguments), "--out", str(tmp_path / "out")]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
