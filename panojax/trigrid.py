@@ -44,26 +44,40 @@ def sample_planes(
     n_planes, depth, height, width, channels = planes.shape
     table = planes.reshape(-1, channels)
     coordinates = texel_coordinates(points, planes.shape[:4], axes)
-    first = jnp.floor(coordinates)
-    fraction = coordinates - first
-    first = first.astype(jnp.int32)
-    slices = range(2 if depth_interpolation else 1)
-    total = jnp.zeros((n_planes, points.shape[0], channels), jnp.float32)
-    for dw, dh, dd in product(range(2), range(2), slices):
-        offset = jnp.array([dw, dh, dd], jnp.int32)
-        corner = first + offset
-        if not depth_interpolation:
-            corner = corner.at[..., 2].set(0)
-        size = jnp.array([width, height, depth], jnp.int32)
-        inside = jnp.all((corner >= 0) & (corner < size), axis=-1)
-        weights = jnp.where(offset == 1, fraction, 1 - fraction)
-        weight = weights[..., 0] * weights[..., 1] * (weights[..., 2] if depth_interpolation else 1.0)
-        plane = jnp.arange(n_planes, dtype=jnp.int32)[:, None]
-        row = ((plane * depth + corner[..., 2]) * height + corner[..., 1]) * width + corner[..., 0]
-        row = jnp.where(inside, row, len(table))  # the gradient of a row that is not there is not added anywhere
-        rows = table.at[row].get(mode="fill", fill_value=0, wrap_negative_indices=False).astype(jnp.float32)
-        total = total + rows * jnp.where(inside, weight, 0.0)[..., None]
-    return total
+    (x, x_rest), (y, y_rest), (z, z_rest) = (_whole_and_rest(coordinates[..., i]) for i in range(3))
+    plane = jnp.arange(n_planes, dtype=jnp.int32)[:, None]
+    rows, weights = [], []
+    for dx, dy, dz in product(range(2), range(2), range(2 if depth_interpolation else 1)):
+        column, line = x + dx, y + dy
+        layer = z + dz if depth_interpolation else jnp.zeros_like(z)
+        weight = (x_rest if dx else 1 - x_rest) * (y_rest if dy else 1 - y_rest)
+        if depth_interpolation:
+            weight = weight * (z_rest if dz else 1 - z_rest)
+        inside = (column >= 0) & (column < width) & (line >= 0) & (line < height) & (layer >= 0) & (layer < depth)
+        row = ((plane * depth + layer) * height + line) * width + column
+        rows.append(jnp.where(inside, row, len(table)))
+        weights.append(jnp.where(inside, weight, 0.0))
+    return jax.lax.platform_dependent(table, rows, weights, cpu=_add_in_turn, default=_add_at_once)
+
+
+def _whole_and_rest(x):
+    whole = jnp.floor(x)
+    return whole.astype(jnp.int32), x - whole
+
+
+def _add_in_turn(table, rows, weights):
+    """Rows of the table added by weight; those that it does not have count 0. XLA for CPUs is faster so."""
+    return sum(_rows(table, row) * weight[..., None] for row, weight in zip(rows, weights))
+
+
+def _add_at_once(table, rows, weights):
+    """The same by one gather, so that the gradient is one scatter, into one array of zeros."""
+    return jnp.sum(_rows(table, jnp.stack(rows)) * jnp.stack(weights)[..., None], axis=0)
+
+
+def _rows(table, row):
+    # The gradient of a row that is not there is not added anywhere.
+    return table.at[row].get(mode="fill", fill_value=0, wrap_negative_indices=False).astype(jnp.float32)
 
 
 def sample_trigrid(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import recipe
 
+from panojax import trigrid
 from panojax.config import PLANE_AXES
 from panojax.trigrid import image_from_planes, planes_from_image, sample_planes, sample_trigrid, select_trigrid
 
@@ -106,6 +107,23 @@ def test_gradients_reach_the_corners_only():
     assert np.count_nonzero(gradient) == 3 * 8
     gradient = jax.jit(jax.grad(lambda x: jnp.sum(sample_trigrid(planes(), x, axes))))(jnp.asarray(points()))
     assert np.isfinite(gradient).all()
+
+
+def test_both_ways_to_add_rows_agree():
+    """The one for CPUs and the one for others, with gradients, rows that are not there, and forward mode."""
+    table = jnp.asarray(planes(1)[0, 0].reshape(-1, 4))
+    rows = [jnp.array([0, 3, 3, 30]), jnp.array([29, 3, 30, 5])]  # 30 is not there
+    weights = [jnp.array([0.5, 1.0, 0.25, 2.0]), jnp.array([0.1, 0.2, 0.3, 0.4])]
+
+    def everything(add):
+        value, back = jax.vjp(lambda table, weights: add(table, rows, weights), table, weights)
+        tangent = jax.jvp(lambda weights: add(table, rows, weights), (weights,), (weights,))[1]
+        return value, back(jnp.cos(value)), tangent
+
+    ways = [jax.tree.leaves(everything(add)) for add in (trigrid._add_in_turn, trigrid._add_at_once)]
+    assert len(ways[0]) == 5
+    for one, other in zip(*ways):
+        assert np.any(one) and recipe.relative_error(one, np.asarray(other)) < 1e-6
 
 
 def test_jit_and_low_precision():

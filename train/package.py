@@ -10,8 +10,6 @@ import pathlib
 import sys
 from typing import Any, Literal
 
-import tyro
-
 from panojax.config import Config
 from panojax.errors import InputError
 from panojax.packed import MAX_BYTES, write_packed
@@ -89,6 +87,7 @@ def _last_step(folder: pathlib.Path) -> dict[str, int]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns its exit code."""
+    import tyro  # only the command line needs it
 
     def run() -> None:
         config = tyro.cli(PackageConfig, args=arguments, prog="python -m panojax.train.package", description=__doc__)
