@@ -23,7 +23,7 @@ from panojax.eval.figures import write_curves, write_jpeg
 from panojax.eval.records import digest, weights_digest
 from panojax.eval.samples import heads_samples
 from panojax.packed import is_packed, read_manifest
-from panojax.params import DEFAULT, DEFAULT_FOLDER, Params, count
+from panojax.params import DEFAULT, Params, checkpoint_folder, count
 from panojax.photo.image_file import replaced_when_done
 from panojax.train.logs import read_log
 
@@ -65,7 +65,7 @@ def make_page(config: PageConfig) -> list[pathlib.Path]:
     Raises:
       InputError: there is no such model, or an option is of no use.
     """
-    folder = DEFAULT_FOLDER if config.checkpoint == DEFAULT else pathlib.Path(config.checkpoint)
+    folder = checkpoint_folder(config.checkpoint)
     if config.checkpoint == DEFAULT and not is_packed(folder):
         raise InputError(f"no default model ships yet: pack one into {folder}, or name a checkpoint")
     if config.inversions < 1:

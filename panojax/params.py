@@ -66,15 +66,13 @@ def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32") ->
     Raises:
       InputError: there is no checkpoint, it is damaged, or it does not fit its own configuration.
     """
-    if str(checkpoint) == DEFAULT:
-        if packed.is_packed(DEFAULT_FOLDER):
-            return _load_packed(DEFAULT_FOLDER).with_dtype(dtype)
-        warnings.warn("no trained default model ships yet: this one is small and filled at random", stacklevel=2)
-    if str(checkpoint) in (DEFAULT, RANDOM):
-        return random_params(tiny()).with_dtype(dtype)
-    folder = pathlib.Path(checkpoint).resolve()
-    if packed.is_packed(folder):
+    name, folder = str(checkpoint), checkpoint_folder(checkpoint)
+    if name != RANDOM and packed.is_packed(folder):
         return _load_packed(folder).with_dtype(dtype)
+    if name == DEFAULT:
+        warnings.warn("no trained default model ships yet: this one is small and filled at random", stacklevel=2)
+    if name in (DEFAULT, RANDOM):
+        return random_params(tiny()).with_dtype(dtype)
     if not (folder / "_CHECKPOINT_METADATA").exists():
         raise InputError(f"checkpoint must be a folder that `panojax convert` wrote, got {checkpoint}")
     with _unfinished_reads_dropped():
@@ -84,6 +82,11 @@ def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32") ->
     if refused:
         raise InputError(refused)
     return Params(stored["generator"], stored.get("encoders"), config=config).with_dtype(dtype)
+
+
+def checkpoint_folder(checkpoint: str | pathlib.Path) -> pathlib.Path:
+    """The folder of a checkpoint's name: a path, or "default" for the one that ships."""
+    return DEFAULT_FOLDER if str(checkpoint) == DEFAULT else pathlib.Path(checkpoint).resolve()
 
 
 def _restore(folder: pathlib.Path, checkpoint: str | pathlib.Path) -> tuple[Config, Any, str]:
@@ -132,9 +135,9 @@ def _load_packed(folder: pathlib.Path) -> Params:
 
 @contextlib.contextmanager
 def _unfinished_reads_dropped() -> Iterator[None]:
-    """Where reading one array fails, orbax leaves the others' reads behind, and Python complains when it frees them:
+    """Where reading one array fails, orbax leaves the others' reads behind, and Python complains when it frees them.
 
-    in the collection that follows, or in an earlier one that it starts by itself.
+    It does so in the collection that follows, or in an earlier one that it starts by itself.
     """
     before, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
     try:

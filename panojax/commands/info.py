@@ -37,10 +37,10 @@ def _checkpoint(options: Options) -> None:
     from panojax.commands.arguments import load_model
     from panojax.config import to_json
     from panojax.packed import is_packed, read_manifest
-    from panojax.params import DEFAULT_FOLDER
+    from panojax.params import checkpoint_folder
 
     params = load_model(options.path, {})
-    packed = DEFAULT_FOLDER if options.path == "default" else pathlib.Path(options.path)
+    packed = checkpoint_folder(options.path)
     print(f"{options.path}: {'generator and encoders' if params.encoders is not None else 'generator'}")
     print("\ngenerator")
     _print_values(to_json(params.config.generator))

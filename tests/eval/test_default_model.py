@@ -188,7 +188,7 @@ def test_jpegs_are_as_good_as_they_may_be(tmp_path):
 
 
 def test_bad_input_is_named(model, logs, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(default_model, "DEFAULT_FOLDER", tmp_path)
+    monkeypatch.setattr("panojax.params.DEFAULT_FOLDER", tmp_path)
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")
     wrong = {
