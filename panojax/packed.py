@@ -143,7 +143,7 @@ def read_packed(folder: str | os.PathLike) -> tuple[Config, dict[str, Any]]:
 
 def _archive(name: str, tree: Any) -> bytes:
     arrays = {}
-    for path, leaf in flatten_dict(tree, sep="/").items():
+    for path, leaf in sorted(flatten_dict(tree, sep="/").items()):  # equal models are equal bytes
         array = np.asarray(leaf, np.float32)
         with np.errstate(over="ignore"):  # becomes infinite, and is told below
             stored = array if array.size < SMALL else array.astype(np.float16)

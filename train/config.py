@@ -33,6 +33,9 @@ class StepConfig:
     pictures the loss."""
     proxy: ProxyWeights = dataclasses.field(default_factory=ProxyWeights)
     """Losses of the generator's samples in the batch, besides those that photos have (E3DGE)."""
+    rendered: bool = True
+    """Whether heads are rendered and compared. False: of samples alone, all of them proxies, the style codes are
+    learned: a start for a run that renders, at several times as many samples a second."""
     delta_weight: float = 0.0
     """Weight of the summed distances of the style codes from the first one (e4e)."""
     delta_start: int = 20_000
@@ -74,5 +77,10 @@ class StepConfig:
                 raise InputError(f"{name} must be positive, got {getattr(self, name)}")
         if self.offsets and self.space != "w+":
             raise InputError(f"space {self.space} goes with offsets False: an F stage leaves the generator's range")
+        if not self.rendered and (not self.proxy.code or self.critic != "none"):
+            raise InputError(
+                f"rendered False needs a weight proxy.code and no critic, got {self.proxy.code} and {self.critic!r}: "
+                "nothing but codes is learned"
+            )
         if self.style_weight and not self.offsets:
             raise InputError("style_weight must be 0 without an F stage: there is one picture only")

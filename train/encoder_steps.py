@@ -28,7 +28,7 @@ from panojax.renderer import draw_uniforms
 from panojax.train import losses
 from panojax.train.config import StepConfig
 from panojax.train.critic import critic_input
-from panojax.train.proxy import proxy_terms
+from panojax.train.proxy import code_distance, proxy_terms
 from panojax.train.sharding import Mesh, batch_sharding, replicated
 from panojax.train.spaces import draw_latents, map_latents, predict_styles
 from panojax.train.state import Frozen, TrainState, critic_network, join, optimizer, update
@@ -147,23 +147,10 @@ def encode(
     keep = _checkpointed(config)
 
     @keep
-    def styles(encoder_variables, pictures):
-        return predict_styles(
-            model,
-            frozen.generator,
-            encoder_variables,
-            frozen.latent_average,
-            pictures,
-            space=config.space,
-            train=train,
-            released=released,
-        )
-
-    @keep
     def synthesize(ws):
         return generator.synthesize(model.generator, frozen.generator, ws)
 
-    ws, style_stats = styles(variables, pictures)
+    ws, style_stats = _styles(frozen, variables, pictures, config, train=train, released=released)
     planes = synthesize(ws)
     stats = {"psp_encoder": style_stats}
 
@@ -192,6 +179,25 @@ def encode(
     stats["triplanenet_encoder"] = offset_stats
     planes = planes + offset_planes(model.generator, offset).astype(planes.dtype)
     return finished(Head(planes, ws), styled)
+
+
+def _styles(frozen, variables, pictures, config, *, train, released):
+    """The W+ stage: style codes and its statistics as updated."""
+
+    @_checkpointed(config)
+    def styles(encoder_variables, pictures):
+        return predict_styles(
+            frozen.config,
+            frozen.generator,
+            encoder_variables,
+            frozen.latent_average,
+            pictures,
+            space=config.space,
+            train=train,
+            released=released,
+        )
+
+    return styles(variables, pictures)
 
 
 def _localized(frozen, variables, heads, pictures, labels, config, train):
@@ -267,10 +273,18 @@ def _gradients(state, stats, frozen, batch, keys, config):
             return heads.ws.reshape(-1, heads.ws.shape[-1])
         return critic_input(heads.planes, hidden)
 
+    train = not config.freeze_batch_norm
+    released = _released(state.step, config) if frozen.config.encoder.deltas else None
+
+    def codes_loss(params):
+        variables = join(params, stats[0])
+        ws, updated = _styles(frozen, variables, pictures, config, train=train, released=released)
+        loss = config.proxy.code * code_distance(ws, batch["proxy"])
+        metrics = {"loss": loss, "proxy/code": loss / config.proxy.code}
+        return loss, (stats[0] | {"psp_encoder": updated} if train else stats[0], metrics, None, None)
+
     def encoder_loss(params):
         variables = join(params, stats[0])
-        train = not config.freeze_batch_norm
-        released = _released(state.step, config) if frozen.config.encoder.deltas else None
         encoded = encode(frozen, variables, pictures, labels, config=config, train=train, released=released)
         view = _render(frozen, encoded.heads, labels, ray_keys, config)
         total, metrics = _reconstruction(frozen, view.image, target, config)
@@ -294,7 +308,9 @@ def _gradients(state, stats, frozen, batch, keys, config):
         metrics["loss"] = total
         return total, (encoded.batch_stats if train else stats[0], metrics, fake, hidden)
 
-    gradients, (encoder_stats, metrics, fake, hidden) = jax.grad(encoder_loss, has_aux=True)(state.encoder.params.fast)
+    gradients, (encoder_stats, metrics, fake, hidden) = jax.grad(
+        encoder_loss if config.rendered else codes_loss, has_aux=True
+    )(state.encoder.params.fast)
     if not adversary:
         return (gradients, None), (encoder_stats, None), metrics
     fake = jax.lax.stop_gradient(fake)
@@ -378,7 +394,7 @@ def _proxy_loss(frozen, heads, view, proxies, config):
     count = proxies["ws"].shape[0]
     last = jax.tree.map(lambda x: x[-count:], heads)
     terms = proxy_terms(model, frozen.generator, last, view.depth[-count:], proxies)
-    if weights.view:
+    if "other_image" in proxies:
         image = render_heads(model, frozen.generator, last, proxies["other_camera"]).image
         target = pool(proxies["other_image"], config.loss_resolution)
         terms["view"], _ = _reconstruction(frozen, image, target, config)

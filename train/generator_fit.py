@@ -125,13 +125,13 @@ def fit_step(
     updates, moments = fit_adam(fit).update(gradient, state.optimizer, learned)
     learned = optax.apply_updates(learned, updates)
     kept = schedules.ema_decay(gan.images, n, objective.step)
-    averaged = jax.tree.map(lambda a, b: b + kept * (a - b), gan.average["params"], learned["generator"])
+    averaged = jax.tree.map(lambda a, b: b + kept * (a - b), gan.averaged, learned["generator"])
     constants = track_mean_code(constants, w, objective.step.w_average_decay)
     gan = gan.replace(  # type: ignore[attr-defined]
         step=gan.step + 1,
         images=gan.images + n,
         generator={"params": learned["generator"], "constants": constants},
-        average={"params": averaged, "constants": constants},
+        averaged=averaged,
     )
     return FitState(gan, learned["codes"], moments), metrics
 

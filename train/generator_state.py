@@ -44,7 +44,9 @@ class GanState:
 
     Attributes:
       generator: {"params", "constants"}, as `networks.init` makes them.
-      average: the generator's running average, alike; its constants are the generator's own.
+      averaged: the running average of the generator's parameters. Its constants are the generator's own, and lie there
+        alone: a donated state with the same array in two places was miscompiled for CUDA by jaxlib 0.11.2, which wrote
+        the second one over parameters of its shape.
       discriminator: parameters.
       generator_optimizer: Adam's moments.
       discriminator_optimizer: likewise.
@@ -53,10 +55,15 @@ class GanState:
     step: jax.Array
     images: jax.Array
     generator: Any
-    average: Any
+    averaged: Any
     discriminator: Any
     generator_optimizer: Any
     discriminator_optimizer: Any
+
+    @property
+    def average(self) -> dict[str, Any]:
+        """The averaged generator's variables."""
+        return {"params": self.averaged, "constants": self.generator["constants"]}
 
 
 def generator_adam(config: GanConfig) -> optax.GradientTransformation:
@@ -109,15 +116,15 @@ def init_state(objective: Objective, weights: Mapping[str, Any], *, images: int 
       images: shown before.
     """
     average = weights.get("average", weights["generator"])
-    generator, average, discriminator = (
+    generator, averaged, discriminator = (
         jax.tree.map(lambda x: jnp.array(x, jnp.float32), tree)
-        for tree in (weights["generator"], average, weights["discriminator"])
+        for tree in (weights["generator"], average["params"], weights["discriminator"])
     )
     return GanState(
         step=jnp.zeros((), jnp.int32),
         images=jnp.asarray(images, jnp.int32),
         generator=generator,
-        average=average,
+        averaged=averaged,
         discriminator=discriminator,
         generator_optimizer=generator_adam(objective.step).init(generator["params"]),
         discriminator_optimizer=discriminator_adam(objective.step).init(discriminator),

@@ -60,13 +60,13 @@ def generator_step(state: GanState, batch: Batch, key: jax.Array, *, objective: 
     state = state.replace(**discriminator_state)  # type: ignore[attr-defined]
     size = batch["image"].shape[0]
     kept = schedules.ema_decay(state.images, size, config)
-    averaged = jax.tree.map(lambda a, b: b + kept * (a - b), state.average["params"], state.generator["params"])
+    averaged = jax.tree.map(lambda a, b: b + kept * (a - b), state.averaged, state.generator["params"])
     constants = track_mean_code(state.generator["constants"], jnp.mean(fakes.w, axis=0), config.w_average_decay)
     state = state.replace(  # type: ignore[attr-defined]
         step=state.step + 1,
         images=state.images + size,
         generator={**state.generator, "constants": constants},
-        average={"params": averaged, "constants": constants},
+        averaged=averaged,
     )
     return state, metrics | more
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from panojax.config import Config
 from panojax.errors import InputError
-from panojax.packed import MAX_BYTES, write_packed
+from panojax.packed import MAX_BYTES, is_packed, read_manifest, write_packed
 from panojax.params import Params, load
 from panojax.train.command import exit_code
 from panojax.train.export import assemble, read_run
@@ -73,7 +73,8 @@ def read_generator(paths: tuple[str, ...]) -> tuple[Params, dict[str, Any]]:
     if len(paths) == 1 and pathlib.Path(paths[0]).is_dir():
         folder = pathlib.Path(paths[0])
         if not (folder / CONFIG_FILE).is_file():
-            return load(folder), {}
+            about = read_manifest(folder)["about"] if is_packed(folder) else {}
+            return load(folder), about
         run, state = read_state(folder)
         return Params(state.average, config=Config(run.model)), {"generator": {"kimg": int(state.images) / 1000}}
     model, images, weights = read_weights(paths)

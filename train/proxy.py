@@ -53,64 +53,72 @@ class ProxyWeights:
 def draw_proxies(
     config: GeneratorConfig, variables: Any, keys: jax.Array, options: SampleConfig, weights: ProxyWeights
 ) -> Proxies:
-    """Samples with all that is known of them.
+    """Samples with what is known of them and has a weight.
 
     Args:
       variables: the generator's.
       keys: [N], one a sample.
       options: latents, and cameras of both views.
-      weights: says how many points, and where.
+      weights: says what is wanted, and how many points, and where.
 
     Returns:
-      {"image": [N, S, S, 3], "camera": [N, 25], "ws": [N, L, w_dim], "depth", "weight": [N, R, R, 1], "xyz":
-      [N, M, 3], "density": [N, M] before the softplus, "feature": [N, M, C], "other_image", "other_camera": like the
-      first two}. The first half of the points lies near the surface that the first view shows.
+      {"image": [N, S, S, 3], "camera": [N, 25], "ws": [N, L, w_dim]}; for the depth's loss {"depth", "weight":
+      [N, R, R, 1]}; for those of density and feature {"xyz": [N, M, 3], "density": [N, M] before the softplus,
+      "feature": [N, M, C]}, where the first half of the points lies near the surface that the first view shows; for
+      the view's {"other_image", "other_camera"}, like the first two.
     """
     latent_keys, camera_keys, other_keys, point_keys = jnp.moveaxis(
         jax.vmap(lambda key: jax.random.split(key, 4))(keys), 1, 0
     )
     heads = draw_heads(config, variables, latent_keys, options)
-    labels, others = (sample_cameras(config, k, options) for k in (camera_keys, other_keys))
-    view, other = (render_heads(config, variables, heads, label) for label in (labels, others))
-    xyz = jax.vmap(lambda *x: _points(config, weights, *x))(view.depth, view.weight, labels, point_keys)
-    density, feature = jax.vmap(lambda head, points: generator.query_field(config, variables, head, points))(heads, xyz)
-    return {
-        "image": jnp.clip(view.image, -1, 1),
-        "camera": labels,
-        "ws": heads.ws,
-        "depth": view.depth,
-        "weight": view.weight,
-        "xyz": xyz,
-        "density": density,
-        "feature": feature,
-        "other_image": jnp.clip(other.image, -1, 1),
-        "other_camera": others,
-    }
+    labels = sample_cameras(config, camera_keys, options)
+    view = render_heads(config, variables, heads, labels)
+    proxies = {"image": jnp.clip(view.image, -1, 1), "camera": labels, "ws": heads.ws}
+    if weights.depth:
+        proxies |= {"depth": view.depth, "weight": view.weight}
+    if weights.density or weights.feature:
+        xyz = jax.vmap(lambda *x: _points(config, weights, *x))(view.depth, view.weight, labels, point_keys)
+        density, feature = _fields(config, variables, heads, xyz)
+        proxies |= {"xyz": xyz, "density": density, "feature": feature}
+    if weights.view:
+        others = sample_cameras(config, other_keys, options)
+        image = render_heads(config, variables, heads, others).image
+        proxies |= {"other_image": jnp.clip(image, -1, 1), "other_camera": others}
+    return proxies
 
 
 def proxy_terms(
     config: GeneratorConfig, variables: Any, heads: Head, depth: jax.Array, proxies: Proxies
 ) -> dict[str, jax.Array]:
-    """Means over a batch of encoded proxies of {"code", "density", "feature", "depth"}.
+    """Means over a batch of encoded proxies of {"code", "density", "feature", "depth"}, of those that are known.
 
     Args:
       heads: what the encoder made of the proxies' pictures.
       depth: rendered from these heads at the pictures' cameras [N, R, R, 1].
       proxies: of `draw_proxies`.
     """
-    density, feature = jax.vmap(lambda head, points: generator.query_field(config, variables, head, points))(
-        heads, proxies["xyz"]
-    )
-    # Rendering uses softplus(density - 1), see `marching.interval_weights`.
-    known, found = (jax.nn.softplus(x - 1) for x in (proxies["density"], density))
-    opaque = (proxies["weight"] > 0.5).astype(jnp.float32)
-    apart = jnp.abs(jnp.where(opaque > 0, depth, 0.0) - jnp.where(opaque > 0, proxies["depth"], 0.0))
-    return {
-        "code": jnp.mean(jnp.square(heads.ws - proxies["ws"])),
-        "density": jnp.mean(jnp.abs(found - known)),
-        "feature": jnp.mean(jnp.abs(feature - proxies["feature"])),
-        "depth": jnp.sum(apart) / jnp.maximum(jnp.sum(opaque), 1.0),
-    }
+    terms = {"code": code_distance(heads.ws, proxies)}
+    if "xyz" in proxies:
+        density, feature = _fields(config, variables, heads, proxies["xyz"])
+        # Rendering uses softplus(density - 1), see `marching.interval_weights`.
+        known, found = (jax.nn.softplus(x - 1) for x in (proxies["density"], density))
+        terms["density"] = jnp.mean(jnp.abs(found - known))
+        terms["feature"] = jnp.mean(jnp.abs(feature - proxies["feature"]))
+    if "depth" in proxies:
+        opaque = (proxies["weight"] > 0.5).astype(jnp.float32)
+        apart = jnp.abs(jnp.where(opaque > 0, depth, 0.0) - jnp.where(opaque > 0, proxies["depth"], 0.0))
+        terms["depth"] = jnp.sum(apart) / jnp.maximum(jnp.sum(opaque), 1.0)
+    return terms
+
+
+def code_distance(ws: jax.Array, proxies: Proxies) -> jax.Array:
+    """The mean squared distance of style codes [N, L, w_dim] from the proxies' own."""
+    return jnp.mean(jnp.square(ws - proxies["ws"]))
+
+
+def _fields(config, variables, heads, xyz):
+    """Densities [N, M] and colour features [N, M, C] of heads at points [N, M, 3]."""
+    return jax.vmap(lambda head, points: generator.query_field(config, variables, head, points))(heads, xyz)
 
 
 def _points(config, weights, depth, weight, label, key):

@@ -29,7 +29,7 @@ def state():
     """A generator's state; the average is not the generator."""
     run = dataclasses.replace(tiny_generator(), seed=5)
     state = init_state(run.objective, init_weights(run.objective, run.seed), images=3000)
-    return state.replace(average=jax.tree.map(lambda x: x * 1.25, state.average))
+    return state.replace(averaged=jax.tree.map(lambda x: x * 1.25, state.averaged))
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +133,7 @@ def test_pieces_are_put_together_where_each_is_trained(export, stages, tmp_path)
     for name in (packed.GENERATOR, packed.VISIBLE, packed.OCCLUDED):
         for other in ("both", "again"):
             assert (tmp_path / other / name).read_bytes() == (tmp_path / "at_once" / name).read_bytes()
+    assert packed.read_manifest(tmp_path / "again") == packed.read_manifest(tmp_path / "at_once")
 
 
 def test_a_generator_alone(export, state, tmp_path):

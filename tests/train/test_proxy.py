@@ -12,6 +12,7 @@ from panojax.config import Config
 from panojax.errors import InputError
 from panojax.generator import Head
 from panojax.inversion import render_heads
+from panojax.train.config import StepConfig
 from panojax.train.encoder_steps import encoder_step
 from panojax.train.perception import Perception
 from panojax.train.presets import RunConfig, tiny
@@ -113,8 +114,38 @@ def test_a_step_uses_the_last_samples_as_proxies(generator, proxies):
     assert float(metrics["proxy/code"]) < first
 
 
+def test_codes_alone(generator):
+    """The proxies are codes and pictures, the W+ stage learns them, and the F stage waits."""
+    weights = ProxyWeights(code=2.0)
+    config = dataclasses.replace(tiny().step, rendered=False, proxy=weights)
+    model = generator.config.generator
+    draw = jax.jit(draw_proxies, static_argnums=(0, 3, 4))
+    proxies = draw(model, generator.generator, jax.random.split(jax.random.key(0), 2), tiny().samples, weights)
+    assert proxies.keys() == {"image", "camera", "ws"}
+    average = mean_codes(model, generator.generator, jax.random.key(1), samples=100)
+    sizes = fit_encoder(model, tiny().encoder, "w+")
+    frozen = Frozen(generator.generator, average, Perception(), config=Config(model, sizes))
+    batch = {"image": proxies.pop("image"), "camera": proxies.pop("camera"), "proxy": proxies}
+    before = state = init_state(frozen.config, config, jax.random.key(3))
+    step, codes = jax.jit(functools.partial(encoder_step, config=config)), []
+    for _ in range(15):
+        state, metrics = step(state, frozen, batch, jax.random.key(4))
+        assert float(metrics["loss"]) == pytest.approx(2 * float(metrics["proxy/code"]), rel=1e-6)
+        codes.append(float(metrics["proxy/code"]))
+    assert codes[-1] < 0.99 * codes[0]
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        *(s.encoder.variables()["triplanenet_encoder"] for s in (before, state)),
+    )
+
+
 def test_bad_input_is_named():
     with pytest.raises(InputError, match="points must be even"):
         ProxyWeights(points=3)
     with pytest.raises(InputError, match="needs samples of the generator"):
         RunConfig(data=("FFHQ",), step=dataclasses.replace(tiny().step, proxy=WEIGHTS))
+    with pytest.raises(InputError, match="a photo's codes are not known"):
+        step = dataclasses.replace(tiny().step, proxy=WEIGHTS, rendered=False)
+        RunConfig(data=("FFHQ",), batch=4, sample_ratio=0.5, step=step)
+    with pytest.raises(InputError, match="nothing but codes is learned"):
+        StepConfig(rendered=False)
