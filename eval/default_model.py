@@ -65,9 +65,6 @@ def make_page(config: PageConfig) -> list[pathlib.Path]:
     Raises:
       InputError: there is no such model, or an option is of no use.
     """
-    folder = checkpoint_folder(config.checkpoint)
-    if config.checkpoint == DEFAULT and not is_packed(folder):
-        raise InputError(f"no default model ships yet: pack one into {folder}, or name a checkpoint")
     if config.inversions < 1:
         raise InputError(f"inversions must be at least 1, got {config.inversions}")
     seeds = parse_seeds(config.seeds)
@@ -102,7 +99,7 @@ def make_page(config: PageConfig) -> list[pathlib.Path]:
             lambda: gallery.astronaut_sheet(params),
         )
     mark = digest(str(params.config), weights_digest(params.generator), weights_digest(params.encoders))
-    parts, files = _facts(folder, params), []
+    parts, files = _facts(checkpoint_folder(config.checkpoint), params), []
     for name, (caption, draw) in pictures.items():
         path = config.out / f"default_model_{name}.jpg"
         comment = f"{name} {digest(mark, config.seeds, str(config.inversions), str(config.heads))}"

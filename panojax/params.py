@@ -5,7 +5,6 @@ import dataclasses
 import gc
 import pathlib
 import sys
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -59,8 +58,7 @@ def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32") ->
     """Reads a checkpoint that `convert` or `save` wrote, or a packed model.
 
     Args:
-      checkpoint: its folder; or "default", the model that ships with panojax, or where none does (a warning says so)
-        "random", a small one filled at random.
+      checkpoint: its folder; or "default", the model that ships with panojax; or "random", a small random one.
       dtype: compute type, "float32" or "bfloat16".
 
     Raises:
@@ -70,8 +68,8 @@ def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32") ->
     if name != RANDOM and packed.is_packed(folder):
         return _load_packed(folder).with_dtype(dtype)
     if name == DEFAULT:
-        warnings.warn("no trained default model ships yet: this one is small and filled at random", stacklevel=2)
-    if name in (DEFAULT, RANDOM):
+        raise InputError(f"the default model must lie in {folder}, but does not: install panojax again, or pack one")
+    if name == RANDOM:
         return random_params(tiny()).with_dtype(dtype)
     if not (folder / "_CHECKPOINT_METADATA").exists():
         raise InputError(f"checkpoint must be a folder that `panojax convert` wrote, got {checkpoint}")

@@ -438,16 +438,6 @@ def test_meshes_without_trimesh(checkpoint, head_file, tmp_path, capsys, monkeyp
     assert 'pip install "panojax[export]"' in refused(capsys, *arguments, watch=tmp_path)
 
 
-def test_the_default_model_says_where_it_is_random(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr("panojax.params.DEFAULT_FOLDER", tmp_path)
-    assert cli.main(["info", "default"]) == 0
-    printed = capsys.readouterr()
-    assert [line for line in printed.out.splitlines() if line.startswith("note: ")] == [
-        "note: no trained default model ships yet: this one is small and filled at random"
-    ]
-    assert printed.err == ""
-
-
 def test_stopping_leaves_nothing(checkpoint, head_file, tmp_path, capsys, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt

@@ -168,7 +168,6 @@ def test_what_fails_while_files_are_replaced_is_no_model(params, folder, monkeyp
 
 
 def test_the_default_is_the_one_that_ships(params, folder, monkeypatch):
-    """Without a warning, which would be an error here."""
     monkeypatch.setattr("panojax.params.DEFAULT_FOLDER", folder)
     loaded = panojax.load()
     assert loaded.config == params.config
@@ -176,9 +175,8 @@ def test_the_default_is_the_one_that_ships(params, folder, monkeypatch):
 
 
 def test_what_lies_in_the_package_is_whole():
-    """The model that ships, where one does: within its limit, with its card, and it loads."""
+    """The model that ships: within its limit, with its card, and it loads."""
     shipped = pathlib.Path(panojax.__file__).parent / "default_model"
     assert (shipped / "MODEL_CARD.md").is_file()
-    if packed.is_packed(shipped):
-        assert sum(p.stat().st_size for p in shipped.iterdir()) < packed.MAX_BYTES
-        assert all(np.isfinite(x).all() for x in jax.tree.leaves(panojax.load()))
+    assert sum(p.stat().st_size for p in shipped.iterdir()) < packed.MAX_BYTES
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(panojax.load()))

@@ -9,7 +9,7 @@ import scenes
 
 import panojax
 from panojax.config import to_json
-from panojax.params import DEFAULT, FORMAT, abstract_arrays, count, random_params, tiny
+from panojax.params import FORMAT, abstract_arrays, count, random_params, tiny
 
 # Where reading one array fails, orbax's threads may still read others, and complain when they are done: then and when.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -128,13 +128,16 @@ def test_checkpoints_of_another_version(folder):
     check_refused(folder, f"must be of format {FORMAT}, got ")
 
 
-def test_the_default_model_warns_where_none_ships(monkeypatch, tmp_path):
+def test_an_installation_without_the_default_model_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr("panojax.params.DEFAULT_FOLDER", tmp_path)
-    with pytest.warns(UserWarning, match="no trained default model ships yet: this one is small and filled at random"):
-        params = panojax.load()
-    assert params.config == tiny() and DEFAULT == "default"
-    assert count(params) < 30e6 and all(np.isfinite(x).all() for x in jax.tree.leaves(params))
-    check_same(panojax.load("random"), params)  # without a warning
+    with pytest.raises(panojax.InputError, match=r"the default model must lie in .*: install panojax again"):
+        panojax.load()
+
+
+def test_the_random_model_is_small():
+    params = panojax.load("random")
+    assert params.config == tiny() and count(params) < 30e6
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(params))
 
 
 def test_random_parameters_fit_their_configuration(params):

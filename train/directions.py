@@ -38,6 +38,7 @@ from panojax.train.heads.storage import list_identities, read_identity, read_par
 Labelled = tuple[np.ndarray, dict[str, np.ndarray]]
 
 BATCH = 8
+CORRELATION, ROC = "correlation", "area under the ROC curve"
 HELD_OUT = 10  # every tenth code of samples and files scores the directions
 
 
@@ -61,6 +62,9 @@ class DirectionsConfig:
     """Of the samples."""
     penalty: float = 0.01
     """See `fit_direction`."""
+    least: float = 0.3
+    """Directions whose correlation is below this are left out, or whose area under the ROC curve is not as much better
+    than chance (0.65)."""
     seed: int = 0
     """Of the samples."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -197,6 +201,11 @@ def collect(config: DirectionsConfig, params: Params) -> tuple[Labelled, Labelle
     return learned, scored
 
 
+def skill(measure: str, value: float) -> float:
+    """A score of `fit_directions` so that 0 is chance and 1 the best."""
+    return value if measure == CORRELATION else 2 * value - 1
+
+
 def fit_directions(
     learned: Labelled, scored: Labelled, *, penalty: float
 ) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, float]]]:
@@ -208,7 +217,7 @@ def fit_directions(
             continue  # all alike here, such as beards where nobody has one
         direction = fit_direction(learned[0], labels, penalty=penalty)
         directions[name] = direction.vector
-        measure = "area under the ROC curve" if direction.classes else "correlation"
+        measure = ROC if direction.classes else CORRELATION
         scores[name] = measure, agreement(direction, scored[0], scored[1][name])
     if not directions:
         raise InputError("labels must differ between heads, got none that do")
@@ -227,10 +236,14 @@ def main() -> int:
         params = load(config.checkpoint, dtype=config.dtype)
         learned, scored = collect(config, params)
         directions, scores = fit_directions(learned, scored, penalty=config.penalty)
+        poor = [name for name, (measure, value) in scores.items() if not skill(measure, value) >= config.least]
+        if len(poor) == len(directions):
+            raise InputError(f"least must be below the best direction's score, got {config.least}: {scores}")
+        directions = {name: vector for name, vector in directions.items() if name not in poor}
         save_directions(directions, config.out, params=params, overwrite=config.overwrite)
         print(f"{config.out}: learned from {len(learned[0])} codes; on {len(scored[0])} others:")
         for name, (measure, value) in scores.items():
-            print(f"  {name}: {measure} {value:.3f}")
+            print(f"  {name}: {measure} {value:.3f}{', left out' if name in poor else ''}")
 
     return exit_code(run)
 

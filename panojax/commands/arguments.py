@@ -5,14 +5,13 @@ import math
 import os
 import pathlib
 import re
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from panojax.camera import check_label, front, look_at
-from panojax.commands.progress import note, one_line, step
+from panojax.commands.progress import one_line, step
 from panojax.config import GeneratorConfig
 from panojax.errors import InputError
 from panojax.params import Params, load
@@ -23,14 +22,9 @@ FRONT = "front"
 
 
 def load_model(checkpoint: str, seconds: dict[str, float], *, dtype: str = "float32") -> Params:
-    """`panojax.load` as a step of the command; its warnings are printed as notes."""
-    with step("loading the model", seconds), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        params = load(checkpoint, dtype=dtype)
-    for warning in caught:
-        if warning.category is UserWarning:
-            note(str(warning.message))
-    return params
+    """`panojax.load` as a step of the command."""
+    with step("loading the model", seconds):
+        return load(checkpoint, dtype=dtype)
 
 
 def load_heads(

@@ -18,9 +18,9 @@ class Options:
     """Change a head that `invert` or `generate` stored.
 
     HEAD REFERENCE: a part of the reference takes its place in the head: what --mask shows, --part names, --ellipsoid or
-    --box encloses. HEAD --directions FILE --strength NAME=NUMBER: the head moves along directions that `python -m
-    panojax.train.directions` learned. Writes head.npz, sheet.png with views before and after, and report.json with the
-    change at each yaw.
+    --box encloses. HEAD --strength NAME=NUMBER: the head moves along directions that come with the default model, or
+    of --directions, a file that `python -m panojax.train.directions` wrote. Writes head.npz, sheet.png with views
+    before and after, and report.json with the change at each yaw.
     """
 
     head: tyro.conf.Positional[pathlib.Path]
@@ -50,7 +50,7 @@ class Options:
     fuse: bool = True
     """Encode the result again under the region, by the checkpoint's encoders; --no-fuse only copies."""
     directions: pathlib.Path | None = None
-    """File of directions (.npz)."""
+    """File of directions (.npz); by default those that come with the default model."""
     strength: tuple[str, ...] = ()
     """How far along each direction, in standard deviations: NAME=NUMBER."""
     yaw: tuple[float, ...] = (0.0, 45.0, 90.0, 135.0, 180.0, 225.0, 270.0, 315.0)
@@ -84,17 +84,16 @@ def check(options: Options) -> None:
     from panojax.config import GeneratorConfig
 
     view_grid(options.yaw, (0.0,), GeneratorConfig())
-    if (options.reference is None) == (options.directions is None):
-        got = "neither" if options.reference is None else "both"
-        raise InputError(f"a reference or --directions must say how to edit, got {got}")
+    moves = options.directions is not None or bool(options.strength)
+    if (options.reference is None) != moves:
+        got = "both" if moves else "neither"
+        raise InputError(f"a reference or --strength must say how to edit, got {got}")
     given = [name for name in ("mask", "part", "ellipsoid", "box") if getattr(options, name)]
-    if options.directions is not None:
+    if moves:
         parse_strengths(options.strength)
         if given:
-            raise InputError(f"a part must come with a reference and without --directions, got --{given[0]}")
+            raise InputError(f"a part must come with a reference and without --strength, got --{given[0]}")
         return
-    if options.strength:
-        raise InputError(f"strength must come with --directions, got {options.strength[0]!r:.80} without")
     if len(given) != 1 or (options.source_mask and not options.mask):
         raise InputError(
             "one of --mask (with --source-mask, maybe), --part, --ellipsoid and --box must say which part, "
@@ -181,7 +180,7 @@ def _edit(options: Options, folder: pathlib.Path) -> None:
     params, heads = load_heads(paths, options.checkpoint, seconds, dtype=options.dtype)
     yaws = list(dict.fromkeys(options.yaw))
     titles, (_, cameras) = [f"{yaw:g}°" for yaw in yaws], view_grid(yaws, (0.0,), params.config.generator)
-    if options.directions is not None:
+    if options.reference is None:
         edited, region = _move(options, params, heads[0], seconds), None
     else:
         edited, region = _transfer(options, params, heads, seconds)
@@ -203,7 +202,7 @@ def _edit(options: Options, folder: pathlib.Path) -> None:
         "panojax": panojax_version(),
         "head": options.head.name,
         "reference": options.reference and options.reference.name,
-        "strength": parse_strengths(options.strength) if options.directions else None,
+        "strength": None if options.reference else parse_strengths(options.strength),
         "region": None if region is None else [round(float(share), 4) for share in np.mean(region, axis=(1, 2))],
         "fused": options.fuse if options.reference else None,
         "yaws": yaws,
@@ -219,13 +218,18 @@ def _move(options: Options, params: Any, head: Any, seconds: dict[str, float]) -
 
     import panojax
     from panojax.commands.progress import step
-    from panojax.editing.directions import read_directions
+    from panojax.editing.directions import own_directions, read_directions
 
-    assert options.directions is not None
-    directions, strengths = read_directions(options.directions, params), parse_strengths(options.strength)
+    strengths = parse_strengths(options.strength)
+    if options.directions is not None:
+        directions, source = read_directions(options.directions, params), str(options.directions)
+    else:
+        directions, source = own_directions(params), "the default model"
+        if not directions:
+            raise InputError("directions must be given: only heads of the default model have some that come with it")
     if unknown := sorted(set(strengths) - set(directions)):
         known = ", ".join(directions)
-        raise InputError(f"strength must name directions of {options.directions}, {known}; got {', '.join(unknown)}")
+        raise InputError(f"strength must name directions of {source}, {known}; got {', '.join(unknown)}")
     with step("moving", seconds):
         whole = sum(strength * directions[name] for name, strength in strengths.items())
         return jax.block_until_ready(jax.jit(panojax.move_head)(params.generator_only(), head, whole))

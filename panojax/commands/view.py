@@ -29,7 +29,8 @@ class Options:
     truncation: float = 0.7
     """Of the heads from latents, at first."""
     directions: pathlib.Path | None = None
-    """File (.npz) of directions in the space of style codes, each an array by its name: a slider for each."""
+    """File (.npz) of directions in the space of style codes, each an array by its name: a slider for each. By default
+    those that come with the default model, for its heads."""
     aligned: bool = False
     """The photos are aligned, square crops; without --camera they are seen from the front."""
     camera: str | None = None
@@ -67,7 +68,7 @@ def start(options: Options) -> Any:
     from panojax.commands import results
     from panojax.commands.arguments import load_model, parse_seeds
     from panojax.commands.progress import step
-    from panojax.editing.directions import read_directions
+    from panojax.editing.directions import own_directions, read_directions
     from panojax.viewer.app import check_address, import_viser, serve
     from panojax.viewer.quality import full_quality, moving_qualities
     from panojax.viewer.scene import Request, Scene
@@ -82,7 +83,7 @@ def start(options: Options) -> Any:
     import_viser()
     check_address(options.host, options.port)
     params = load_model(_checkpoint(options), {}, dtype=options.dtype)
-    directions = {} if options.directions is None else read_directions(options.directions, params)
+    directions = read_directions(options.directions, params) if options.directions else own_directions(params)
     scene = Scene(params, [*_from_files(options, params), *_from_seeds(options, params, seeds)], directions)
     with step("compiling", {}):
         panel = next(iter(scene.panels()))

@@ -12,12 +12,16 @@ from scipy import optimize, special, stats
 from panojax.converters.array_file import read_npz
 from panojax.errors import InputError
 from panojax.head_file import model_mark
-from panojax.params import Params
+from panojax.params import DEFAULT_FOLDER, Params
 from panojax.photo.image_file import replaced_when_done
 
 MAX_DIRECTIONS = 64
 FORMAT = 1
 RESERVED = {"model", "file", "allow_pickle"}  # the mark, and what np.savez takes itself
+
+
+class NotOfModel(InputError):
+    """Directions of another model."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,8 +134,17 @@ def read_directions(path: str | os.PathLike, params: Params) -> dict[str, np.nda
         raise InputError(f"directions must be an .npz file, got {str(path)!r}: {error}") from error
     mark = arrays.pop("model", None)
     if mark is not None and _weights(mark) != model_mark(params).weights:
-        raise InputError(f"directions must be of the model that they move, {path} has those of another one")
+        raise NotOfModel(f"directions must be of the model that they move, {path} has those of another one")
     return _check(arrays, params, str(path))
+
+
+def own_directions(params: Params) -> dict[str, np.ndarray]:
+    """Those that come with the default model, as `read_directions` gives them, if this is it; else none."""
+    path = DEFAULT_FOLDER / "directions.npz"
+    try:
+        return read_directions(path, params) if path.exists() else {}
+    except NotOfModel:
+        return {}
 
 
 def _check(arrays: Mapping[str, np.ndarray], params: Params, source: str) -> dict[str, np.ndarray]:

@@ -161,12 +161,12 @@ def test_a_folder_that_cannot_be_written(files, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "a reference or --directions must say how to edit, got neither"),
+        ({}, "a reference or --strength must say how to edit, got neither"),
         ({"reference": "b.npz", "directions": "d.npz"}, "got both"),
         ({"reference": "b.npz"}, "--part, --ellipsoid and --box must say which part, got none"),
         ({"reference": "b.npz", "part": "hair", "box": (0,) * 6}, "got part, box"),
         ({"reference": "b.npz", "part": "hair", "source_mask": ("m.png",)}, "must say which part, got part"),
-        ({"reference": "b.npz", "part": "hair", "strength": ("age=1",)}, "strength must come with --directions"),
+        ({"reference": "b.npz", "part": "hair", "strength": ("age=1",)}, "got both"),
         ({"directions": "d.npz", "strength": ("age=1",), "part": "hair"}, "a part must come with a reference"),
         ({"reference": "b.npz", "mask": ("m.png",)}, "--camera must be given once for each of the 1 masks, got 0"),
         (
@@ -183,6 +183,20 @@ def test_a_folder_that_cannot_be_written(files, tmp_path, capsys):
 def test_refuses_before_anything_is_read(options, message):
     with pytest.raises(panojax.InputError, match=message):
         check(Options(head="a.npz", out="out", **options))
+
+
+def test_directions_that_come_with_the_default_model(files, tmp_path, capsys, monkeypatch):
+    """They serve its heads, and no other model's."""
+    arguments = ["--strength", "smile=1", "--yaw", "0"]
+    assert edit(files, tmp_path / "out", *arguments, second=None) == 2
+    assert "only heads of the default model have some" in capsys.readouterr().err
+    params = panojax.load(files / "model")
+    config = params.config.generator
+    vector = np.full((config.num_ws, config.w_dim), 0.5, np.float32)
+    save_directions({"smile": vector}, tmp_path / "directions.npz", params=params)
+    monkeypatch.setattr("panojax.editing.directions.DEFAULT_FOLDER", tmp_path)
+    assert edit(files, tmp_path / "out", *arguments, second=None) == 0
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["strength"] == {"smile": 1.0}
 
 
 def test_cameras_of_masks():

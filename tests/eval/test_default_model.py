@@ -192,7 +192,7 @@ def test_bad_input_is_named(model, logs, tmp_path, capsys, monkeypatch):
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")
     wrong = {
-        "no default model ships yet": [],
+        "the default model must lie in": [],
         "checkpoint must be a folder": ["--checkpoint", tmp_path / "none"],
         "logs must hold lines of a training": ["--checkpoint", model, "--logs", logs[0], empty],
         "results must be a folder of": ["--checkpoint", model, "--results", tmp_path],

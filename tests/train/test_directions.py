@@ -41,17 +41,23 @@ def test_codes_from_a_file(model, tmp_path, monkeypatch, capsys):
     """A file in, a file out: learned on nine tenths, scored on one, and what does not differ is left out."""
     codes = np.random.default_rng(0).standard_normal((400, 2, 16))
     labels = {"age": 40 + codes[:, 0, 3], "smiles": codes[:, 1, 5] > 0, "same": np.ones(400)}
+    labels["luck"] = np.random.default_rng(1).random(400)
     np.savez(tmp_path / "codes.npz", ws=codes, **labels)
     arguments = ["--checkpoint", model, "--codes", tmp_path / "codes.npz", "--out", tmp_path / "found.npz"]
     assert run(monkeypatch, *arguments) == 0
     printed = capsys.readouterr().out
     assert "learned from 360 codes; on 40 others" in printed
-    scores = {line.split(":")[0].strip(): float(line.split()[-1]) for line in printed.splitlines()[1:]}
+    *told, luck = printed.splitlines()[1:]
+    assert luck.startswith("  luck: correlation") and luck.endswith(", left out")
+    scores = {line.split(":")[0].strip(): float(line.split()[-1]) for line in told}
     assert list(scores) == ["age", "smiles"] and min(scores.values()) > 0.9
     assert "age: correlation" in printed and "smiles: area under the ROC curve" in printed
     found = read_directions(tmp_path / "found.npz", panojax.load(model))
+    assert list(found) == ["age", "smiles"]
     assert np.abs(found["age"]).argmax() == 3 and np.abs(found["smiles"]).argmax() == 16 + 5
     assert run(monkeypatch, *arguments) == 2 and "out must not exist yet" in capsys.readouterr().err
+    strict = [*arguments, "--overwrite", "--least", "0.9999"]
+    assert run(monkeypatch, *strict) == 2 and "least must be below" in capsys.readouterr().err
 
 
 def test_samples_of_the_generator(monkeypatch):
