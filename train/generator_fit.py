@@ -18,12 +18,11 @@ from panojax import camera as cameras
 from panojax import generator
 from panojax.generator import Head
 from panojax.layers import pool, resize
-from panojax.train import generator_schedules as schedules
 from panojax.train.generator_config import FitConfig
 from panojax.train.generator_fakes import render_jittered, synthesize_planes
 from panojax.train.generator_presets import GeneratorRun
 from panojax.train.generator_state import GanState, Objective, abstract_state
-from panojax.train.generator_steps import Metrics, Step, track_mean_code
+from panojax.train.generator_steps import Metrics, Step, advance
 from panojax.train.sharding import Mesh, batch_sharding, replicated
 
 
@@ -124,15 +123,7 @@ def fit_step(
     gradient, (metrics, w) = jax.grad(loss, has_aux=True)(learned)
     updates, moments = fit_adam(fit).update(gradient, state.optimizer, learned)
     learned = optax.apply_updates(learned, updates)
-    kept = schedules.ema_decay(gan.images, n, objective.step)
-    averaged = jax.tree.map(lambda a, b: b + kept * (a - b), gan.averaged, learned["generator"])
-    constants = track_mean_code(constants, w, objective.step.w_average_decay)
-    gan = gan.replace(  # type: ignore[attr-defined]
-        step=gan.step + 1,
-        images=gan.images + n,
-        generator={"params": learned["generator"], "constants": constants},
-        averaged=averaged,
-    )
+    gan = advance(gan, learned["generator"], w, n, objective.step)
     return FitState(gan, learned["codes"], moments), metrics
 
 

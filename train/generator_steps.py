@@ -21,6 +21,7 @@ from panojax.errors import InputError
 from panojax.layers import pool, resize
 from panojax.train import generator_schedules as schedules
 from panojax.train import losses
+from panojax.train.generator_config import GanConfig
 from panojax.train.generator_fakes import make_fakes, make_heads
 from panojax.train.generator_losses import blur, density_variation, r1_penalty, translation_penalty
 from panojax.train.generator_state import GanState, Objective, discriminator_adam, generator_adam
@@ -58,17 +59,8 @@ def generator_step(state: GanState, batch: Batch, key: jax.Array, *, objective: 
         _, fakes = _in_parts(lambda part, key: (None, make(part["pose"], key=key)), config, batch, keys[1])
     discriminator_state, more = _update_discriminator(state, batch, jax.lax.stop_gradient(fakes), objective)
     state = state.replace(**discriminator_state)  # type: ignore[attr-defined]
-    size = batch["image"].shape[0]
-    kept = schedules.ema_decay(state.images, size, config)
-    averaged = jax.tree.map(lambda a, b: b + kept * (a - b), state.averaged, state.generator["params"])
-    constants = track_mean_code(state.generator["constants"], jnp.mean(fakes.w, axis=0), config.w_average_decay)
-    state = state.replace(  # type: ignore[attr-defined]
-        step=state.step + 1,
-        images=state.images + size,
-        generator={**state.generator, "constants": constants},
-        averaged=averaged,
-    )
-    return state, metrics | more
+    w = jnp.mean(fakes.w, axis=0)
+    return advance(state, state.generator["params"], w, batch["image"].shape[0], config), metrics | more
 
 
 def density_step(state: GanState, batch: Batch, key: jax.Array, *, objective: Objective) -> tuple[GanState, Metrics]:
@@ -165,10 +157,25 @@ def judge(objective: Objective, params: Any, image, raw, mask, labels, images: j
     return logits
 
 
-def track_mean_code(constants, w, decay):
-    """Constants with the running mean of style codes moved towards w [w_dim]."""
+def advance(state: GanState, params: Any, w: jax.Array, size: int, config: GanConfig) -> GanState:
+    """The state after a step of the generator to `params`: its running average, its mean style code and both counts.
+
+    Args:
+      w: mean style code [w_dim] of the step's pictures.
+      size: how many pictures it saw.
+    """
+    kept = schedules.ema_decay(state.images, size, config)
+    averaged = jax.tree.map(lambda a, b: b + kept * (a - b), state.averaged, params)
+    constants = state.generator["constants"]
     mapping = constants["backbone.mapping"]
-    return {**constants, "backbone.mapping": {**mapping, "w_avg": w + decay * (mapping["w_avg"] - w)}}
+    mapping = {**mapping, "w_avg": w + config.w_average_decay * (mapping["w_avg"] - w)}
+    advanced: GanState = state.replace(  # type: ignore[attr-defined]
+        step=state.step + 1,
+        images=state.images + size,
+        generator={"params": params, "constants": {**constants, "backbone.mapping": mapping}},
+        averaged=averaged,
+    )
+    return advanced
 
 
 def _update_generator(state, batch, key, objective):
