@@ -49,9 +49,9 @@ class Options:
     """Keep the head's axes in splats; by default y points down there, as viewers of such files expect."""
     points: int = 5_000
     """Points on the surface that go with posed pictures."""
-    frames: int = 90
+    frames: int = 72
     """Frames of a turntable."""
-    fps: int = 30
+    fps: int = 24
     """Frames of a turntable in a second."""
     mesh_resolution: int | None = None
     """Grid points of the mesh along each side; by default two a texel of the tri-grid, at most 256."""

@@ -32,9 +32,9 @@ class Options:
     """Write sheet.png: a row of eight views around each head."""
     turntable: bool = False
     """Write a video of a full turn around each head."""
-    frames: int = 90
+    frames: int = 72
     """Frames of a turntable."""
-    fps: int = 30
+    fps: int = 24
     """Frames of a turntable in a second."""
     video: Literal["mp4", "webp"] = "mp4"
     """Format of the turntables."""

@@ -33,9 +33,9 @@ class Options:
     """Store the head of each share, as share0.25.npz."""
     turntable: bool = False
     """Write a video of a full turn in which the first head becomes the second and the first again."""
-    frames: int = 90
+    frames: int = 72
     """Frames of the turntable."""
-    fps: int = 30
+    fps: int = 24
     """Frames of the turntable in a second."""
     video: Literal["mp4", "webp"] = "mp4"
     """Format of the turntable."""

@@ -45,9 +45,9 @@ class Options:
     """Steps of the codes' optimisation; pti then takes as many for the generator."""
     lpips: Literal["vgg", "alex", "none"] = "vgg"
     """Network of an optimisation's perceptual loss; its weights come with "panojax[losses]"."""
-    frames: int = 90
+    frames: int = 72
     """Frames of the turntable."""
-    fps: int = 30
+    fps: int = 24
     """Frames of the turntable in a second."""
     pitch: float = 0.0
     """Pitch of the sheet's and the turntable's cameras in degrees; positive looks from below."""

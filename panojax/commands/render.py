@@ -30,9 +30,9 @@ class Options:
     """Write sheet.png, twelve views around the head."""
     turntable: bool = False
     """Write a video of a full turn."""
-    frames: int = 90
+    frames: int = 72
     """Frames of the turntable."""
-    fps: int = 30
+    fps: int = 24
     """Frames of the turntable in a second."""
     video: Literal["mp4", "webp"] = "mp4"
     """Format of the turntable."""
