@@ -186,9 +186,7 @@ def heads() -> RunConfig:
         augment=photos(),
         save_every=1_000,
         picture_every=1_000,
-        step=StepConfig(
-            learning_rate=3e-4, critic_learning_rate=3e-4, style_weight=0.5, adversarial_weight=0.05
-        ),
+        step=StepConfig(learning_rate=3e-4, critic_learning_rate=3e-4, style_weight=0.5, adversarial_weight=0.05),
     )
 
 
