@@ -161,7 +161,7 @@ def main(options: Options) -> dict[str, Any]:
     print("|---|---|---|---|---|---|---|", flush=True)
     for batch in options.batches:
         for dtype in options.dtypes:
-            typed = params.with_dtype(dtype)
+            typed = params.with_dtype(dtype).for_inference()
             for name, function, data in cases(typed, batch):
                 if options.only not in name:
                     continue

@@ -1,5 +1,7 @@
 """The generator's networks: mapping, synthesis, decoder, super-resolution. Module names are PyTorch's."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -87,10 +89,12 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(self, features):
-        config, multiplier = self.config, self.config.decoder_lr_multiplier
-        hidden = jax.nn.softplus(FullyConnected(config.decoder_hidden, multiplier, name="net.0")(features))
-        output = FullyConnected(1 + config.plane_features, multiplier, name="net.2")(hidden)
-        density, colour = output[..., 0], output[..., 1:]
+        config = self.config
+        layer = functools.partial(FullyConnected, lr_multiplier=config.decoder_lr_multiplier, dtype=config.dtype)
+        hidden = jax.nn.softplus(layer(config.decoder_hidden, name="net.0")(features).astype(jnp.float32))
+        # A GPU writes long rows of points faster than short ones of 33 features.
+        output = layer(1 + config.plane_features, features_first=True, name="net.2")(hidden).astype(jnp.float32)
+        density, colour = output[0], jnp.moveaxis(output[1:], 0, -1)
         if config.decoder_activation == "sigmoid":
             colour = jax.nn.sigmoid(colour) * (1 + 2 * 0.001) - 0.001
         elif config.decoder_activation == "lrelu":

@@ -5,7 +5,7 @@ import dataclasses
 import gc
 import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import struct
+from jax.experimental.layout import Format, Layout
 
 from panojax import networks, packed
 from panojax.config import Config, GeneratorConfig, check_choice, from_json, to_json
@@ -52,6 +53,35 @@ class Params:
         encoder = self.config.encoder and dataclasses.replace(self.config.encoder, dtype=dtype)
         config = dataclasses.replace(self.config, generator=generator, encoder=encoder)
         return self.replace(config=config)  # type: ignore[attr-defined]
+
+    def for_inference(self) -> "Params":
+        """The same parameters, stored as inference reads them: faster on a GPU, with the same results.
+
+        The encoders' convolutions are kept in the compute type, and on GPUs every convolution's kernel in the order of
+        axes that cuDNN reads, so that no call converts or transposes them. Not for training, nor for other dtypes.
+        """
+        encoders = self.encoders
+        if encoders is not None:
+            dtype = self.config.encoder.dtype  # type: ignore[union-attr]
+            encoders = _on_kernels(lambda kernel: kernel.astype(dtype), encoders)
+        new = self.replace(encoders=encoders)  # type: ignore[attr-defined]
+        return _on_kernels(_output_first, new) if jax.default_backend() == "gpu" else new
+
+
+def _on_kernels(change: Callable[[Any], Any], tree: Any) -> Any:
+    """The tree with its convolutions' kernels changed: [H, W, I, O], or both encoders' stacked."""
+
+    def one(path, leaf):
+        return change(leaf) if getattr(path[-1], "key", None) == "kernel" and np.ndim(leaf) >= 4 else leaf
+
+    return jax.tree_util.tree_map_with_path(one, tree)
+
+
+def _output_first(kernel: Any) -> jax.Array:
+    """The same array [..., H, W, I, O], its memory in the order [..., O, H, W, I]."""
+    kernel = jnp.asarray(kernel)
+    *lead, h, w, i, o = range(kernel.ndim)
+    return jax.device_put(kernel, Format(Layout((*lead, o, h, w, i)), kernel.sharding))
 
 
 def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32") -> Params:

@@ -61,6 +61,24 @@ def test_compute_type_is_chosen_on_loading(folder, generator):
         panojax.load(folder, dtype="float64")
 
 
+@pytest.mark.parametrize(("backend", "order"), [("gpu", (0, 4, 1, 2, 3)), ("cpu", (0, 1, 2, 3, 4))])
+def test_inference_has_its_own_storage(params, monkeypatch, backend, order):
+    low = params.with_dtype("bfloat16")
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    stored = low.for_inference()
+    assert stored.config == low.config
+    for (path, was), now in zip(jax.tree.leaves_with_path(low), jax.tree.leaves(stored), strict=True):
+        if path[0].name == "encoders" and path[-1].key == "kernel" and np.ndim(was) == 5:
+            assert now.dtype == "bfloat16" and now.format.layout.major_to_minor == order
+            was = was.astype("bfloat16")  # as the layer itself does
+        assert now.dtype == was.dtype
+        np.testing.assert_array_equal(now, was)
+    z, camera = np.ones(params.config.generator.z_dim, np.float32), panojax.look_at(0.3)
+    picture = jax.jit(lambda params: panojax.render(params, panojax.generate(params, z), camera).image)
+    image, again = (np.asarray(picture(p.with_dtype("float32").generator_only())) for p in (low, stored))
+    np.testing.assert_allclose(again, image, atol=1e-5)
+
+
 def test_existing_folders_are_left_alone(generator, folder, tmp_path):
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
     with pytest.raises(panojax.InputError, match=f"checkpoint folder must not exist, got {folder}"):
