@@ -67,17 +67,20 @@ def _whole_and_rest(x):
 
 def _add_in_turn(table, rows, weights):
     """Rows of the table added by weight; those that it does not have count 0. XLA for CPUs is faster so."""
-    return sum(_rows(table, row) * weight[..., None] for row, weight in zip(rows, weights))
+    return sum(_rows(table, row, "fill") * weight[..., None] for row, weight in zip(rows, weights))
 
 
 def _add_at_once(table, rows, weights):
-    """The same by one gather, so that the gradient is one scatter, into one array of zeros."""
-    return jnp.sum(_rows(table, jnp.stack(rows)) * jnp.stack(weights)[..., None], axis=0)
+    """The same by one gather, so that the gradient is one scatter, into one array of zeros.
+
+    Rows that are not there need no test of their own: XLA reads the last one for them, which has weight 0, and its
+    scatter leaves them out.
+    """
+    return jnp.sum(_rows(table, jnp.stack(rows), "promise_in_bounds") * jnp.stack(weights)[..., None], axis=0)
 
 
-def _rows(table, row):
-    # The gradient of a row that is not there is not added anywhere.
-    return table.at[row].get(mode="fill", fill_value=0, wrap_negative_indices=False).astype(jnp.float32)
+def _rows(table, row, mode):
+    return table.at[row].get(mode=mode, fill_value=0, wrap_negative_indices=False).astype(jnp.float32)
 
 
 def sample_trigrid(

@@ -173,8 +173,8 @@ def heads() -> RunConfig:
 
     The light encoders start at random and train on half real pictures and half samples, whose heads are seen from
     all sides in front, both augmented as photos are. For `heads256` they have 4.95 million parameters each: with it
-    35.5 MB in half precision. The critic's word has 50 times the paper's weight: in a hundredth of its steps, 0.001
-    would hardly be heard.
+    35.5 MB in half precision. The critic's word has 50 times the paper's weight: in some thousand steps 0.001 would
+    hardly be heard.
     """
     return RunConfig(
         batch=16,
