@@ -102,15 +102,13 @@ def pool(x: jax.Array, size: int) -> jax.Array:
 class FullyConnected(nn.Module):
     """Equalised linear layer: x @ kernel * m / sqrt(fan_in) + bias * m, then lrelu where `activate`.
 
-    With `features_first` the result is [features, ...], not [..., features]. `dtype` is the product's and the result's;
-    None: x's and the parameters' common one.
+    `dtype` is the product's and the result's; None: x's and the parameters' common one.
     """
 
     features: int
     lr_multiplier: float = 1.0
     activate: bool = False
     bias_init: float = 0.0
-    features_first: bool = False
     dtype: str | None = None
 
     @nn.compact
@@ -121,10 +119,7 @@ class FullyConnected(nn.Module):
         kernel, bias = kernel * (self.lr_multiplier / np.sqrt(x.shape[-1])), bias * self.lr_multiplier
         if self.dtype:
             x, kernel, bias = (value.astype(self.dtype) for value in (x, kernel, bias))
-        if self.features_first:
-            x = jnp.einsum("...k,kc->c...", x, kernel) + bias.reshape(-1, *(1,) * (x.ndim - 1))
-        else:
-            x = x @ kernel + bias
+        x = x @ kernel + bias
         return lrelu(x) if self.activate else x
 
 

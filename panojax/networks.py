@@ -92,9 +92,8 @@ class Decoder(nn.Module):
         config = self.config
         layer = functools.partial(FullyConnected, lr_multiplier=config.decoder_lr_multiplier, dtype=config.dtype)
         hidden = jax.nn.softplus(layer(config.decoder_hidden, name="net.0")(features).astype(jnp.float32))
-        # A GPU writes long rows of points faster than short ones of 33 features.
-        output = layer(1 + config.plane_features, features_first=True, name="net.2")(hidden).astype(jnp.float32)
-        density, colour = output[0], jnp.moveaxis(output[1:], 0, -1)
+        output = layer(1 + config.plane_features, name="net.2")(hidden).astype(jnp.float32)
+        density, colour = output[..., 0], output[..., 1:]
         if config.decoder_activation == "sigmoid":
             colour = jax.nn.sigmoid(colour) * (1 + 2 * 0.001) - 0.001
         elif config.decoder_activation == "lrelu":
