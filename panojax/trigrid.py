@@ -4,11 +4,13 @@ Planes are [3, D, H, W, C]. A point with coordinates in [-1, 1] reads each plane
 pixels, zeros outside. `axes` says per plane which coordinate (0 x, 1 y, 2 z) runs along W, H and D.
 """
 
+import functools
 from collections.abc import Sequence
 from itertools import product
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
 
 def planes_from_image(image: jax.Array, depth: int) -> jax.Array:
@@ -37,13 +39,18 @@ def texel_coordinates(points: jax.Array, shape: Sequence[int], axes: Sequence[Se
 def sample_planes(
     planes: jax.Array, points: jax.Array, axes: Sequence[Sequence[int]], *, depth_interpolation: bool = True
 ) -> jax.Array:
-    """Features [3, M, C] in float32 of points [M, 3] on each plane of [3, D, H, W, C].
+    """Features [3, M, C] in float32 of points [M, 3] on each plane of [3, D, H, W, C]."""
+    rows, weights = _corners(planes.shape, points, axes, depth_interpolation)
+    return _add_rows(planes.reshape(-1, planes.shape[-1]), rows, weights)
 
-    Rows of all channels are gathered from the flattened [3 * D * H * W, C] table, one per corner of the lookup.
+
+def _corners(shape, points, axes, depth_interpolation):
+    """The texels around points [M, 3], as rows of the flattened [3 * D * H * W, C] table, and their weights.
+
+    A list of [3, M] of each, by corner. A texel outside has the row behind the last one and weight 0.
     """
-    n_planes, depth, height, width, channels = planes.shape
-    table = planes.reshape(-1, channels)
-    coordinates = texel_coordinates(points, planes.shape[:4], axes)
+    n_planes, depth, height, width, _ = shape
+    coordinates = texel_coordinates(points, shape[:4], axes)
     (x, x_rest), (y, y_rest), (z, z_rest) = (_whole_and_rest(coordinates[..., i]) for i in range(3))
     plane = jnp.arange(n_planes, dtype=jnp.int32)[:, None]
     rows, weights = [], []
@@ -55,9 +62,10 @@ def sample_planes(
             weight = weight * (z_rest if dz else 1 - z_rest)
         inside = (column >= 0) & (column < width) & (line >= 0) & (line < height) & (layer >= 0) & (layer < depth)
         row = ((plane * depth + layer) * height + line) * width + column
-        rows.append(jnp.where(inside, row, len(table)))
+        rows.append(jnp.where(inside, row, n_planes * depth * height * width))
         weights.append(jnp.where(inside, weight, 0.0))
-    return jax.lax.platform_dependent(table, rows, weights, cpu=_add_in_turn, default=_add_at_once)
+    # Without the barrier, XLA computes rows and weights anew for each channel, which takes several times as long.
+    return jax.lax.optimization_barrier((rows, weights))
 
 
 def _whole_and_rest(x):
@@ -65,22 +73,41 @@ def _whole_and_rest(x):
     return whole.astype(jnp.int32), x - whole
 
 
+@jax.custom_jvp
+def _add_rows(table, rows, weights):
+    """Rows of the table [N, C] added by weight: lists of rows and of weights [...] -> float32 [..., C]."""
+    return _add_in_turn(table, rows, weights)
+
+
+@functools.partial(_add_rows.defjvp, symbolic_zeros=True)
+def _add_rows_jvp(primals, tangents):
+    table, rows, weights = primals
+    table_change, _, weights_change = tangents
+    value = _add_rows(*primals)
+    change = jnp.zeros_like(value)
+    if not isinstance(table_change, SymbolicZero):
+        change += _add(table_change.astype(jnp.float32), rows, weights)
+    if not any(isinstance(weight, SymbolicZero) for weight in weights_change):
+        change += _add(table, rows, weights_change)
+    return value, change
+
+
+def _add(table, rows, weights):
+    return jax.lax.platform_dependent(table, rows, weights, cpu=_add_in_turn, default=_add_at_once)
+
+
 def _add_in_turn(table, rows, weights):
-    """Rows of the table added by weight; those that it does not have count 0. XLA for CPUs is faster so."""
-    return sum(_rows(table, row, "fill") * weight[..., None] for row, weight in zip(rows, weights))
+    return sum(_read(table, row) * weight[..., None] for row, weight in zip(rows, weights))
 
 
 def _add_at_once(table, rows, weights):
-    """The same by one gather, so that the gradient is one scatter, into one array of zeros.
-
-    Rows that are not there need no test of their own: XLA reads the last one for them, which has weight 0, and its
-    scatter leaves them out.
-    """
-    return jnp.sum(_rows(table, jnp.stack(rows), "promise_in_bounds") * jnp.stack(weights)[..., None], axis=0)
+    """The same by one gather, so that its gradient is one scatter into one array of zeros, which suits GPUs."""
+    return jnp.sum(_read(table, jnp.stack(rows)) * jnp.stack(weights)[..., None], axis=0)
 
 
-def _rows(table, row, mode):
-    return table.at[row].get(mode=mode, fill_value=0, wrap_negative_indices=False).astype(jnp.float32)
+def _read(table, rows):
+    """Rows in float32. For a row that is not there XLA reads the last one, and a gradient scatters nothing."""
+    return table.at[rows].get(mode="promise_in_bounds", wrap_negative_indices=False).astype(jnp.float32)
 
 
 def sample_trigrid(
@@ -90,7 +117,13 @@ def sample_trigrid(
 
     PyTorch counterpart: grid_sample(padding_mode="zeros", align_corners=False) on each plane.
     """
-    return jnp.mean(sample_planes(planes, points, axes, depth_interpolation=depth_interpolation), axis=0)
+    return _mean(sample_planes(planes, points, axes, depth_interpolation=depth_interpolation))
+
+
+def _mean(features):
+    """[3, M, C] -> [M, C]. On CPUs `jnp.mean` would keep XLA from making one loop of this and the lookups."""
+    first, *others = features
+    return sum(others, first) / len(features)
 
 
 def select_trigrid(
@@ -107,4 +140,4 @@ def select_trigrid(
     """
     seen = sample_planes(visible, points, axes, depth_interpolation=depth_interpolation)
     hidden = sample_planes(occluded, points, axes, depth_interpolation=depth_interpolation)
-    return jnp.mean(jnp.where(seen != 0, seen, hidden), axis=0)
+    return _mean(jnp.where(seen != 0, seen, hidden))

@@ -110,7 +110,7 @@ def test_gradients_reach_the_corners_only():
 
 
 def test_both_ways_to_add_rows_agree(monkeypatch):
-    """The one for CPUs and the one for others, with gradients, points off the planes, and forward mode."""
+    """Tangents for CPUs and for others, forward and transposed, with points off the planes."""
     axes, table = PLANE_AXES["panohead"], jnp.asarray(planes())
     where = jnp.concatenate([jnp.asarray(points()), jnp.array([[4.0, 4, 4], [-1.02, 0.3, 1.01], [0.99, -4, 0]])])
 
@@ -121,7 +121,7 @@ def test_both_ways_to_add_rows_agree(monkeypatch):
         return value, back(jnp.cos(value)), tangent
 
     one_way = jax.tree.leaves(everything())
-    monkeypatch.setattr(trigrid, "_add_in_turn", trigrid._add_at_once)
+    monkeypatch.setattr(trigrid, "_add", trigrid._add_at_once)
     other_way = jax.tree.leaves(everything())
     assert len(one_way) == 4 and not np.any(other_way[0][:, -3])
     for one, other in zip(one_way, other_way):
