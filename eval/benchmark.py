@@ -8,6 +8,7 @@ results and temporaries.
 """
 
 import dataclasses
+import itertools
 import json
 import pathlib
 import platform
@@ -18,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from panojax import api, generator, inversion
 from panojax.camera import look_at
@@ -25,6 +27,7 @@ from panojax.config import Config, GeneratorConfig
 from panojax.encoders.config import EncoderConfig
 from panojax.params import Params, random_params, tiny
 from panojax.renderer import draw_uniforms
+from panojax.train.sharding import batch_sharding, data_mesh, replicated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +39,9 @@ class Options:
     runs: int = 20
     """Timed calls of each case."""
     batches: tuple[int, ...] = (1, 8)
-    """Batch sizes."""
+    """Batch sizes on each device."""
+    devices: tuple[int, ...] = (1,)
+    """Numbers of devices of this host that share the work."""
     dtypes: tuple[str, ...] = ("float32", "bfloat16")
     """Compute types; float32 products run as TF32 where the device does."""
     small: bool = False
@@ -95,9 +100,22 @@ def cases(params: Params, batch: int) -> list[Case]:
     ]
 
 
-def measure(function: Callable, params: Params, data: tuple, runs: int) -> dict[str, float]:
-    """Compile seconds, median, minimum and maximum milliseconds, and planned mebibytes of one case."""
+def measure(
+    function: Callable[..., Any], params: Params, data: tuple[Any, ...], runs: int, devices: int = 1
+) -> dict[str, float]:
+    """Compile seconds, median, minimum and maximum milliseconds, and planned mebibytes of one case.
+
+    On several devices each has the parameters, and data of its own.
+    """
     jitted = jax.jit(function)
+    if devices > 1:
+        mesh = data_mesh(jax.devices()[:devices])
+        split = PartitionSpec("data")
+        specs = (PartitionSpec(), *(split for _ in data))
+        jitted = jax.jit(jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False))
+        params = jax.device_put(params, replicated(mesh))
+        copies = jax.tree.map(lambda x: jnp.concatenate([x] * devices), data)
+        data = jax.device_put(copies, batch_sharding(mesh))
     start = time.perf_counter()
     memory = jitted.lower(params, *data).compile().memory_analysis()
     compile_seconds = time.perf_counter() - start
@@ -157,24 +175,23 @@ def main(options: Options) -> dict[str, Any]:
         "rows": [],
     }
     print(f"{figures['device']}, jax {figures['jax']}; PSNR against exact float32: {figures['psnr_db']}", flush=True)
-    print("| work | batch | type | median ms | min - max | compile s | memory MiB |")
-    print("|---|---|---|---|---|---|---|", flush=True)
-    for batch in options.batches:
-        for dtype in options.dtypes:
-            typed = params.with_dtype(dtype).for_inference()
-            for name, function, data in cases(typed, batch):
-                if options.only not in name:
-                    continue
-                used = typed if name.startswith("invert") else typed.generator_only()
-                row = {"work": name, "batch": batch, "dtype": dtype, **measure(function, used, data, options.runs)}
-                figures["rows"].append(row)
-                print(
-                    f"| {name} | {batch} | {dtype} | {row['ms']:.2f} | {row['ms_min']:.2f} - {row['ms_max']:.2f} "
-                    f"| {row['compile_s']:.1f} | {row['memory_mib']:.0f} |",
-                    flush=True,
-                )
-                if options.out:
-                    options.out.write_text(json.dumps(figures, indent=1))
+    print("| work | devices | batch each | type | median ms | min - max | compile s | memory MiB |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
+    for batch, dtype in itertools.product(options.batches, options.dtypes):
+        typed = params.with_dtype(dtype).for_inference()
+        wanted = [case for case in cases(typed, batch) if options.only in case[0]]
+        for (name, function, data), devices in itertools.product(wanted, options.devices):
+            used = typed if name.startswith("invert") else typed.generator_only()
+            row = {"work": name, "devices": devices, "batch": batch, "dtype": dtype}
+            row |= measure(function, used, data, options.runs, devices)
+            figures["rows"].append(row)
+            print(
+                f"| {name} | {devices} | {batch} | {dtype} | {row['ms']:.2f} | {row['ms_min']:.2f} - "
+                f"{row['ms_max']:.2f} | {row['compile_s']:.1f} | {row['memory_mib']:.0f} |",
+                flush=True,
+            )
+            if options.out:
+                options.out.write_text(json.dumps(figures, indent=1))
     return figures
 
 
