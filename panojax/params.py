@@ -5,7 +5,7 @@ import dataclasses
 import gc
 import pathlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import struct
-from jax.experimental.layout import Format, Layout
 
 from panojax import networks, packed
 from panojax.config import Config, GeneratorConfig, check_choice, from_json, to_json
+from panojax.encoders import dual
 from panojax.encoders.config import light
 from panojax.encoders.encoder import abstract_encoder
 from panojax.errors import InputError
@@ -57,31 +57,14 @@ class Params:
     def for_inference(self) -> "Params":
         """The same parameters, stored as inference reads them: faster on a GPU, with the same results.
 
-        The encoders' convolutions are kept in the compute type, and on GPUs every convolution's kernel in the order of
-        axes that cuDNN reads, so that no call converts or transposes them. Not for training, nor for other dtypes.
+        The encoders' convolutions are kept in the compute type, and on GPUs in the order of axes that cuDNN reads, so
+        that no call converts or transposes them. Not for training, saving, nor for other dtypes.
         """
-        encoders = self.encoders
-        if encoders is not None:
-            dtype = self.config.encoder.dtype  # type: ignore[union-attr]
-            encoders = _on_kernels(lambda kernel: kernel.astype(dtype), encoders)
-        new = self.replace(encoders=encoders)  # type: ignore[attr-defined]
-        return _on_kernels(_output_first, new) if jax.default_backend() == "gpu" else new
-
-
-def _on_kernels(change: Callable[[Any], Any], tree: Any) -> Any:
-    """The tree with its convolutions' kernels changed: [H, W, I, O], or both encoders' stacked."""
-
-    def one(path, leaf):
-        return change(leaf) if getattr(path[-1], "key", None) == "kernel" and np.ndim(leaf) >= 4 else leaf
-
-    return jax.tree_util.tree_map_with_path(one, tree)
-
-
-def _output_first(kernel: Any) -> jax.Array:
-    """The same array [..., H, W, I, O], its memory in the order [..., O, H, W, I]."""
-    kernel = jnp.asarray(kernel)
-    *lead, h, w, i, o = range(kernel.ndim)
-    return jax.device_put(kernel, Format(Layout((*lead, o, h, w, i)), kernel.sharding))
+        if self.encoders is None:
+            return self
+        dtype = self.config.encoder.dtype  # type: ignore[union-attr]
+        output_first = jax.default_backend() == "gpu"
+        return self.replace(encoders=dual.store_kernels(self.encoders, dtype, output_first))  # type: ignore[attr-defined]
 
 
 def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32") -> Params:
