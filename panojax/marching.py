@@ -27,16 +27,41 @@ def sample_weights(densities: jax.Array, depths: jax.Array) -> tuple[jax.Array, 
       Per sample, its weight in the colour [..., S], in the order given; per ray, the sum of all weights [...] and the
       expected depth [...], infinite where nothing was hit.
     """
+    return jax.lax.platform_dependent(densities, depths, cpu=_march_by_counting, default=_march_by_sorting)
+
+
+def _march_by_sorting(densities, depths):
     index = jax.lax.broadcasted_iota(jnp.int32, depths.shape, depths.ndim - 1)
     depths, densities, order = jax.lax.sort((depths, densities, index), num_keys=1)
+    halves, total, depth = _march_rising(densities, depths)
+    _, weights = jax.lax.sort((order, halves), num_keys=1)
+    return weights, total, depth
+
+
+def _march_by_counting(densities, depths):
+    """The same where sorting is slow: a sample's place is the number of those before it."""
+    fixed = jax.lax.stop_gradient(depths)
+    index = jnp.arange(depths.shape[-1])
+
+    def count(i, places):
+        other = jax.lax.dynamic_slice_in_dim(fixed, i, 1, axis=-1)
+        return places + jnp.where(i < index, other <= fixed, other < fixed)
+
+    places = jax.lax.fori_loop(0, depths.shape[-1], count, jnp.zeros(depths.shape, jnp.int32))
+    rising = (jnp.put_along_axis(jnp.zeros_like(x), places, x, axis=-1, inplace=False) for x in (densities, depths))
+    halves, total, depth = _march_rising(*rising)
+    return jnp.take_along_axis(halves, places, axis=-1), total, depth
+
+
+def _march_rising(densities, depths):
+    """Per sample, half the weight of both its intervals; per ray, the sum of all weights and the expected depth."""
     intervals = interval_weights(densities, depths)
     total = jnp.sum(intervals, axis=-1)
     weighted = jnp.sum(intervals * (depths[..., 1:] + depths[..., :-1]) / 2, axis=-1)
     depth = jnp.where(total > 0, weighted / jnp.where(total > 0, total, 1.0), jnp.inf)
     edge = jnp.zeros_like(intervals[..., :1])
     halves = (jnp.concatenate([edge, intervals], axis=-1) + jnp.concatenate([intervals, edge], axis=-1)) / 2
-    _, weights = jax.lax.sort((order, halves), num_keys=1)
-    return weights, total, depth
+    return halves, total, depth
 
 
 def clip_depth(depth: jax.Array, depths: jax.Array) -> jax.Array:

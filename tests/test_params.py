@@ -71,7 +71,8 @@ def test_inference_has_its_own_storage(params, monkeypatch, backend):
     kernels = [x for x in jax.tree.leaves(stored.encoders) if np.ndim(x) == 5]
     assert kernels and all(x.dtype == "bfloat16" for x in kernels)
     plain = dual.plain_kernels(stored.encoders)
-    changed = [was.shape != now.shape for was, now in zip(jax.tree.leaves(low.encoders), jax.tree.leaves(stored.encoders))]
+    pairs = zip(jax.tree.leaves(low.encoders), jax.tree.leaves(stored.encoders), strict=True)
+    changed = [was.shape != now.shape for was, now in pairs]
     assert any(changed) == (backend == "gpu")
     for (path, was), now in zip(jax.tree.leaves_with_path(low.encoders), jax.tree.leaves(plain), strict=True):
         if np.ndim(was) == 5 and path[-1].key == "kernel":
