@@ -8,16 +8,15 @@ import hashlib
 import json
 import pathlib
 import re
-import threading
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
+from panojax.dealing import deal
 from panojax.errors import InputError
 from panojax.photo.image_file import replaced_when_done
 
@@ -73,30 +72,13 @@ class Records(Generic[Work]):
         index, count = shard
         missing = set(self.missing())
         own = [name for i, name in enumerate(self._paths) if i % count == index]
-        todo = iter([name for name in own if name in missing])
-        lock, stop = threading.Lock(), threading.Event()
-        done = len(own) - len(missing.intersection(own))
-        with tqdm(total=len(own), initial=done, desc=label, unit="sample", disable=None) as bar:
+        todo = [name for name in own if name in missing]
 
-            def work(worker: Callable[[Work], Record]) -> None:
-                while not stop.is_set():
-                    with lock:
-                        name = next(todo, None)
-                    if name is None:
-                        return
-                    write_record(self._paths[name], worker(self._jobs[name]))
-                    with lock:
-                        bar.update()
+        def writer(worker: Callable[[Work], Record]) -> Callable[[str], None]:
+            return lambda name: write_record(self._paths[name], worker(self._jobs[name]))
 
-            if len(workers) == 1:
-                work(workers[0])
-                return
-            with ThreadPoolExecutor(len(workers)) as pool:
-                try:
-                    for future in [pool.submit(work, worker) for worker in workers]:
-                        future.result()
-                finally:
-                    stop.set()
+        with tqdm(total=len(own), initial=len(own) - len(todo), desc=label, unit="sample", disable=None) as bar:
+            deal(todo, [writer(worker) for worker in workers], bar.update)
 
     def read(self, name: str) -> Record:
         """The record of a job.

@@ -137,6 +137,40 @@ def test_invert_an_aligned_portrait(params, checkpoint, portrait, tmp_path, caps
     assert read(out / "sheet.png").shape[1] > 7 * 128
 
 
+def test_invert_a_folder(checkpoint, portrait, tmp_path, capsys, monkeypatch):
+    """Each photo has a folder; what cannot be used is told, and a second run does what is missing."""
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1] * 2)  # as if two shared the work
+    photos, out = tmp_path / "photos", tmp_path / "heads"
+    photos.mkdir()
+    for name in ("a.png", "b.png", "b.jpg"):
+        Image.open(portrait).save(photos / name)
+    (photos / "broken.png").write_bytes(b"no picture")
+    arguments = ["invert", str(photos), "--aligned", "--checkpoint", checkpoint, "--out", str(out), *QUICK]
+    assert cli.main(arguments) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("loading the model ...") and "broken.png was left out: " in printed[1]
+    assert printed[2:] == [f"{out}: 3 heads, 1 left out"]
+    assert sorted(path.name for path in out.iterdir()) == ["a", "b.jpg", "b.png"]
+    heads = [(out / name / "head.npz").read_bytes() for name in ("a", "b.png")]
+    assert heads[0] == heads[1] and json.loads((out / "a" / "report.json").read_text())["photo"] == "a.png"
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*.*")}
+    shutil.rmtree(out / "a")
+    assert cli.main(arguments) == 0
+    assert {
+        path: path.stat().st_mtime_ns for path in times if path.is_relative_to(out / "b.png")
+    }.items() <= times.items()
+    assert (out / "a" / "head.npz").read_bytes() == heads[0]
+
+    empty, bad = tmp_path / "empty", tmp_path / "bad"
+    empty.mkdir(), bad.mkdir()
+    (bad / "x.png").write_bytes(b"")
+    for folder, message in ((empty, "paths must name at least one photo"), (bad, "none of 1 could be inverted")):
+        assert cli.main(["invert", str(folder), *arguments[2:6], str(tmp_path / "none"), *QUICK]) == 2
+        assert message in capsys.readouterr().err and not (tmp_path / "none").exists()
+    assert cli.main(["invert", str(photos), *arguments[2:6], str(portrait), *QUICK]) == 2
+    assert "out must be a folder, got the file" in capsys.readouterr().err
+
+
 def test_invert_a_photo_that_is_not_aligned(checkpoint, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["invert", "astronaut", "--checkpoint", checkpoint, "--out", str(out), *QUICK, "--half"]

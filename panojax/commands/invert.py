@@ -18,12 +18,15 @@ class Options:
     A photo is aligned first: its face is found, cropped as the model expects, and its camera estimated. Writes
     input.png, reconstruction.png, sheet.png, turntable.mp4, head.npz, report.json and, with --mesh, a coloured mesh;
     --method pti also writes tuned_model/, which `panojax render` finds beside head.npz.
+
+    Of a folder's photos each gets such a folder in OUT. Those that cannot be used are reported and the others go on;
+    run again, it does only what is missing. Several GPUs share the work.
     """
 
     photo: tyro.conf.Positional[str]
-    """A picture, or the word "astronaut": the portrait that comes with scikit-image."""
+    """A picture, a folder of pictures, or the word "astronaut": the portrait that comes with scikit-image."""
     out: pathlib.Path
-    """Folder for the results, new or empty."""
+    """Folder for the results, new or empty; for a folder's photos, maybe filled by an earlier run."""
     checkpoint: str = "default"
     """Folder that `panojax convert` wrote, or "default"."""
     camera: str | None = None
@@ -81,17 +84,46 @@ def run(options: Options) -> None:
         raise InputError(f"steps must be at least 1, got {options.steps}")
     if options.mesh:
         results.check_mesh(options.mesh_resolution)
+    if pathlib.Path(options.photo).is_dir():
+        from panojax.commands.invert_folder import invert_folder
+
+        invert_folder(options)
+        return
+    seconds: dict[str, float] = {}
     with output_folder(options.out, overwrite=options.overwrite) as folder:
-        report = _invert(options, folder)
+        report = invert_photo(options, load(options, seconds), folder, seconds)
     print(f"{options.out}: {', '.join(report['files'])}")
 
 
-def _invert(options: Options, folder: pathlib.Path) -> dict[str, Any]:
-    """Does the work and writes all files to `folder`; the report."""
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """What all photos share: parameters, and the perceptual loss of an optimisation or None."""
+
+    params: Any
+    perception: Any
+
+
+def load(options: Options, seconds: dict[str, float]) -> Model:
+    """The model that the options name."""
+    from panojax.commands.arguments import load_model
+
+    encoders = options.method == "encoders"
+    perception = None if encoders else _perception(options.lpips)
+    params = load_model(options.checkpoint, seconds, dtype=options.dtype)
+    if encoders and params.config.encoder is None:
+        raise InputError(
+            f"checkpoint must hold two encoders to invert a photo, {options.checkpoint} has none: "
+            "--method wplus and pti need none"
+        )
+    return Model(params, perception)
+
+
+def invert_photo(options: Options, model: Model, folder: pathlib.Path, seconds: dict[str, float]) -> dict[str, Any]:
+    """Inverts the photo and writes all files to `folder`; the report."""
     import json
 
     from panojax.commands import results
-    from panojax.commands.arguments import load_model, turn
+    from panojax.commands.arguments import turn
     from panojax.commands.progress import step
     from panojax.head_file import model_mark, save_head
     from panojax.output import contact_sheet
@@ -99,23 +131,15 @@ def _invert(options: Options, folder: pathlib.Path) -> dict[str, Any]:
     from panojax.photo import write_image
     from panojax.views import render_views
 
-    seconds: dict[str, float] = {}
     encoders = options.method == "encoders"
-    perception = None if encoders else _perception(options.lpips)
-    params = load_model(options.checkpoint, seconds, dtype=options.dtype)
-    config = params.config.generator
-    if encoders and params.config.encoder is None:
-        raise InputError(
-            f"checkpoint must hold two encoders to invert a photo, {options.checkpoint} has none: "
-            "--method wplus and pti need none"
-        )
+    params, config = model.params, model.params.config.generator
     portrait = _read_portrait(options, params.config, seconds)
     write_image(folder / "input.png", portrait.image)
     with step("inverting", seconds):
         if encoders:
             head = _encode(options, params, portrait)
         else:
-            params, head = _optimise(options, perception, params.generator_only(), portrait)
+            params, head = _optimise(options, model.perception, params.generator_only(), portrait)
         own = TUNED if options.method == "pti" else None
         if own is not None:
             save(params, folder / own)
@@ -186,11 +210,13 @@ def _optimise(options: Options, perception: Any, params: Any, portrait: Any) -> 
     """The model that renders the head, which is its own after PTI, and the head."""
     from tqdm import tqdm
 
+    from panojax.commands.progress import is_quiet
     from panojax.train.optimize import ProjectionConfig, TuningConfig, invert_pti, invert_wplus
 
     pti = options.method == "pti"
     config, tuning = ProjectionConfig(steps=options.steps), TuningConfig(steps=options.steps)
-    with tqdm(total=(1 + pti) * options.steps, desc=options.method, unit="step", disable=None, leave=False) as bar:
+    total, hidden = (1 + pti) * options.steps, is_quiet() or None
+    with tqdm(total=total, desc=options.method, unit="step", disable=hidden, leave=False) as bar:
 
         def show(done: int, loss: float) -> None:
             bar.set_postfix(loss=f"{loss:.4f}")
@@ -205,14 +231,14 @@ def _optimise(options: Options, perception: Any, params: Any, portrait: Any) -> 
 def _read_portrait(options: Options, config: Any, seconds: dict[str, float]) -> Any:
     """The portrait for a model, as large as its pictures or smaller, with its camera."""
     from panojax.commands.portrait import align_photo, read_aligned
-    from panojax.commands.progress import note, step
+    from panojax.commands.progress import note, say, step
 
     if options.aligned or options.camera is not None:
         with step("reading the picture", seconds):
             return read_aligned(options.photo, options.camera, config.generator.image_resolution)
     with step("aligning the photo", seconds):
         portrait = align_photo(options.photo, config, face=options.face, framing=options.framing)
-    print(portrait.report.summary())
+    say(portrait.report.summary())
     for warning in portrait.report.warnings:
         note(warning)
     return portrait

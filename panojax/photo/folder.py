@@ -59,7 +59,7 @@ def align_folder(
       InputError: if there is no photo, or `out` is a file, holds something else, or was filled with other settings.
     """
     check_options(face, size)
-    photos = _photos(paths)
+    photos = list_photos(paths)
     out = pathlib.Path(out)
     _open_folder(out, {"face": face, "size": size, "framing": dataclasses.asdict(framing)})
     aligned, failed, warned, labels = [], [], [], []
@@ -82,8 +82,12 @@ def align_folder(
     return FolderReport(tuple(aligned), tuple(failed), tuple(warned))
 
 
-def _photos(paths):
-    """The photos that paths name, folders opened."""
+def list_photos(paths: Sequence[str | os.PathLike]) -> list[str]:
+    """The photos that paths name, folders opened.
+
+    Raises:
+      InputError: there is none.
+    """
     if isinstance(paths, str | bytes | os.PathLike):
         raise InputError(f"paths must be a list of photos, got {paths!r}")
     photos = []

@@ -1,0 +1,39 @@
+"""Jobs dealt to workers, one a device."""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+Job = TypeVar("Job")
+
+
+def deal(jobs: Iterable[Job], workers: Sequence[Callable[[Job], None]], finished: Callable[[], object]) -> None:
+    """Gives each job to the next worker that is free; an error of one ends them all, after their present jobs.
+
+    Args:
+      workers: each is called by one thread at a time; a single one by the caller's.
+      finished: called after each job, by one thread at a time.
+    """
+    todo = iter(jobs)
+    lock, stop = threading.Lock(), threading.Event()
+
+    def work(worker: Callable[[Job], None]) -> None:
+        while not stop.is_set():
+            with lock:
+                job = next(todo, todo)
+            if job is todo:
+                return
+            worker(job)  # type: ignore[arg-type]
+            with lock:
+                finished()
+
+    if len(workers) == 1:
+        work(workers[0])
+        return
+    with ThreadPoolExecutor(len(workers)) as pool:
+        try:
+            for future in [pool.submit(work, worker) for worker in workers]:
+                future.result()
+        finally:
+            stop.set()
