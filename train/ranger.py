@@ -95,7 +95,8 @@ def ranger(
       slow_step_size: how far the slow parameters move towards the fast ones.
     """
     fast = optax.chain(
-        centralize() if centralized else optax.identity(),
+        centralize() if centralized else optax.identity(),  # before `as_stored`: means of what cuDNN wrote in a row
+        optax.stateless(lambda updates, params: as_stored(updates)),
         scale_by_radam(b1, b2, eps),
         optax.scale_by_learning_rate(learning_rate),
     )

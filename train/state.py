@@ -15,7 +15,7 @@ from panojax.config import Config
 from panojax.train.config import StepConfig
 from panojax.train.critic import CodeCritic, TriGridCritic
 from panojax.train.perception import Perception
-from panojax.train.ranger import as_stored, ranger, synced
+from panojax.train.ranger import ranger, synced
 from panojax.train.spaces import abstract_variables, init_variables
 
 
@@ -115,7 +115,7 @@ def critic_network(model: Config, config: StepConfig) -> TriGridCritic | CodeCri
 
 def update(learner: Learner, gradients: Any, batch_stats: Any, optimiser: optax.GradientTransformation) -> Learner:
     """The learner after one step of its optimiser."""
-    updates, optimizer_state = optimiser.update(as_stored(gradients), learner.optimizer, learner.params)
+    updates, optimizer_state = optimiser.update(gradients, learner.optimizer, learner.params)
     return Learner(optax.apply_updates(learner.params, updates), batch_stats, optimizer_state)
 
 
