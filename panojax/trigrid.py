@@ -93,6 +93,7 @@ def _add_rows_jvp(primals, tangents):
 
 
 def _add(table, rows, weights):
+    rows, weights = (jax.lax.optimization_barrier(jnp.stack(x)) for x in (rows, weights))  # once, not for each channel
     return jax.lax.platform_dependent(table, rows, weights, cpu=_add_in_turn, default=_add_at_once)
 
 
@@ -102,7 +103,7 @@ def _add_in_turn(table, rows, weights):
 
 def _add_at_once(table, rows, weights):
     """The same by one gather, so that its gradient is one scatter into one array of zeros, which suits GPUs."""
-    return jnp.sum(_read(table, jnp.stack(rows)) * jnp.stack(weights)[..., None], axis=0)
+    return jnp.sum(_read(table, rows) * weights[..., None], axis=0)
 
 
 def _read(table, rows):
