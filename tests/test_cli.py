@@ -324,7 +324,7 @@ def test_broken_pictures(checkpoint, portrait, tmp_path, capsys):
         ("wide.png", "must be square, got 96 x 64", ["--aligned"]),
         ("faceless.png", "face", []),
         ("none.png", "does not exist", []),
-        (".", "directory", []),
+        (".", "none of 5 could be inverted", []),  # a folder of broken pictures
     ):
         arguments = ["invert", photos / name, *options, "--checkpoint", checkpoint, "--out", tmp_path / "out"]
         assert expected in refused(capsys, *arguments, watch=tmp_path)

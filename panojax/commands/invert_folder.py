@@ -32,7 +32,7 @@ def invert_folder(options: Options) -> None:
     warned: dict[str, list[str]] = {}
 
     def worker(model: Model, device: Any) -> Callable[[str], None]:
-        own = dataclasses.replace(model, params=jax.device_put(model.params, device))
+        own = Model(jax.device_put(model.params, device), jax.device_put(model.perception, device))
 
         def work(photo: str) -> None:
             with jax.default_device(device):
