@@ -87,8 +87,10 @@ def _add_rows_jvp(primals, tangents):
     change = jnp.zeros_like(value)
     if not isinstance(table_change, SymbolicZero):
         change += _add(table_change.astype(jnp.float32), rows, weights)
-    if not any(isinstance(weight, SymbolicZero) for weight in weights_change):
-        change += _add(table, rows, weights_change)
+    if not all(isinstance(x, SymbolicZero) for x in weights_change):
+        change += _add(
+            table, rows, [jnp.zeros(x.shape, x.dtype) if isinstance(x, SymbolicZero) else x for x in weights_change]
+        )
     return value, change
 
 

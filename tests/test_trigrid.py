@@ -129,6 +129,13 @@ def test_both_ways_to_add_rows_agree(monkeypatch):
         assert np.any(one) and recipe.relative_error(one, np.asarray(other)) < 1e-6
 
 
+def test_a_weight_may_change_alone():
+    table, rows = jnp.asarray(planes()).reshape(-1, 4), [jnp.array([0, 3]), jnp.array([29, 3])]
+    fixed, change = jnp.array([0.1, 0.2]), jnp.array([2.0, -1.0])
+    _, tangent = jax.jvp(lambda weight: trigrid._add_rows(table, rows, [weight, fixed]), (fixed,), (change,))
+    np.testing.assert_allclose(tangent, table[rows[0]] * change[:, None], rtol=1e-6)
+
+
 def test_jit_and_low_precision():
     axes = PLANE_AXES["panohead"]
     eager = sample_trigrid(planes(), points(), axes)
