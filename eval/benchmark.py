@@ -161,16 +161,29 @@ def check(params: Params) -> dict[str, float]:
     return figures
 
 
+def machine() -> dict[str, str]:
+    """What figures were taken with: the first device's kind, versions, and the date."""
+    return {
+        "device": jax.devices()[0].device_kind,
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def write(figures: dict[str, Any], path: pathlib.Path) -> None:
+    """Writes the figures as JSON; the file is whole at any time."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(figures, indent=1) + "\n")
+    partial.replace(path)
+
+
 def main(options: Options) -> dict[str, Any]:
     """Runs the benchmark, prints a Markdown table and gives the figures."""
     config = tiny() if options.small else Config(GeneratorConfig(), EncoderConfig())
     params = jax.device_put(random_params(config))
-    device = jax.devices()[0]
     figures: dict[str, Any] = {
-        "device": device.device_kind,
-        "jax": jax.__version__,
-        "python": platform.python_version(),
-        "date": time.strftime("%Y-%m-%d"),
+        **machine(),
         "psnr_db": check(params),
         "rows": [],
     }
@@ -191,7 +204,7 @@ def main(options: Options) -> dict[str, Any]:
                 flush=True,
             )
             if options.out:
-                options.out.write_text(json.dumps(figures, indent=1))
+                write(figures, options.out)
     return figures
 
 

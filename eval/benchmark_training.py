@@ -15,10 +15,8 @@ temporaries, and results that no donated argument makes room for. Only jax, flax
 import argparse
 import dataclasses
 import itertools
-import json
 import math
 import pathlib
-import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -32,6 +30,7 @@ from panojax.config import Config, GeneratorConfig
 from panojax.encoders.arcface import ArcFaceConfig, abstract_arcface, ir_se50
 from panojax.encoders.encoder import init_encoder
 from panojax.encoders.ir_se import TrunkConfig
+from panojax.eval.benchmark import machine, write
 from panojax.params import random_params
 from panojax.params import tiny as tiny_model
 from panojax.train import presets
@@ -296,11 +295,8 @@ def main(
     if setting is None:
         setting = tiny() if options.config == "tiny" else released()
     figures: dict[str, Any] = {
-        "device": jax.devices()[0].device_kind,
+        **machine(),
         "devices": jax.device_count(),
-        "jax": jax.__version__,
-        "python": platform.python_version(),
-        "date": time.strftime("%Y-%m-%d"),
         "config": options.config,
         "weights": "random: generator, encoders, LPIPS, ArcFace IR-SE-50",
         "rows": [],
@@ -362,13 +358,6 @@ def step_config(setting: Setting, work: str, batch: int, recompute: bool) -> Ste
         learning_rate=STILL,
         critic_learning_rate=STILL,
     )
-
-
-def write(figures: dict[str, Any], path: pathlib.Path) -> None:
-    """Writes the figures as JSON; the file is whole at any time."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(figures, indent=1) + "\n")
-    partial.replace(path)
 
 
 def _finite(metrics: Any) -> dict[str, Any]:

@@ -7,10 +7,7 @@ Times as `panojax.eval.benchmark` takes them; weights are random unless the mode
 
 import dataclasses
 import functools
-import json
 import pathlib
-import platform
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -22,7 +19,7 @@ from panojax.camera import look_at
 from panojax.config import Config, GeneratorConfig
 from panojax.encoders.config import EncoderConfig
 from panojax.errors import InputError
-from panojax.eval.benchmark import measure
+from panojax.eval.benchmark import machine, measure, write
 from panojax.params import Params, load, random_params, tiny
 
 
@@ -70,10 +67,7 @@ def main(options: Options) -> dict[str, Any]:
         raise InputError(f"curves must be among {', '.join(TITLES)}, got {', '.join(unknown)}")
     params = _params(options)
     figures: dict[str, Any] = {
-        "device": jax.devices()[0].device_kind,
-        "jax": jax.__version__,
-        "python": platform.python_version(),
-        "date": time.strftime("%Y-%m-%d"),
+        **machine(),
         "model": options.model,
         "dtype": options.dtype,
         "points": [],
@@ -94,7 +88,7 @@ def main(options: Options) -> dict[str, Any]:
             figures["points"].append(point)
             print(f"| {TITLES[curve].format(each=options.each)} | {size} | {cells} |", flush=True)
             if options.out:
-                options.out.write_text(json.dumps(figures, indent=1) + "\n")
+                write(figures, options.out)
     return figures
 
 
@@ -111,14 +105,12 @@ def _points(curve: str, params: Params, options: Options) -> Iterator[Point]:
     """(size, function of the parameters and data with a leading axis, parameters, data, devices) of a curve."""
     generator = params.generator_only()
     if curve == "views":
-        head = _head(generator)
         for count in options.counts:
-            heads = jax.tree.map(lambda x: jnp.stack([x] * count), head)  # noqa: B023
-            yield count, _see, generator, (heads, _cameras(count)), 1
+            yield count, _see, generator, (_heads(generator, count), _cameras(count)), 1
     elif curve == "rays":
-        head = jax.tree.map(lambda x: x[None], _head(generator))
+        heads = _heads(generator, 1)
         for side in options.rays:
-            yield side, functools.partial(_see, resolution=side), generator, (head, _cameras(1)), 1
+            yield side, functools.partial(_see, resolution=side), generator, (heads, _cameras(1)), 1
     elif curve == "trigrid":
         for side in options.trigrids:
             config = dataclasses.replace(generator.config.generator, plane_resolution=side)
@@ -146,8 +138,9 @@ def _invert_and_see(params, images, cameras):
     return _see(params.generator_only(), heads, cameras)
 
 
-def _head(params):
-    return jax.jit(api.generate)(params, jnp.ones(params.config.generator.z_dim))
+def _heads(params, count):
+    head = jax.jit(api.generate)(params, jnp.ones(params.config.generator.z_dim))
+    return jax.tree.map(lambda x: jnp.stack([x] * count), head)
 
 
 def _cameras(count):
