@@ -4,15 +4,18 @@ Their variables are stacked along a new leading axis of 2, in this order. That h
 the number of kernels: small batches are bound by launches.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import struct
+
+from panojax.encoders.folding import fold
 
 VISIBLE, OCCLUDED = 0, 1
-# In place of a convolution's kernel [..., H, W, I, O]: {this: the kernel as [..., O, H, W, I]}.
-OUTPUT_FIRST = "output_first"
+KERNEL_OUTPUT_FIRST = -1
 
 
 def join(visible: Any, occluded: Any) -> Any:
@@ -29,39 +32,64 @@ def on_both(function: Callable[..., Any], *stacked: Any) -> Any:
     """`function` of one encoder's variables and data, for both; all arrays of the arguments and of the result have the
     leading axis of 2.
 
-    On accelerators as one batched computation, on CPUs, where grouped convolutions are slow, one after the other.
+    On accelerators as one batched computation with `products=True`, see `Numerics`; on CPUs, where grouped convolutions
+    are slow, one after the other.
     """
     return jax.lax.platform_dependent(
         *stacked,
         cpu=lambda *args: jax.lax.map(lambda one: function(*one), args),
-        default=jax.vmap(function),
+        default=jax.vmap(functools.partial(function, products=True)),
     )
 
 
-def store_kernels(variables: Any, dtype: str, output_first: bool) -> Any:
-    """The variables with their convolutions' kernels in a type, and maybe in the order of axes that cuDNN reads.
+@struct.dataclass
+class Stored:
+    """Variables as inference reads them: `store` makes them, `plain` gives them as the modules take them.
+
+    Attributes:
+      vectors: all vectors in one array [2, ...]: each array costs a call of a jitted function some microseconds.
+      rest: what else there is, in the order of `layout`'s leaves.
+      layout: the tree of the variables.
+      sizes: of each leaf: a vector's size, `KERNEL_OUTPUT_FIRST` for kernels kept as [2, O, H, W, I], or 0.
+    """
+
+    vectors: jax.Array
+    rest: tuple[jax.Array, ...]
+    layout: Any = struct.field(pytree_node=False)
+    sizes: tuple[int, ...] = struct.field(pytree_node=False)
+
+
+@functools.partial(jax.jit, static_argnames=("dtype", "output_first"))
+def store(variables: dict[str, Any], dtype: str, output_first: bool) -> Stored:
+    """Both encoders' variables folded, see `folding.fold`, maybe with kernels in the order of axes that cuDNN reads.
 
     That order is of logical axes: arrays of another memory layout cost each call of a jitted function 5 us of
     Python apiece.
     """
+    folded = {name: jax.vmap(lambda one: fold(one, dtype))(network) for name, network in variables.items()}
+    leaves, layout = jax.tree.flatten(folded)
+    vectors, rest, sizes = [], [], []
+    for leaf in leaves:
+        if leaf.ndim == 2 and leaf.dtype == jnp.float32:
+            vectors.append(leaf)
+            sizes.append(leaf.shape[1])
+            continue
+        turned = output_first and leaf.ndim == 5  # a convolution's kernel
+        rest.append(jnp.moveaxis(leaf, -1, 1) if turned else leaf)
+        sizes.append(KERNEL_OUTPUT_FIRST if turned else 0)
+    return Stored(jnp.concatenate(vectors, axis=1), tuple(rest), layout, tuple(sizes))
 
-    def one(path, leaf):
-        if getattr(path[-1], "key", None) != "kernel" or jnp.ndim(leaf) < 4:
-            return leaf
-        kernel = jnp.asarray(leaf, dtype)
-        product = any(str(key.key).startswith("styles.") for key in path)  # of matrices, which reads them as they are
-        return {OUTPUT_FIRST: jnp.moveaxis(kernel, -1, -4)} if output_first and not product else kernel
 
-    return jax.tree_util.tree_map_with_path(one, variables)
-
-
-def plain_kernels(variables: Any) -> Any:
-    """Variables as the modules take them, from those of `store_kernels` or from plain ones."""
-
-    def stored(node):
-        return isinstance(node, dict) and node.keys() == {OUTPUT_FIRST}
-
-    def one(node):
-        return jnp.moveaxis(node[OUTPUT_FIRST], -4, -1) if stored(node) else node
-
-    return jax.tree.map(one, variables, is_leaf=stored)
+def plain(variables: Any) -> Any:
+    """Variables as the modules take them, from `Stored` ones or from plain ones."""
+    if not isinstance(variables, Stored):
+        return variables
+    rest, leaves, start = iter(variables.rest), [], 0
+    for size in variables.sizes:
+        if size > 0:
+            leaves.append(variables.vectors[:, start : start + size])
+            start += size
+        else:
+            leaf = next(rest)
+            leaves.append(jnp.moveaxis(leaf, 1, -1) if size == KERNEL_OUTPUT_FIRST else leaf)
+    return jax.tree.unflatten(variables.layout, leaves)

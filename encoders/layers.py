@@ -12,6 +12,7 @@ from panojax.encoders.pointwise import add_bias, batch_normalize, normalize, pre
 from panojax.errors import InputError
 
 _BATCH_NORM_RATE = 0.1  # PyTorch's `momentum`: the new batch's weight in the running statistics
+_FEW = 10_000_000  # numbers that a convolution's windows may hold to be written out for a product of matrices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Numerics:
     """Of stored parameters. Running statistics are always float32."""
     axis_name: str | None = None
     """The mapped axis (of `shard_map` or `vmap`) over which batch norms average in training; None: none."""
+    products: bool = False
+    """Whether convolutions of few pixels run as products of matrices, which cost a GPU fewer and shorter launches."""
 
     def __post_init__(self):
         for name in ("dtype", "param_dtype"):
@@ -45,13 +48,13 @@ class Conv(nn.Module):
         dtype, param_dtype = self.numerics.dtype, jnp.dtype(self.numerics.param_dtype)
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape, param_dtype)
-        x = jax.lax.conv_general_dilated(
-            x.astype(dtype),
-            kernel.astype(dtype),
-            (self.stride, self.stride),
-            [(self.kernel_size // 2,) * 2] * 2,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        x, kernel = x.astype(dtype), kernel.astype(dtype)
+        if self.numerics.products:
+            x = conv_by_rows(x, jnp.moveaxis(kernel, -1, 0), self.stride)
+        else:
+            padding = [(self.kernel_size // 2,) * 2] * 2
+            strides = (self.stride, self.stride)
+            x = jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
         if not self.use_bias:
             return x
         return add_bias(x, self.param("bias", nn.initializers.zeros, (self.features,), param_dtype))
@@ -70,12 +73,37 @@ def conv(
     return Conv(features, kernel_size, numerics, stride, use_bias, name=name)
 
 
+def conv_by_rows(x: jax.Array, rows: jax.Array, stride: int = 1) -> jax.Array:
+    """Correlation of x [N, H, W, I] with `rows` [O, h, h, I], the order that cuDNN reads, padded by h // 2.
+
+    Where h is 1 or pixels are few, as a product of matrices: it costs a GPU fewer and shorter launches.
+    """
+    features, size, *_ = rows.shape
+    rows = rows.astype(x.dtype)
+    if size == 1 or x.size * size**2 <= _FEW * stride**2:
+        return jnp.einsum("nhwi,oi->nhwo", windows(x, size, stride), rows.reshape(features, -1))
+    padding = [(size // 2,) * 2] * 2
+    return jax.lax.conv_general_dilated(x, rows, (stride, stride), padding, dimension_numbers=("NHWC", "OHWI", "NHWC"))
+
+
+def windows(x: jax.Array, size: int, stride: int) -> jax.Array:
+    """What a convolution reads for each pixel: [N, H, W, C] -> [N, H / stride, W / stride, size * size * C].
+
+    Of odd size, padded by size // 2; H and W are multiples of the stride.
+    """
+    _, height, width, _ = x.shape
+    pad = (size // 2,) * 2
+    padded = jnp.pad(x, ((0, 0), pad, pad, (0, 0)))
+    taps = [padded[:, i : i + height : stride, j : j + width : stride] for i in range(size) for j in range(size)]
+    return jnp.concatenate(taps, -1) if size > 1 else taps[0]
+
+
 class BatchNorm(nn.Module):
     """`torch.nn.BatchNorm2d` (and 1d) over every axis but the last, with PyTorch's defaults.
 
     In training the batch's biased variance normalises and its unbiased variance enters the running one (to
     `flax.linen.BatchNorm` they are the same). The collection `batch_stats` holds the running statistics; training must
-    make it mutable.
+    make it mutable. Inference also takes a gain and a shift in their stead, see `folding`.
 
     Raises:
       InputError: in training, if a channel has a single value: its variance says nothing.
@@ -87,6 +115,9 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        if self.has_variable("folded", "gain"):
+            y = x.astype(jnp.float32) * self.get_variable("folded", "gain") + self.get_variable("folded", "shift")
+            return y.astype(self.numerics.dtype)
         channels = x.shape[-1:]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)

@@ -4,8 +4,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from panojax.encoders.folding import apply_styles
 from panojax.encoders.ir_se import TrunkConfig, trunk_features
-from panojax.encoders.layers import EqualLinear, Numerics, conv, resize_bilinear
+from panojax.encoders.layers import EqualLinear, Numerics, conv, resize_bilinear, windows
 
 _COARSE, _MIDDLE = 3, 4  # the first styles read the deepest map, the next the middle one, the rest the finest
 
@@ -34,9 +35,12 @@ class GradualStyleEncoder(nn.Module):
         middle += resize_bilinear(coarse, middle.shape[1])
         fine = conv(width, 1, use_bias=True, numerics=numerics, name="latlayer2")(fine)
         fine += resize_bilinear(middle, fine.shape[1])
-        counts = _COARSE, _MIDDLE, max(self.n_styles - _COARSE - _MIDDLE, 0)
-        inputs = [pair for x, n in zip((coarse, middle, fine), counts) for pair in [(x, _shared_taps(x))] * n]
-        codes = [StyleHead(self.w_dim, numerics, name=f"styles.{i}")(*inputs[i]) for i in range(self.n_styles)]
+        if self.has_variable("folded", "styles"):
+            codes = apply_styles(self.get_variable("folded", "styles"), [fine, middle, coarse], numerics.dtype)
+        else:
+            counts = _COARSE, _MIDDLE, max(self.n_styles - _COARSE - _MIDDLE, 0)
+            inputs = [pair for x, n in zip((coarse, middle, fine), counts) for pair in [(x, _shared_taps(x))] * n]
+            codes = [StyleHead(self.w_dim, numerics, name=f"styles.{i}")(*inputs[i]) for i in range(self.n_styles)]
         if self.deltas:
             codes = [codes[0], *(codes[0] + delta for delta in codes[1:])]
         return jnp.stack(codes, axis=1)
@@ -54,25 +58,18 @@ class StyleHead(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, taps: jax.Array) -> jax.Array:
         for i in range(x.shape[1].bit_length() - 1):
-            taps = halving_taps(x) if i else taps
+            taps = windows(x, 3, 2) if i else taps
             x = nn.leaky_relu(HalvingConv(self.numerics, name=f"convs.{2 * i}")(taps), 0.01)
         return EqualLinear(self.w_dim, self.numerics, name="linear")(x[:, 0, 0])
 
 
-def halving_taps(x: jax.Array) -> jax.Array:
-    """What a 3x3 kernel of stride 2, padded by one, reads: [N, H, W, C] -> [N, H / 2, W / 2, 9 C]."""
-    _, height, width, _ = x.shape
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    return jnp.concatenate([padded[:, i : i + height : 2, j : j + width : 2] for i in range(3) for j in range(3)], -1)
-
-
 def _shared_taps(x):
     # The barrier has the heads' gradients add up before they go back from the taps to the map, once for all heads.
-    return jax.lax.optimization_barrier(halving_taps(x))
+    return jax.lax.optimization_barrier(windows(x, 3, 2))
 
 
 class HalvingConv(nn.Module):
-    """`halving_taps` of [N, H, W, C] -> [N, H / 2, W / 2, C]: a 3x3 conv of stride 2, padded by one.
+    """`windows(x, 3, 2)` of x [N, H, W, C] -> [N, H / 2, W / 2, C]: a 3x3 conv of stride 2, padded by one.
 
     As a product of matrices: its weights outweigh its few pixels, and this reads them once, as they are stored.
     """

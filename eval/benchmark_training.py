@@ -31,6 +31,7 @@ from panojax.encoders.arcface import ArcFaceConfig, abstract_arcface, ir_se50
 from panojax.encoders.encoder import init_encoder
 from panojax.encoders.ir_se import TrunkConfig
 from panojax.eval.benchmark import machine, write
+from panojax.networks import fold
 from panojax.params import random_params
 from panojax.params import tiny as tiny_model
 from panojax.train import presets
@@ -160,9 +161,8 @@ class Bench:
         mesh = data_mesh(jax.devices()[:devices])
         params = self.params.with_dtype(dtype)
         encoder = dataclasses.replace(self.setting.model.encoder, dtype=dtype)  # type: ignore[type-var]
-        frozen = Frozen(
-            params.generator, self.average, self.perception, config=Config(params.config.generator, encoder)
-        )
+        generator = fold(params.config.generator, params.generator)
+        frozen = Frozen(generator, self.average, self.perception, config=Config(params.config.generator, encoder))
         state = init_state(frozen.config, config, jax.random.key(2), encoder=self.encoder)
         state, frozen = jax.device_put((state, frozen), replicated(mesh))
         data = jax.device_put(self.batch(batch * devices), batch_sharding(mesh))

@@ -49,7 +49,7 @@ def encode(config: Config, variables: Any, encoders: Any, images: jax.Array, lab
     """
     encoder = config.encoder
     assert encoder is not None
-    both = dual.plain_kernels(encoders["both"])
+    both = dual.plain(encoders["both"])
     pictures = pool(images, encoder.resolution)
     twice = jnp.broadcast_to(pictures, (2, *pictures.shape))
     codes = dual.on_both(functools.partial(encode_styles, encoder), both, twice)

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax import struct
 
-from panojax.encoders.layers import adaptive_average_pool
+from panojax.encoders.layers import adaptive_average_pool, conv_by_rows
 
 # Taps of [1, 3, 3, 1] / 4 (gain 2 an axis) composed with a flipped 3-tap kernel, split by output phase:
 # _PHASES[s, a, p] is the weight of kernel tap s in tap a of the 3-tap kernel that makes outputs 2i + p.
@@ -45,10 +46,14 @@ def upsampling_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     phase, which run as one convolution of the low-resolution input. PyTorch counterpart: conv2d_resample(up=2,
     flip_weight=False).
     """
-    n, h, w, _ = x.shape
-    out = kernel.shape[-1]
-    y = conv(x, phase_kernels(kernel)).reshape(n, h, w, 2, 2, out)
-    return y.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h, 2 * w, out)
+    return join_phases(conv(x, phase_kernels(kernel)))
+
+
+def join_phases(x: jax.Array) -> jax.Array:
+    """[N, H, W, 4 C] -> [N, 2H, 2W, C]: the four output phases of `phase_kernels` in their places."""
+    n, h, w, channels = x.shape
+    x = x.reshape(n, h, w, 2, 2, channels // 4)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h, 2 * w, channels // 4)
 
 
 def phase_kernels(kernel: jax.Array) -> jax.Array:
@@ -78,11 +83,38 @@ def modulated_conv(x, kernel, styles, *, up: bool = False, demodulate: bool = Tr
     The activations are modulated and not the weights, which is the same function. `demodulate` divides each output
     channel by the norm of its modulated weights, with kernel [h, w, I, O].
     """
+    return convolve(x, fold(kernel, up=up, demodulate=demodulate), styles, up=up)
+
+
+@struct.dataclass
+class Folded:
+    """A modulated convolution's weights as it uses them.
+
+    Attributes:
+      kernel: [h, w, I, O], or the four of `phase_kernels`.
+      energy: None, or the squared weights' sums over space [I, O], to demodulate by.
+      output_first: whether `kernel` is [O, h, w, I] instead, for `conv_by_rows`.
+    """
+
+    kernel: jax.Array
+    energy: jax.Array | None
+    output_first: bool = struct.field(pytree_node=False, default=False)
+
+
+def fold(kernel: jax.Array, *, up: bool, demodulate: bool) -> Folded:
+    """What `convolve` needs of a kernel [h, w, I, O]."""
+    energy = jnp.sum(jnp.square(kernel), axis=(0, 1)) if demodulate else None
+    return Folded(phase_kernels(kernel) if up else kernel, energy)
+
+
+def convolve(x: jax.Array, weights: Folded, styles: jax.Array, *, up: bool) -> jax.Array:
+    """`modulated_conv` by folded weights."""
     x = x * styles[:, None, None].astype(x.dtype)
-    y = upsampling_conv(x, kernel) if up else conv(x, kernel)
-    if demodulate:
-        energy = jnp.sum(jnp.square(kernel), axis=(0, 1))
-        power = jnp.einsum("ni,io->no", jnp.square(styles), energy, precision=jax.lax.Precision.HIGHEST)
+    y = (conv_by_rows if weights.output_first else conv)(x, weights.kernel)
+    if up:
+        y = join_phases(y)
+    if weights.energy is not None:
+        power = jnp.einsum("ni,io->no", jnp.square(styles), weights.energy, precision=jax.lax.Precision.HIGHEST)
         y = y * jax.lax.rsqrt(power + 1e-8)[:, None, None].astype(y.dtype)
     return y
 
@@ -134,10 +166,10 @@ class SynthesisLayer(nn.Module):
     @nn.compact
     def __call__(self, x, w):
         styles = FullyConnected(x.shape[-1], bias_init=1.0, name="affine")(w)
-        kernel = self.param("kernel", nn.initializers.normal(1.0), (3, 3, x.shape[-1], self.features))
+        weights = _weights(self, x, 3, up=self.up)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         strength = self.param("noise_strength", nn.initializers.zeros, ())
-        x = modulated_conv(x, kernel, styles, up=self.up)
+        x = convolve(x, weights, styles, up=self.up)
         pattern = self.variable("constants", "noise_const", self._draw, x.shape[1:3])
         if self.noise == "const":
             x = x + (pattern.value * strength)[..., None].astype(x.dtype)
@@ -160,7 +192,22 @@ class ToRGB(nn.Module):
     @nn.compact
     def __call__(self, x, w):
         styles = FullyConnected(x.shape[-1], bias_init=1.0, name="affine")(w) / np.sqrt(x.shape[-1])
-        kernel = self.param("kernel", nn.initializers.normal(1.0), (1, 1, x.shape[-1], self.features))
+        weights = _weights(self, x, 1, demodulate=False)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        y = modulated_conv(x, kernel, styles, demodulate=False).astype(jnp.float32) + bias
+        y = convolve(x, weights, styles, up=False).astype(jnp.float32) + bias
         return clamp(y, self.clamp) if self.clamp else y
+
+
+def _weights(layer: nn.Module, x: jax.Array, size: int, *, up: bool = False, demodulate: bool = True) -> Folded:
+    """A layer's weights: those that were folded before, or of its parameter "kernel" [size, size, I, features].
+
+    A call with the collection "folded" mutable keeps them there, in the type of x.
+    """
+    if layer.has_variable("folded", "weights"):
+        return layer.get_variable("folded", "weights")
+    shape = (size, size, x.shape[-1], layer.features)
+    weights = fold(layer.param("kernel", nn.initializers.normal(1.0), shape), up=up, demodulate=demodulate)
+    if layer.is_mutable_collection("folded") and not layer.is_initializing():
+        kept = Folded(weights.kernel.astype(x.dtype), weights.energy)
+        layer.put_variable("folded", "weights", kept)
+    return weights

@@ -5,9 +5,10 @@ import functools
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from panojax.config import SUPERRESOLUTION, GeneratorConfig, count_ws
-from panojax.layers import FullyConnected, SynthesisLayer, ToRGB, lrelu, normalize_2nd_moment, upsample_image
+from panojax.layers import Folded, FullyConnected, SynthesisLayer, ToRGB, lrelu, normalize_2nd_moment, upsample_image
 
 
 class Mapping(nn.Module):
@@ -156,10 +157,10 @@ def build(config: GeneratorConfig, *, noise: str = "const") -> dict[str, nn.Modu
     return modules
 
 
-def init(config: GeneratorConfig, key: jax.Array) -> dict:
-    """Random variables {"params": {module path: tree}, "constants": {module path: tree}} of a generator."""
+def _example_inputs(config: GeneratorConfig) -> dict[str, tuple[jax.Array, ...]]:
+    """What each module of `build` may be called with."""
     side = config.superresolution_input
-    inputs = {
+    return {
         "backbone.mapping": (jnp.zeros((1, config.z_dim)), jnp.zeros((1, config.c_dim))),
         "backbone.synthesis": (jnp.zeros((1, config.num_ws, config.w_dim)),),
         "decoder": (jnp.zeros((1, config.plane_features)),),
@@ -172,7 +173,11 @@ def init(config: GeneratorConfig, key: jax.Array) -> dict:
         "bcg_synthesis": (jnp.zeros((1, count_ws(side), config.w_dim)),),
         "t_mapping": (jnp.zeros((1, config.z_dim)), jnp.zeros((1, config.c_dim))),
     }
-    modules = build(config)
+
+
+def init(config: GeneratorConfig, key: jax.Array) -> dict:
+    """Random variables {"params": {module path: tree}, "constants": {module path: tree}} of a generator."""
+    inputs, modules = _example_inputs(config), build(config)
     variables: dict = {"params": {}, "constants": {}}
     for module_key, (path, module) in zip(jax.random.split(key, len(modules)), modules.items()):
         for collection, tree in module.init(module_key, *inputs[path]).items():
@@ -183,3 +188,33 @@ def init(config: GeneratorConfig, key: jax.Array) -> dict:
 def module_variables(variables: dict, path: str) -> dict:
     """The variables of one module of `build`, for its `apply`."""
     return {collection: trees[path] for collection, trees in variables.items() if path in trees}
+
+
+def fold(config: GeneratorConfig, variables: dict) -> dict:
+    """The variables with a collection "folded": the modulated convolutions' weights as `layers.convolve` reads them.
+
+    They are in the type that they are used in, and on GPUs in the order of axes that cuDNN reads. The parameters that
+    they were made of are left out. Frozen generators may be folded, those that are trained or saved not.
+    """
+    return _fold(config, variables, output_first=jax.default_backend() == "gpu")
+
+
+@functools.partial(jax.jit, static_argnames=("config", "output_first"))
+def _fold(config, variables, *, output_first):
+    inputs, folded = _example_inputs(config), {}
+    for path, module in build(config).items():
+        own, rngs = module_variables(variables, path), {"noise": jax.random.key(0)}
+        # Of the call only its weights are used: XLA leaves out the rest.
+        _, kept = module.apply(own, *inputs[path], rngs=rngs, mutable=["folded"])
+        if "folded" in kept:
+            folded[path] = kept["folded"]
+    done = {path[:-1] for path in flatten_dict(folded)}
+    params = flatten_dict(variables["params"])
+    left = {path: leaf for path, leaf in params.items() if path[-1] != "kernel" or path[:-1] not in done}
+    if output_first:
+        folded = jax.tree.map(_output_first, folded, is_leaf=lambda node: isinstance(node, Folded))
+    return {**variables, "params": unflatten_dict(left), "folded": folded}
+
+
+def _output_first(weights: Folded) -> Folded:
+    return Folded(jnp.moveaxis(weights.kernel, -1, 0), weights.energy, output_first=True)

@@ -55,16 +55,23 @@ class Params:
         return self.replace(config=config)  # type: ignore[attr-defined]
 
     def for_inference(self) -> "Params":
-        """The same parameters, stored as inference reads them: faster on a GPU, with the same results.
+        """The same parameters, stored as inference reads them: faster, above all on a GPU, with the same results.
 
-        The encoders' convolutions are kept in the compute type, and on GPUs in the order of axes that cuDNN reads, so
-        that no call converts or transposes them. Not for training, saving, nor for other dtypes.
+        What can be made of the weights alone is made once: the generator's up-sampling kernels and their norms.
+        Convolutions' kernels are kept in the compute type, and on GPUs in the order of axes that cuDNN reads, so that
+        no call converts or transposes them; the encoders' vectors in one array, as a call takes time for each argument.
+        Not for training, saving, nor for other dtypes.
         """
-        if self.encoders is None:
-            return self
-        dtype = self.config.encoder.dtype  # type: ignore[union-attr]
-        output_first = jax.default_backend() == "gpu"
-        return self.replace(encoders=dual.store_kernels(self.encoders, dtype, output_first))  # type: ignore[attr-defined]
+        generator, encoders = networks.fold(self.config.generator, self.generator), self.encoders
+        if encoders is not None:
+            dtype, output_first = self.config.encoder.dtype, jax.default_backend() == "gpu"  # type: ignore[union-attr]
+            encoders = encoders | {"both": dual.store(encoders["both"], dtype, output_first)}
+        return self.replace(generator=generator, encoders=encoders)  # type: ignore[attr-defined]
+
+    def check_whole(self) -> None:
+        """Raises InputError for parameters that `for_inference` made: they can neither be saved nor trained."""
+        if "folded" in self.generator:
+            raise InputError("params must be as loaded, got those of for_inference(), which cannot be saved or trained")
 
 
 def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32") -> Params:
@@ -175,8 +182,9 @@ def save(params: Params, folder: str | pathlib.Path) -> None:
     """Writes a checkpoint that `load` reads. It appears under its name when it is whole.
 
     Raises:
-      InputError: `folder` exists.
+      InputError: `folder` exists, or the parameters are those of `for_inference`.
     """
+    params.check_whole()
     target = pathlib.Path(folder).resolve()
     if target.exists():
         raise InputError(f"checkpoint folder must not exist, got {folder}")

@@ -1,5 +1,6 @@
 """Checkpoints of ours: written whole, read back the same, refused in one line where they are not whole."""
 
+import functools
 import json
 
 import jax
@@ -11,6 +12,8 @@ import panojax
 from panojax.config import to_json
 from panojax.encoders import dual
 from panojax.params import FORMAT, abstract_arrays, count, random_params, tiny
+from panojax.train.optimize import invert_wplus
+from panojax.train.perception import Perception
 
 # Where reading one array fails, orbax's threads may still read others, and complain when they are done: then and when.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -62,27 +65,61 @@ def test_compute_type_is_chosen_on_loading(folder, generator):
         panojax.load(folder, dtype="float64")
 
 
+@pytest.fixture(scope="module")
+def uneven(params):
+    """Batch norms whose statistics, gains and biases all do something."""
+    rng = np.random.default_rng(0)
+
+    def one(path, leaf):
+        draw = 0.1 * rng.standard_normal(leaf.shape).astype(np.float32)
+        return leaf + draw if path[-1].key in ("scale", "bias", "mean", "var") else leaf
+
+    return params.replace(encoders=jax.tree_util.tree_map_with_path(one, params.encoders))
+
+
 @pytest.mark.parametrize("backend", ["gpu", "cpu"])
-def test_inference_has_its_own_storage(params, monkeypatch, backend):
-    low = params.with_dtype("bfloat16")
+def test_inference_has_its_own_storage(uneven, monkeypatch, backend):
+    """Float32 heads and pictures are the same but for rounding, also by the products of matrices that GPUs take."""
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    stored = low.for_inference()
-    assert stored.config == low.config and low.generator_only().for_inference() == low.generator_only()
+    monkeypatch.setattr(
+        dual, "on_both", lambda f, *args: jax.vmap(functools.partial(f, products=backend == "gpu"))(*args)
+    )
+    stored = uneven.for_inference()
+    assert stored.config == uneven.config
+    assert len(jax.tree.leaves(stored.encoders)) < 0.4 * len(jax.tree.leaves(uneven.encoders))
+    side = uneven.config.generator.image_resolution
+    portrait, camera = 0.1 * np.ones((side, side, 3), np.float32), panojax.look_at(0.3)
+
+    @jax.jit
+    def inverted(params):
+        head = panojax.invert(params, portrait, camera)
+        return head, panojax.render(params, head, panojax.look_at(2.0)).image
+
+    for got, want in zip(jax.tree.leaves(inverted(stored)), jax.tree.leaves(inverted(uneven)), strict=True):
+        np.testing.assert_allclose(got, want, atol=2e-5 * float(abs(want).max()))
+
+
+@pytest.mark.parametrize("backend", ["gpu", "cpu"])
+def test_inference_stores_the_compute_type(params, monkeypatch, backend):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    stored = params.with_dtype("bfloat16").for_inference()
     kernels = [x for x in jax.tree.leaves(stored.encoders) if np.ndim(x) == 5]
     assert kernels and all(x.dtype == "bfloat16" for x in kernels)
-    plain = dual.plain_kernels(stored.encoders)
-    pairs = zip(jax.tree.leaves(low.encoders), jax.tree.leaves(stored.encoders), strict=True)
-    changed = [was.shape != now.shape for was, now in pairs]
-    assert any(changed) == (backend == "gpu")
-    for (path, was), now in zip(jax.tree.leaves_with_path(low.encoders), jax.tree.leaves(plain), strict=True):
-        if np.ndim(was) == 5 and path[-1].key == "kernel":
-            was = was.astype("bfloat16")  # as the layer itself does
-        assert now.dtype == was.dtype
-        np.testing.assert_array_equal(now, was)
-    side = params.config.generator.image_resolution
-    portrait, camera = 0.1 * np.ones((side, side, 3), np.float32), panojax.look_at(0.3)
-    invert = jax.jit(lambda params: panojax.invert(params, portrait, camera).planes)
-    np.testing.assert_array_equal(invert(stored), invert(low))
+    was = [x.shape for x in jax.tree.leaves(params.encoders) if np.ndim(x) == 5 and x.shape[-1] != x.shape[-2]]
+    now = [x.shape for x in kernels]
+    assert any(shape not in now for shape in was) == (backend == "gpu")
+    folded = stored.generator["folded"]["superresolution"]["block0"]["conv0"]["weights"]
+    assert folded.kernel.dtype == "bfloat16" and folded.energy.dtype == "float32"
+    assert folded.output_first == (backend == "gpu")
+
+
+def test_inference_storage_is_neither_saved_nor_tuned(params, tmp_path):
+    stored = params.for_inference()
+    with pytest.raises(panojax.InputError, match=r"params must be as loaded, got those of for_inference\(\)"):
+        panojax.save(stored, tmp_path / "stored")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(panojax.InputError, match="params must be as loaded"):
+        invert_wplus(stored, np.zeros((128, 128, 3)), perception=Perception())
 
 
 def test_existing_folders_are_left_alone(generator, folder, tmp_path):

@@ -21,6 +21,7 @@ from panojax.config import Config
 from panojax.encoders import dual
 from panojax.errors import InputError
 from panojax.layers import pool
+from panojax.networks import fold
 from panojax.params import Params, load
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.command import run_command
@@ -111,7 +112,7 @@ def freeze(config: RunConfig, params: Params, mesh: Any) -> Frozen:
     else:
         average = mean_codes(generator, params.generator, jax.random.key(0))
     perception = load_perception(config.lpips, config.identity)
-    frozen = Frozen(params.generator, average, perception, config=Config(generator, encoder))
+    frozen = Frozen(fold(generator, params.generator), average, perception, config=Config(generator, encoder))
     placed: Frozen = replicate(frozen, mesh)
     return placed
 

@@ -324,6 +324,7 @@ def _target(images, side):
 
 def _batch(params, image, camera):
     """Portraits [N, S, S, 3], labels [N, 25], and whether a single one was given."""
+    params.check_whole()
     image = jnp.asarray(image)
     single = image.ndim == 3
     images = image[None] if single else image

@@ -55,7 +55,7 @@ class Scene:
     """The subjects of a viewer and the model that renders them. Its functions may be called from several threads."""
 
     def __init__(self, params: Params, subjects: Sequence[Subject], directions: Mapping[str, np.ndarray] | None = None):
-        self.params = on_device(params.generator_only())
+        self.params = on_device(params.generator_only().for_inference())
         self.subjects = tuple(subjects)
         self.directions = dict(directions or {})
         self._edited = functools.lru_cache(maxsize=KEPT * len(self.subjects))(self._edit)
