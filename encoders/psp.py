@@ -4,9 +4,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from panojax.encoders.folding import apply_styles
 from panojax.encoders.ir_se import TrunkConfig, trunk_features
-from panojax.encoders.layers import EqualLinear, Numerics, conv, resize_bilinear, windows
+from panojax.encoders.layers import EqualLinear, Numerics, conv, resize_bilinear
+from panojax.encoders.styles import StyleHead, StyleWeights, apply_heads, join_heads
 
 _COARSE, _MIDDLE = 3, 4  # the first styles read the deepest map, the next the middle one, the rest the finest
 
@@ -36,53 +36,16 @@ class GradualStyleEncoder(nn.Module):
         fine = conv(width, 1, use_bias=True, numerics=numerics, name="latlayer2")(fine)
         fine += resize_bilinear(middle, fine.shape[1])
         if self.has_variable("folded", "styles"):
-            codes = apply_styles(self.get_variable("folded", "styles"), [fine, middle, coarse], numerics.dtype)
+            weights: StyleWeights = self.get_variable("folded", "styles")
         else:
             counts = _COARSE, _MIDDLE, max(self.n_styles - _COARSE - _MIDDLE, 0)
-            inputs = [pair for x, n in zip((coarse, middle, fine), counts) for pair in [(x, _shared_taps(x))] * n]
-            codes = [StyleHead(self.w_dim, numerics, name=f"styles.{i}")(*inputs[i]) for i in range(self.n_styles)]
+            depths = [x.shape[1].bit_length() - 1 for x, n in zip((coarse, middle, fine), counts) for _ in range(n)]
+            heads = [StyleHead(k, width, self.w_dim, numerics, name=f"styles.{i}") for i, k in enumerate(depths)]
+            weights = join_heads([head() for head in heads[: self.n_styles]], numerics.dtype)
+        codes = apply_heads(weights, [fine, middle, coarse])
         if self.deltas:
             codes = [codes[0], *(codes[0] + delta for delta in codes[1:])]
         return jnp.stack(codes, axis=1)
-
-
-class StyleHead(nn.Module):
-    """[N, 2^k, 2^k, C] -> one code [N, w_dim]: k halving convs with leaky ReLU, then an equalised linear layer.
-
-    `taps` are those of the input, which several heads share; they are not read where k is 0.
-    """
-
-    w_dim: int
-    numerics: Numerics
-
-    @nn.compact
-    def __call__(self, x: jax.Array, taps: jax.Array) -> jax.Array:
-        for i in range(x.shape[1].bit_length() - 1):
-            taps = windows(x, 3, 2) if i else taps
-            x = nn.leaky_relu(HalvingConv(self.numerics, name=f"convs.{2 * i}")(taps), 0.01)
-        return EqualLinear(self.w_dim, self.numerics, name="linear")(x[:, 0, 0])
-
-
-def _shared_taps(x):
-    # The barrier has the heads' gradients add up before they go back from the taps to the map, once for all heads.
-    return jax.lax.optimization_barrier(windows(x, 3, 2))
-
-
-class HalvingConv(nn.Module):
-    """`windows(x, 3, 2)` of x [N, H, W, C] -> [N, H / 2, W / 2, C]: a 3x3 conv of stride 2, padded by one.
-
-    As a product of matrices: its weights outweigh its few pixels, and this reads them once, as they are stored.
-    """
-
-    numerics: Numerics
-
-    @nn.compact
-    def __call__(self, taps: jax.Array) -> jax.Array:
-        channels = taps.shape[-1] // 9
-        dtype, param_dtype = self.numerics.dtype, jnp.dtype(self.numerics.param_dtype)
-        kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, channels, channels), param_dtype)
-        bias = self.param("bias", nn.initializers.zeros, (channels,), param_dtype)
-        return taps.astype(dtype) @ kernel.reshape(-1, channels).astype(dtype) + bias.astype(dtype)
 
 
 class LastLayerEncoder(nn.Module):

@@ -24,6 +24,7 @@ from panojax.errors import InputError
 from panojax.generator import Head
 from panojax.inversion import render_heads
 from panojax.layers import pool
+from panojax.networks import fold
 from panojax.params import Params
 from panojax.train.losses import l2
 from panojax.train.perception import Perception
@@ -199,7 +200,7 @@ def _project(params, images, labels, perception, config, key, progress):
             for k, (path, shape) in zip(keys, shapes.items())
         }
     start = jnp.broadcast_to(average, (n, model.num_ws, model.w_dim)), noises
-    arguments = (variables, perception, _target(images, config.loss_resolution), labels, spread, noise_key)
+    arguments = (fold(model, variables), perception, _target(images, config.loss_resolution), labels, spread, noise_key)
     return _descend(_projection(model, config), start, arguments, config.steps, progress)
 
 
@@ -292,7 +293,7 @@ def _planes(model: GeneratorConfig, variables: Any, ws: jax.Array, noises: Mappi
         return generator.synthesize(model, variables, ws)
 
     def one(ws, noises):
-        own = {"params": variables["params"], "constants": _with_noise(variables["constants"], noises)}
+        own = {**variables, "constants": _with_noise(variables["constants"], noises)}
         return generator.synthesize(model, own, ws[None])[0]
 
     return jax.vmap(one)(ws, noises)
