@@ -117,7 +117,9 @@ def measure(
         copies = jax.tree.map(lambda x: jnp.concatenate([x] * devices), data)
         data = jax.device_put(copies, batch_sharding(mesh))
     start = time.perf_counter()
-    memory = jitted.lower(params, *data).compile().memory_analysis()
+    lowered = jitted.lower(params, *data)
+    compiled = lowered.compile()
+    memory = compiled.memory_analysis()
     compile_seconds = time.perf_counter() - start
     planned = sum(getattr(memory, f"{kind}_size_in_bytes", 0) for kind in ("argument", "output", "temp"))
     for _ in range(3):
@@ -134,7 +136,20 @@ def measure(
         "compile_s": compile_seconds,
         "memory_mib": planned / 2**20,
         "temporaries_mib": getattr(memory, "temp_size_in_bytes", 0) / 2**20,
+        **costs(lowered, compiled),
     }
+
+
+def costs(lowered: Any, compiled: Any) -> dict[str, float]:
+    """What XLA counts in a function: operations, bytes of its arguments and results, and bytes that its kernels touch.
+
+    Nothing where XLA does not count.
+    """
+    written, made, memory = lowered.cost_analysis(), compiled.cost_analysis(), compiled.memory_analysis()
+    if not written or not made:
+        return {}
+    once = sum(getattr(memory, f"{kind}_size_in_bytes", 0) for kind in ("argument", "output"))
+    return {"operations": written["flops"], "bytes_once": once, "bytes_touched": made["bytes accessed"]}
 
 
 def check(params: Params) -> dict[str, float]:

@@ -30,7 +30,7 @@ from panojax.config import Config, GeneratorConfig
 from panojax.encoders.arcface import ArcFaceConfig, abstract_arcface, ir_se50
 from panojax.encoders.encoder import init_encoder
 from panojax.encoders.ir_se import TrunkConfig
-from panojax.eval.benchmark import machine, write
+from panojax.eval.benchmark import costs, machine, write
 from panojax.networks import fold
 from panojax.params import random_params
 from panojax.params import tiny as tiny_model
@@ -172,8 +172,10 @@ class Bench:
         """The compiled step, its arguments, and {"compile_s", "memory_mib", ...}."""
         jitted, arguments = self.prepare(config, batch, dtype, devices)
         start = time.perf_counter()
-        step = jitted.lower(*arguments).compile(self.compiler_options)
-        return step, arguments, {"compile_s": time.perf_counter() - start, **planned_memory(step)}
+        lowered = jitted.lower(*arguments)
+        step = lowered.compile(self.compiler_options)
+        figures = {"compile_s": time.perf_counter() - start, **planned_memory(step), **costs(lowered, step)}
+        return step, arguments, figures
 
     def batch(self, size: int) -> dict[str, Any]:
         """Coloured tiles in place of portraits, from cameras around the front."""
@@ -232,8 +234,8 @@ class Bench:
             figures["ms_r1"] = float(np.median(with_r1))
         return figures | {"loss": float(metrics["loss"])}
 
-    def time_pti(self) -> dict[str, float]:
-        """Seconds of PTI for one portrait: with compilation, and without.
+    def time_pti(self, dtype: str) -> dict[str, float]:
+        """Seconds of PTI for one portrait: with compilation, and without. Parameters are float32 at either type.
 
         Raises:
           RuntimeError: the loss does not fall.
@@ -246,7 +248,7 @@ class Bench:
         for _ in range(2):
             start = time.perf_counter()
             result = invert_pti(
-                self.params,
+                self.params.with_dtype(dtype),
                 portrait["image"],
                 portrait["camera"],
                 perception=perception,
@@ -336,7 +338,8 @@ def main(
             row["ms"] = "out of memory"
         add(row)
     if "pti" in options.works and not options.compile_only:
-        add({"work": "pti", "devices": 1, "batch": 1, "dtype": "float32"} | bench.time_pti())
+        for dtype in options.dtypes:
+            add({"work": "pti", "devices": 1, "batch": 1, "dtype": dtype} | bench.time_pti(dtype))
     return figures
 
 
