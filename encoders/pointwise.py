@@ -35,22 +35,45 @@ def normalize(x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array | 
 
 @jax.custom_vjp
 def batch_normalize(
-    x: jax.Array, scale: jax.Array | None, bias: jax.Array | None
+    x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, about: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """`normalize` of x [..., C] by its own moments, in float32: the result, means [C] and biased variances [C].
 
-    The moments are constants to what is made of them: they take no gradient.
+    The moments are constants to what is made of them: they take no gradient. `about` [C] is a guess at the means, such
+    as the running ones: the nearer, the more digits the variances have.
     """
-    return _batch_normalize_forward(x, scale, bias)[0]
+    return _batch_normalize_forward(x, scale, bias, about)[0]
 
 
-def _batch_normalize_forward(x, scale, bias):
+def _batch_normalize_forward(x, scale, bias, about):
     # No call of `batch_normalize`: a gradient of the gradient does go through the moments.
-    count = math.prod(x.shape[:-1])
-    mean = channel_sums(x)[0] / count
-    # Not E[x^2] - E[x]^2, which loses digits where |mean| >> std.
-    var = channel_sums(jnp.square(x.astype(jnp.float32) - mean))[0] / count
+    mean, var = _moments(x.astype(jnp.float32) - about)
+    mean = mean + about
     return (normalize(x, mean, var, scale, bias), mean, var), (x, mean, var, scale, bias)
+
+
+def _moments(x):
+    """Means and biased variances [C] of x [N, ..., C].
+
+    From those of each sample, if it has pixels, which one sum over the batch joins: where samples lie on several
+    devices, that is one exchange a batch norm and not two, and their waits outlast the gradients' exchange.
+    """
+    if x.ndim == 2:
+        mean = jnp.mean(x, axis=0)
+        return mean, jnp.mean(jnp.square(x - mean), axis=0)
+    count = math.prod(x.shape[1:-1])
+    means = _inner_sums(x) / count
+    # Not E[x^2] - E[x]^2, which loses digits where |mean| >> std.
+    squares = _inner_sums(jnp.square(x - jnp.expand_dims(means, tuple(range(1, x.ndim - 1))))) / count
+    mean, square, var = jnp.mean(jnp.stack([means, jnp.square(means), squares]), axis=1)
+    return mean, var + jnp.maximum(square - jnp.square(mean), 0)
+
+
+def _inner_sums(x):
+    """Sums of x [N, ..., C] over all axes but the first and the last: [N, C]. Long ones in steps, as `channel_sums`."""
+    if x.ndim > 3 and math.prod(x.shape[:-1]) >= _FEW:
+        x = jax.lax.optimization_barrier(jnp.sum(x, axis=-2))
+    return jnp.sum(x, axis=tuple(range(1, x.ndim - 1)))
 
 
 def _batch_normalize_backward(saved, gradients):
@@ -61,9 +84,9 @@ def _batch_normalize_backward(saved, gradients):
     total, moment = channel_sums(gradient, gradient * centred)
     inner = gradient - total / count - centred * (jnp.square(gain) * moment / count)
     if scale is None:
-        return (inner * gain).astype(x.dtype), None, None
+        return (inner * gain).astype(x.dtype), None, None, None
     dx = (inner * (gain * scale)).astype(x.dtype)
-    return dx, (moment * gain).astype(scale.dtype), total.astype(bias.dtype)
+    return dx, (moment * gain).astype(scale.dtype), total.astype(bias.dtype), None
 
 
 batch_normalize.defvjp(_batch_normalize_forward, _batch_normalize_backward)

@@ -172,9 +172,9 @@ class Bench:
         """The compiled step, its arguments, and {"compile_s", "memory_mib", ...}."""
         jitted, arguments = self.prepare(config, batch, dtype, devices)
         start = time.perf_counter()
-        lowered = jitted.lower(*arguments)
-        step = lowered.compile(self.compiler_options)
-        figures = {"compile_s": time.perf_counter() - start, **planned_memory(step), **costs(lowered, step)}
+        traced = jitted.trace(*arguments)
+        step = traced.lower().compile(self.compiler_options)
+        figures = {"compile_s": time.perf_counter() - start, **planned_memory(step), **costs(traced, step)}
         return step, arguments, figures
 
     def batch(self, size: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ what the compiled kernels do. Only jax, flax, optax and orbax are needed.
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -79,22 +80,28 @@ def main(options: Options) -> dict[str, Any]:
     figures: dict[str, Any] = {"small": options.small, "rows": []}
     # Others use the device before this process does, which may take all of its memory.
     first = _time_first(options.small) if any(target.work == "first" for target in rows) else {}
-    params = jax.device_put(random_params(tiny() if options.small else Config(GeneratorConfig(), EncoderConfig())))
+    params = jax.device_put(random_params(_config(options.small)))
     figures |= {**benchmark.machine(), "psnr_db": benchmark.check(params)}
     print(f"{figures['device']}, jax {figures['jax']}; dB against exact float32: {figures['psnr_db']}", flush=True)
     print("| work | batch | original ms | to reach ms | ms | floor ms | traffic ms | planned memory MiB |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
+    typed = params.with_dtype("bfloat16").for_inference()
+    cases = functools.cache(lambda batch: benchmark.cases(typed, batch))
+    training = benchmark_training.tiny if options.small else benchmark_training.released
+    bench = functools.cache(lambda: benchmark_training.Bench(training()))
     for target in rows:
         if target.work == "first":
             row = first
         elif target.work in CASES:
-            typed = params.with_dtype("bfloat16").for_inference()
-            _, function, data = benchmark.cases(typed, target.batch)[CASES.index(target.work)]
+            _, function, data = cases(target.batch)[CASES.index(target.work)]
             used = typed if target.work == "invert" else typed.generator_only()
             row = benchmark.measure(function, used, data, options.runs)
+        elif target.work == "pti":
+            row = bench().time_pti("bfloat16")
+            row["ms"] = 1e3 * row["seconds"]
         else:
-            setting = benchmark_training.tiny() if options.small else benchmark_training.released()
-            row = _time_training(target, setting, options.runs)
+            config = benchmark_training.step_config(bench().setting, target.work, target.batch, False)
+            row = bench().time_step(config, target.batch, "bfloat16", 1, options.runs)
         row = row | bounds(row, figures["device"])
         figures["rows"].append({**dataclasses.asdict(target), **row})
         figures["seconds"] = time.perf_counter() - start
@@ -114,22 +121,17 @@ def main(options: Options) -> dict[str, Any]:
 def bounds(row: dict[str, Any], device: str) -> dict[str, float]:
     """The milliseconds that a work's operations and bytes take at a device's rates: {"floor_ms", "traffic_ms"}.
 
-    Nothing for devices or works whose counts are not known.
+    What is not known of the device or the work is left out.
     """
     if device not in RATES or "operations" not in row:
         return {}
     products, memory = RATES[device]
-    floor = max(row["operations"] / products, row["bytes_once"] / memory)
-    return {"floor_ms": 1e3 * floor, "traffic_ms": 1e3 * row["bytes_touched"] / memory}
+    times = {"floor_ms": 1e3 * max(row["operations"] / products, row["bytes_once"] / memory)}
+    return times | ({"traffic_ms": 1e3 * row["bytes_touched"] / memory} if "bytes_touched" in row else {})
 
 
-def _time_training(target: Target, setting: benchmark_training.Setting, runs: int) -> dict[str, Any]:
-    bench = benchmark_training.Bench(setting)
-    if target.work == "pti":
-        row = bench.time_pti("bfloat16")
-        return row | {"ms": 1e3 * row["seconds"]}
-    config = benchmark_training.step_config(setting, target.work, target.batch, False)
-    return bench.time_step(config, target.batch, "bfloat16", 1, runs)
+def _config(small: bool) -> Config:
+    return tiny() if small else Config(GeneratorConfig(), EncoderConfig())
 
 
 def _time_first(small: bool) -> dict[str, Any]:
@@ -145,16 +147,30 @@ def _time_first(small: bool) -> dict[str, Any]:
 
 
 def first_invert(small: bool) -> None:
-    """Prints the milliseconds that this process takes to invert and to see a portrait, its parameters being there."""
-    config = tiny() if small else Config(GeneratorConfig(), EncoderConfig())
+    """Prints the milliseconds that this process takes to invert and to see a portrait, its parameters being there.
+
+    Those of tracing, lowering, reading the compiled programs and running them, too.
+    """
+    config = _config(small)
     params = jax.block_until_ready(random_params(config).with_dtype("bfloat16").for_inference())
+    generator = params.generator_only()
     side = config.generator.image_resolution
     portrait, camera = np.zeros((side, side, 3), np.float32), jax.block_until_ready(look_at(0.3))
-    start = time.perf_counter()
-    head = jax.jit(api.invert)(params, portrait, camera)
-    image = jax.jit(api.render)(params.generator_only(), head, camera).image
-    jax.block_until_ready(image)
-    print(json.dumps({"ms": 1e3 * (time.perf_counter() - start)}))
+    figures = dict.fromkeys(("trace", "lower", "read", "run"), 0.0)
+
+    def timed(name, function, *arguments):
+        start = time.perf_counter()
+        result = jax.block_until_ready(function(*arguments))
+        figures[name] += 1e3 * (time.perf_counter() - start)
+        return result
+
+    def call(function, *arguments):
+        traced = timed("trace", jax.jit(function).trace, *arguments)
+        return timed("run", timed("read", timed("lower", traced.lower).compile), *arguments)
+
+    head = call(api.invert, params, portrait, camera)
+    call(lambda *arguments: api.render(*arguments).image, generator, head, camera)
+    print(json.dumps({"ms": sum(figures.values()), **figures}))
 
 
 def parse(arguments: Sequence[str] | None = None) -> Options:

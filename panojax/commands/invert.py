@@ -245,7 +245,10 @@ def _read_portrait(options: Options, config: Any, seconds: dict[str, float]) -> 
 
 
 def panojax_version() -> str:
-    """The installed version."""
-    from importlib.metadata import version
+    """The installed version, or "source" where panojax runs from its sources, uninstalled."""
+    from importlib.metadata import PackageNotFoundError, version
 
-    return version("panojax")
+    try:
+        return version("panojax")
+    except PackageNotFoundError:
+        return "source"

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from panojax.eval import benchmark, benchmark_training, targets
-from panojax.eval.benchmark import costs
+from panojax.eval.benchmark import costs, operations
 from panojax.eval.targets import RATES, TARGETS, Options, bounds, main, parse
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -15,12 +15,21 @@ H100 = "NVIDIA H100 80GB HBM3"
 
 
 def test_operations_and_bytes_are_counted():
-    function = jax.jit(lambda a, b: a @ b)
-    lowered = function.lower(jnp.zeros((64, 32)), jnp.zeros((32, 16)))
-    counted = costs(lowered, lowered.compile())
+    traced = jax.jit(lambda a, b: a @ b).trace(jnp.zeros((64, 32)), jnp.zeros((32, 16)))
+    counted = costs(traced, traced.lower().compile())
     assert counted["operations"] == 2 * 64 * 32 * 16
     assert counted["bytes_once"] == 4 * (64 * 32 + 32 * 16 + 64 * 16)
     assert counted["bytes_touched"] >= counted["bytes_once"]
+
+
+def test_operations_of_loops_branches_and_convolutions():
+    def both(x, kernel):
+        x, _ = jax.lax.scan(lambda x, _: (jax.lax.cond(x[0, 0] > 0, lambda x: x @ x, lambda x: x, x), None), x, None, 3)
+        image = x.reshape(1, 8, 8, 1)
+        return jax.vmap(lambda k: jax.lax.conv(image, k, (1, 1), "SAME"))(kernel)
+
+    jaxpr = jax.make_jaxpr(both)(jnp.zeros((8, 8)), jnp.zeros((2, 5, 8, 3, 3)))
+    assert operations(jaxpr.jaxpr) == 3 * 2 * 8**3 + 2 * 2 * (8 * 1 * 5) * (8 * 3 * 3)
 
 
 def test_floors():
@@ -28,6 +37,8 @@ def test_floors():
     row = {"operations": 2e-3 * products, "bytes_once": 1e-3 * memory, "bytes_touched": 5e-3 * memory}
     assert bounds(row, H100) == pytest.approx({"floor_ms": 2.0, "traffic_ms": 5.0})
     assert bounds(row | {"bytes_once": 3e-3 * memory}, H100)["floor_ms"] == pytest.approx(3.0)
+    del row["bytes_touched"]
+    assert bounds(row, H100) == pytest.approx({"floor_ms": 2.0})
     assert bounds(row, "cpu") == bounds({"ms": 1.0}, H100) == {}
 
 
@@ -41,7 +52,7 @@ def test_rows(tmp_path, monkeypatch, capsys):
 
     class Bench:
         def __init__(self, setting):
-            pass
+            self.setting = setting
 
         def time_pti(self, dtype):
             return {"seconds": 2.0}
@@ -70,4 +81,6 @@ def test_rows(tmp_path, monkeypatch, capsys):
 
 def test_a_new_process_is_timed(capsys):
     targets.first_invert(True)
-    assert json.loads(capsys.readouterr().out)["ms"] > 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["ms"] == pytest.approx(sum(figures[name] for name in ("trace", "lower", "read", "run")))
+    assert min(figures.values()) > 0
