@@ -128,14 +128,14 @@ class BatchNorm(nn.Module):
             bias = self.param("bias", nn.initializers.zeros, channels, param_dtype)
         if not train:
             return normalize(x, running_mean.value, running_var.value, scale, bias).astype(self.numerics.dtype)
-        y, mean, var, count = _normalize_batch(x, scale, bias, running_mean.value, self.numerics.axis_name)
+        y, mean, var, count = _normalize_batch(x, scale, bias, self.numerics.axis_name)
         if not self.is_initializing():
             running_mean.value += _BATCH_NORM_RATE * (mean - running_mean.value)
             running_var.value += _BATCH_NORM_RATE * (var * (count / (count - 1)) - running_var.value)
         return y.astype(self.numerics.dtype)
 
 
-def _normalize_batch(x, scale, bias, about, axis_name):
+def _normalize_batch(x, scale, bias, axis_name):
     """The normalised x [..., C], its means [C] and biased variances [C], and how many values a channel has."""
     count = math.prod(x.shape[:-1])
     if axis_name is not None:
@@ -143,7 +143,7 @@ def _normalize_batch(x, scale, bias, about, axis_name):
     if count < 2:
         raise InputError(f"batch norm in training needs two values a channel, got features of shape {x.shape}")
     if axis_name is None:
-        return *batch_normalize(x, scale, bias, about), count
+        return *batch_normalize(x, scale, bias), count
     x, axes = x.astype(jnp.float32), tuple(range(x.ndim - 1))
     mean = jax.lax.pmean(jnp.mean(x, axes), axis_name)
     var = jax.lax.pmean(jnp.mean(jnp.square(x - mean), axes), axis_name)

@@ -35,38 +35,37 @@ def normalize(x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array | 
 
 @jax.custom_vjp
 def batch_normalize(
-    x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, about: jax.Array
+    x: jax.Array, scale: jax.Array | None, bias: jax.Array | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """`normalize` of x [..., C] by its own moments, in float32: the result, means [C] and biased variances [C].
+    """`normalize` of x [N, ..., C] by its own moments, in float32: the result, means [C] and biased variances [C].
 
-    The moments are constants to what is made of them: they take no gradient. `about` [C] is a guess at the means, such
-    as the running ones: the nearer, the more digits the variances have.
+    The moments are constants to what is made of them: they take no gradient.
     """
-    return _batch_normalize_forward(x, scale, bias, about)[0]
+    return _batch_normalize_forward(x, scale, bias)[0]
 
 
-def _batch_normalize_forward(x, scale, bias, about):
+def _batch_normalize_forward(x, scale, bias):
     # No call of `batch_normalize`: a gradient of the gradient does go through the moments.
-    mean, var = _moments(x.astype(jnp.float32) - about)
-    mean = mean + about
+    mean, var = _moments(x.astype(jnp.float32))
     return (normalize(x, mean, var, scale, bias), mean, var), (x, mean, var, scale, bias)
 
 
 def _moments(x):
-    """Means and biased variances [C] of x [N, ..., C].
+    """Means and biased variances [C] of x [N, ..., C], from those of each sample.
 
-    From those of each sample, if it has pixels, which one sum over the batch joins: where samples lie on several
-    devices, that is one exchange a batch norm and not two, and their waits outlast the gradients' exchange.
+    Where samples lie on several devices (and the function is traced under their mesh, as `train` does), all samples'
+    moments go to all of them: one exchange a batch norm, not one for means and one for variances. Their waits add up.
     """
-    if x.ndim == 2:
-        mean = jnp.mean(x, axis=0)
-        return mean, jnp.mean(jnp.square(x - mean), axis=0)
     count = math.prod(x.shape[1:-1])
     means = _inner_sums(x) / count
     # Not E[x^2] - E[x]^2, which loses digits where |mean| >> std.
     squares = _inner_sums(jnp.square(x - jnp.expand_dims(means, tuple(range(1, x.ndim - 1))))) / count
-    mean, square, var = jnp.mean(jnp.stack([means, jnp.square(means), squares]), axis=1)
-    return mean, var + jnp.maximum(square - jnp.square(mean), 0)
+    moments = jnp.stack([means, squares])
+    if jax.sharding.get_abstract_mesh().are_all_axes_auto:
+        moments = jax.lax.with_sharding_constraint(moments, jax.sharding.PartitionSpec())
+    means, squares = moments
+    mean = jnp.mean(means, axis=0)
+    return mean, jnp.mean(squares + jnp.square(means - mean), axis=0)
 
 
 def _inner_sums(x):
@@ -84,9 +83,9 @@ def _batch_normalize_backward(saved, gradients):
     total, moment = channel_sums(gradient, gradient * centred)
     inner = gradient - total / count - centred * (jnp.square(gain) * moment / count)
     if scale is None:
-        return (inner * gain).astype(x.dtype), None, None, None
+        return (inner * gain).astype(x.dtype), None, None
     dx = (inner * (gain * scale)).astype(x.dtype)
-    return dx, (moment * gain).astype(scale.dtype), total.astype(bias.dtype), None
+    return dx, (moment * gain).astype(scale.dtype), total.astype(bias.dtype)
 
 
 batch_normalize.defvjp(_batch_normalize_forward, _batch_normalize_backward)

@@ -62,6 +62,8 @@ class Params:
         no call converts or transposes them; the encoders' vectors in one array, as a call takes time for each argument.
         Not for training, saving, nor for other dtypes.
         """
+        if "folded" in self.generator:
+            return self
         generator, encoders = networks.fold(self.config.generator, self.generator), self.encoders
         if encoders is not None:
             dtype, output_first = self.config.encoder.dtype, jax.default_backend() == "gpu"  # type: ignore[union-attr]

@@ -115,6 +115,7 @@ def test_inference_stores_the_compute_type(params, monkeypatch, backend):
 
 def test_inference_storage_is_neither_saved_nor_tuned(params, tmp_path):
     stored = params.for_inference()
+    assert stored.for_inference() is stored
     with pytest.raises(panojax.InputError, match=r"params must be as loaded, got those of for_inference\(\)"):
         panojax.save(stored, tmp_path / "stored")
     assert not list(tmp_path.iterdir())

@@ -29,7 +29,7 @@ from panojax.train import losses
 from panojax.train.config import StepConfig
 from panojax.train.critic import critic_input
 from panojax.train.proxy import code_distance, proxy_terms
-from panojax.train.sharding import Mesh, batch_sharding, replicated
+from panojax.train.sharding import Mesh, batch_sharding, replicated, traced_over
 from panojax.train.spaces import draw_latents, map_latents, predict_styles
 from panojax.train.state import Frozen, TrainState, critic_network, join, optimizer, update
 from panojax.trigrid import image_from_planes
@@ -104,7 +104,7 @@ def compile_step(config: StepConfig, mesh: Mesh | None = None) -> Step:
         return jax.jit(step, donate_argnums=0)
     same = replicated(mesh)
     return jax.jit(
-        step,
+        traced_over(mesh, step),
         donate_argnums=0,
         in_shardings=(same, same, batch_sharding(mesh), same),
         out_shardings=(same, same),

@@ -3,6 +3,8 @@
 Under `jit` the compiler works out the rest, so means over a batch, those of batch norms included, are global.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -43,6 +45,17 @@ def run_key(seed: int, mesh: Mesh, stream: int = 0) -> jax.Array:
     make = jax.jit(lambda: jax.random.fold_in(jax.random.key(seed), stream), out_shardings=replicated(mesh))
     key: jax.Array = make()
     return key
+
+
+def traced_over(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, traced under a mesh, so that what it is made of can ask for arrays on all of its devices."""
+
+    @functools.wraps(function)
+    def under(*args, **kwargs):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return function(*args, **kwargs)
+
+    return under
 
 
 def shard_batch(batch: dict[str, Any], mesh: Mesh) -> dict[str, jax.Array]:

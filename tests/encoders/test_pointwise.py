@@ -15,8 +15,6 @@ from panojax.encoders.pointwise import add_bias, batch_normalize, channel_sums, 
 # Fewer values a channel than are summed in one go, and more.
 SHAPES = [(2, 3, 4, 5), (3, 20, 24, 5)]
 
-ABOUT = 0.1 * jnp.arange(5.0)
-
 
 def plain_batch_normalize(x, scale, bias):
     axes = tuple(range(x.ndim - 1))
@@ -25,7 +23,7 @@ def plain_batch_normalize(x, scale, bias):
 
 
 CASES = {
-    "batch norm": (lambda *inputs: batch_normalize(*inputs, ABOUT)[0], plain_batch_normalize),
+    "batch norm": (lambda *inputs: batch_normalize(*inputs)[0], plain_batch_normalize),
     "PReLU": (prelu, lambda x, slope: jnp.maximum(x, 0) + slope * jnp.minimum(x, 0)),
     "bias": (add_bias, jnp.add),
     "weights": (weigh_channels, jnp.multiply),
@@ -77,37 +75,37 @@ def test_gradients_of_gradients(name, shape):
 
 def test_batch_norm_without_scale_and_bias():
     x, weight = recipe.normal("x", (4, 6, 3)), recipe.normal("weight", (4, 6, 3))
-    got = jax.grad(lambda x: jnp.sum(weight * batch_normalize(x, None, None, ABOUT[:3])[0]))(x)
+    got = jax.grad(lambda x: jnp.sum(weight * batch_normalize(x, None, None)[0]))(x)
     want = jax.grad(lambda x: jnp.sum(weight * plain_batch_normalize(x, 1.0, 0.0)))(x)
     assert recipe.relative_error(got, want) < 1e-5
 
 
 def test_moments_take_no_gradient():
     x = jnp.asarray(recipe.normal("x", (4, 6, 3)))
-    assert not jax.grad(lambda x: sum(map(jnp.sum, batch_normalize(x, None, None, ABOUT[:3])[1:])))(x).any()
+    assert not jax.grad(lambda x: sum(map(jnp.sum, batch_normalize(x, None, None)[1:])))(x).any()
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (3, 4, 5), *SHAPES])
 @pytest.mark.parametrize("distance", [0.0, 1000.0])
 def test_moments(shape, distance):
-    """Far from zero, too, where the guess at the means is near; samples' own means differ."""
+    """Far from zero, too, as well as float32 means are known there; samples' own means differ."""
     x = recipe.normal("x", shape) + recipe.normal("samples", shape[:1]).reshape(-1, *[1] * (len(shape) - 1)) + distance
-    _, mean, var = jax.jit(batch_normalize)(x, None, None, distance + ABOUT)
+    _, mean, var = jax.jit(batch_normalize)(x, None, None)
     exact = np.asarray(x, np.float64).reshape(-1, shape[-1])
     assert recipe.relative_error(mean, exact.mean(0)) < 1e-6
-    assert recipe.relative_error(var, exact.var(0)) < 2e-6
+    assert recipe.relative_error(var, exact.var(0)) < 2e-6 + 1e-7 * distance
 
 
 TWO_DEVICES = """
 import re
 import jax, jax.numpy as jnp
 from panojax.encoders.pointwise import batch_normalize
-from panojax.train.sharding import batch_sharding, data_mesh, replicated
+from panojax.train.sharding import batch_sharding, data_mesh, traced_over
 mesh = data_mesh()
 x = jax.device_put(jnp.ones((4, 6, 5)), batch_sharding(mesh))
-about = jax.device_put(jnp.zeros(5), replicated(mesh))
-program = jax.jit(batch_normalize).lower(x, None, None, about).compile().as_text()
-print(len(re.findall(r" all-reduce(?:-start)?[(]", program)))
+for function in (batch_normalize, traced_over(mesh, batch_normalize)):
+    program = jax.jit(function).lower(x, None, None).compile().as_text()
+    print(re.findall(r" (all-[a-z]+)(?:-start)?[(]", program))
 """
 
 
@@ -115,7 +113,7 @@ def test_a_batch_norm_over_devices_is_one_exchange():
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     command = [sys.executable, "-c", TWO_DEVICES]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
-    assert done.stdout == "1\n", done.stderr
+    assert done.stdout == "['all-reduce', 'all-reduce']\n['all-gather']\n", done.stderr
 
 
 @pytest.mark.parametrize("name", CASES)
