@@ -2,7 +2,7 @@
 
     python -m panojax.eval.targets --out figures.json
 
-The released configuration with random weights, networks in bfloat16, some five minutes on an H100. A floor is what the
+The released configuration with random weights, networks in bfloat16, some eight minutes on an H100. A floor is what the
 device would need if it did nothing but the work's operations at its highest rate of bfloat16 products, or nothing but
 read the arguments and write the results once: the longer of both. The traffic is how long it takes to read and write
 what the compiled kernels do. Only jax, flax, optax and orbax are needed.
