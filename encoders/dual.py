@@ -15,7 +15,6 @@ from flax import struct
 from panojax.encoders.folding import fold
 
 VISIBLE, OCCLUDED = 0, 1
-KERNEL_OUTPUT_FIRST = -1
 
 
 def join(visible: Any, occluded: Any) -> Any:
@@ -50,13 +49,15 @@ class Stored:
       vectors: all vectors in one array [2, ...]: each array costs a call of a jitted function some microseconds.
       rest: what else there is, in the order of `layout`'s leaves.
       layout: the tree of the variables.
-      sizes: of each leaf: a vector's size, `KERNEL_OUTPUT_FIRST` for kernels kept as [2, O, H, W, I], or 0.
+      sizes: of each leaf: a vector's size, or 0.
+      output_first: whether convolutions' kernels, all that has five axes, are kept as [2, O, H, W, I].
     """
 
     vectors: jax.Array
     rest: tuple[jax.Array, ...]
     layout: Any = struct.field(pytree_node=False)
     sizes: tuple[int, ...] = struct.field(pytree_node=False)
+    output_first: bool = struct.field(pytree_node=False)
 
 
 @functools.partial(jax.jit, static_argnames=("dtype", "output_first"))
@@ -73,11 +74,10 @@ def store(variables: dict[str, Any], dtype: str, output_first: bool) -> Stored:
         if leaf.ndim == 2 and leaf.dtype == jnp.float32:
             vectors.append(leaf)
             sizes.append(leaf.shape[1])
-            continue
-        turned = output_first and leaf.ndim == 5  # a convolution's kernel
-        rest.append(jnp.moveaxis(leaf, -1, 1) if turned else leaf)
-        sizes.append(KERNEL_OUTPUT_FIRST if turned else 0)
-    return Stored(jnp.concatenate(vectors, axis=1), tuple(rest), layout, tuple(sizes))
+        else:
+            rest.append(jnp.moveaxis(leaf, -1, 1) if output_first and leaf.ndim == 5 else leaf)
+            sizes.append(0)
+    return Stored(jnp.concatenate(vectors, axis=1), tuple(rest), layout, tuple(sizes), output_first)
 
 
 def plain(variables: Any) -> Any:
@@ -86,10 +86,10 @@ def plain(variables: Any) -> Any:
         return variables
     rest, leaves, start = iter(variables.rest), [], 0
     for size in variables.sizes:
-        if size > 0:
+        if size:
             leaves.append(variables.vectors[:, start : start + size])
             start += size
         else:
             leaf = next(rest)
-            leaves.append(jnp.moveaxis(leaf, 1, -1) if size == KERNEL_OUTPUT_FIRST else leaf)
+            leaves.append(jnp.moveaxis(leaf, 1, -1) if variables.output_first and leaf.ndim == 5 else leaf)
     return jax.tree.unflatten(variables.layout, leaves)

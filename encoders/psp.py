@@ -40,8 +40,9 @@ class GradualStyleEncoder(nn.Module):
         else:
             counts = _COARSE, _MIDDLE, max(self.n_styles - _COARSE - _MIDDLE, 0)
             depths = [x.shape[1].bit_length() - 1 for x, n in zip((coarse, middle, fine), counts) for _ in range(n)]
-            heads = [StyleHead(k, width, self.w_dim, numerics, name=f"styles.{i}") for i, k in enumerate(depths)]
-            weights = join_heads([head() for head in heads[: self.n_styles]], numerics.dtype)
+            depths = depths[: self.n_styles]
+            heads = [StyleHead(k, width, self.w_dim, numerics, name=f"styles.{i}")() for i, k in enumerate(depths)]
+            weights = join_heads(heads, numerics.dtype)
         codes = apply_heads(weights, [fine, middle, coarse])
         if self.deltas:
             codes = [codes[0], *(codes[0] + delta for delta in codes[1:])]

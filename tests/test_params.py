@@ -102,7 +102,8 @@ def test_inference_has_its_own_storage(uneven, monkeypatch, backend):
 @pytest.mark.parametrize("backend", ["gpu", "cpu"])
 def test_inference_stores_the_compute_type(params, monkeypatch, backend):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    stored = params.with_dtype("bfloat16").for_inference()
+    low = params.with_dtype("bfloat16")
+    stored = low.for_inference()
     kernels = [x for x in jax.tree.leaves(stored.encoders) if np.ndim(x) == 5]
     assert kernels and all(x.dtype == "bfloat16" for x in kernels)
     was = [x.shape for x in jax.tree.leaves(params.encoders) if np.ndim(x) == 5 and x.shape[-1] != x.shape[-2]]
@@ -111,6 +112,20 @@ def test_inference_stores_the_compute_type(params, monkeypatch, backend):
     folded = stored.generator["folded"]["superresolution"]["block0"]["conv0"]["weights"]
     assert folded.kernel.dtype == "bfloat16" and folded.energy.dtype == "float32"
     assert folded.output_first == (backend == "gpu")
+    found = dict(jax.tree.leaves_with_path(low.encoders["both"]))
+    left = {
+        path: leaf for path, leaf in jax.tree.leaves_with_path(dual.plain(stored.encoders["both"])) if path in found
+    }
+    assert len(left) > len(kernels)
+    for path, leaf in left.items():
+        want = found[path].astype("bfloat16") if np.ndim(leaf) == 5 else found[path]  # as the layer itself does
+        assert leaf.dtype == want.dtype
+        np.testing.assert_array_equal(leaf, want)
+    if backend == "cpu":  # the same operations in the same order, as these batch norms only divide
+        side = params.config.generator.image_resolution
+        portrait, camera = 0.1 * np.ones((side, side, 3), np.float32), panojax.look_at(0.3)
+        invert = jax.jit(lambda params: panojax.invert(params, portrait, camera).planes)
+        np.testing.assert_array_equal(invert(stored), invert(low))
 
 
 def test_inference_storage_is_neither_saved_nor_tuned(params, tmp_path):
