@@ -35,6 +35,8 @@ ANGLES = (30, 60, 90, 135, 180)
 BINS = 120
 """Points of a training curve: means over stretches of the same length."""
 TABLES = ("reconstruction.md", "true_views.md")
+STAGES = ("generator", "e1", "e2")
+"""Of training, each with its curves."""
 
 Line = Mapping[str, Any]
 
@@ -50,13 +52,15 @@ class PageConfig:
     heads: pathlib.Path | None = None
     """Folder of `panojax heads`, whose test heads are inverted; none leaves them out."""
     logs: tuple[pathlib.Path, ...] = ()
-    """Logs of the pieces of training, in their order: runs' folders or .jsonl files."""
+    """Logs of the pieces of training, in their order: runs' folders or .jsonl files; none keeps the curves."""
     results: pathlib.Path | None = None
     """Folder of `python -m panojax.eval heads`, for its tables."""
     seeds: str = "0-31"
     """Samples."""
     inversions: int = 8
     """Test heads."""
+    failures: int = 4
+    """Test heads again: those that are inverted worst."""
 
 
 def make_page(config: PageConfig) -> list[pathlib.Path]:
@@ -65,8 +69,9 @@ def make_page(config: PageConfig) -> list[pathlib.Path]:
     Raises:
       InputError: there is no such model, or an option is of no use.
     """
-    if config.inversions < 1:
-        raise InputError(f"inversions must be at least 1, got {config.inversions}")
+    for name in ("inversions", "failures"):
+        if getattr(config, name) < 1:
+            raise InputError(f"{name} must be at least 1, got {getattr(config, name)}")
     seeds = parse_seeds(config.seeds)
     tables = _tables(config.results)
     lines = [read_log(path) for path in config.logs]
@@ -89,10 +94,15 @@ def make_page(config: PageConfig) -> list[pathlib.Path]:
     }
     if params.config.encoder is not None:
         if config.heads is not None:
-            found = heads_samples(config.heads, split="test", angles=ANGLES)[: config.inversions]
+            found = heads_samples(config.heads, split="test", angles=ANGLES)
+            first, count = found[: config.inversions], min(config.failures, len(found))
             pictures["inversions"] = (
-                f"Portraits of the first {len(found)} test heads inverted: true views above, the dual encoder's below.",
-                lambda: gallery.inversion_sheet(params, found),
+                f"Portraits of the first {len(first)} test heads inverted: true views above, the dual encoder's below.",
+                lambda: gallery.inversion_sheet(params, first),
+            )
+            pictures["failures"] = (
+                f"The {count} of {len(found)} test heads whose inversions differ most from the portraits (L2).",
+                lambda: gallery.inversion_sheet(params, gallery.worst_inverted(params, found, count)),
             )
         pictures["astronaut"] = (
             "`panojax invert astronaut`: Eileen Collins, NASA, in the public domain, as scikit-image has her.",
@@ -102,40 +112,37 @@ def make_page(config: PageConfig) -> list[pathlib.Path]:
     parts, files = _facts(checkpoint_folder(config.checkpoint), params), []
     for name, (caption, draw) in pictures.items():
         path = config.out / f"default_model_{name}.jpg"
-        comment = f"{name} {digest(mark, config.seeds, str(config.inversions), str(config.heads))}"
+        comment = f"{name} {digest(mark, config.seeds, caption, str(config.heads))}"
         if _comment(path) != comment:
             write_jpeg(path, draw(), max_bytes=MAX_BYTES, comment=comment)
         files.append(path)
         parts += [f"## {name.capitalize()}", f"![{name}]({path.name})", caption]
-    drawn = draw_curves(config.out, lines)
-    if drawn:
-        parts += ["## Training", *(f"![{path.stem}]({path.name})" for path in drawn)]
+    draw_curves(config.out, lines)
+    curves = [path for path in (config.out / f"default_model_{name}.svg" for name in STAGES) if path.exists()]
+    if curves:
+        parts += ["## Training", *(f"![{path.stem}]({path.name})" for path in curves)]
     if tables:
         parts += ["## Figures", *tables]
     _write_page(config.out / PAGE, parts)
-    return files + drawn
+    return files + curves
 
 
-def draw_curves(out: pathlib.Path, pieces: Sequence[Sequence[Line]]) -> list[pathlib.Path]:
+def draw_curves(out: pathlib.Path, pieces: Sequence[Sequence[Line]]) -> None:
     """Curves of the logs' pieces: of the generator over thousands of pictures, of each encoder over its steps."""
-    files = []
     generator = [line for piece in pieces for line in piece if "kimg" in line]
     kimg = sorted(generator, key=lambda line: float(line["kimg"]))
-    stages = {
-        "generator": ("kimg", "thousands of pictures", kimg, ("generator", "discriminator", "real_sign")),
-        "e1": ("step", "steps", _joined(pieces, critic=False), ("l2", "lpips", "id")),
-        "e2": ("step", "steps", _joined(pieces, critic=True), ("l2", "lpips", "id", "critic/loss")),
-    }
-    for name, (along, axis, lines, measures) in stages.items():
+    stages = (
+        ("kimg", "thousands of pictures", kimg, ("generator", "discriminator", "real_sign")),
+        ("step", "steps", _joined(pieces, critic=False), ("l2", "lpips", "id")),
+        ("step", "steps", _joined(pieces, critic=True), ("l2", "lpips", "id", "critic/loss")),
+    )
+    for name, (along, axis, lines, measures) in zip(STAGES, stages):
         if len(lines) < 2:
             continue
         x, curves = binned(lines, along, measures)
         path = out / f"default_model_{name}.svg"
         ticks = np.linspace(x[0], x[-1], 6).round().tolist()
         write_curves(path, f"Training: {name}", x, curves, axis=axis, ticks=ticks)
-        if path.exists():
-            files.append(path)
-    return files
 
 
 def binned(lines: Sequence[Line], along: str, measures: Sequence[str]) -> tuple[list[float], dict[str, list[float]]]:

@@ -1,6 +1,6 @@
 """Sheets that show what a model makes: its samples, the heads between them, and heads of portraits beside the truth.
 
-Each function gives a picture in bytes [H, W, 3]. Nothing is chosen by eye: seeds and heads are the first ones.
+Each sheet is a picture in bytes [H, W, 3]. Nothing is chosen by eye: seeds and heads are the first ones, or the worst.
 """
 
 from collections.abc import Sequence
@@ -86,6 +86,19 @@ def inversion_sheet(params: Params, samples: Sequence[Sample]) -> np.ndarray:
     sheet = views_sheet({"dual": records})
     assert sheet is not None
     return sheet
+
+
+def worst_inverted(params: Params, samples: Sequence[Sample], count: int) -> list[Sample]:
+    """The `count` heads whose inversions, seen as the portraits are, differ most from them (L2); the worst first."""
+
+    def error(one: Sample) -> float:
+        portrait = one.load(params.config.generator.image_resolution)[0]
+        head = _invert(params, portrait.image, portrait.camera)
+        (view,) = render_views(params, head, portrait.camera[None])
+        return float(np.mean(np.square(view - portrait.image)))
+
+    errors = [error(one) for one in tqdm(samples, desc="failures", unit="head", disable=None)]
+    return [samples[i] for i in np.argsort(errors)[::-1][:count]]
 
 
 def astronaut_sheet(params: Params) -> np.ndarray:

@@ -55,6 +55,10 @@ class StepConfig:
     """Of the encoder."""
     critic_learning_rate: float = 1e-4
     """Of the critic."""
+    decay_start: int = 0
+    """Step from which both learning rates fall, if `decay_steps` is not 0."""
+    decay_steps: int = 0
+    """Over so many steps they fall to 0, along half a cosine; 0 keeps them as they are."""
     centralized: bool = True
     """Whether Ranger centralises the gradients of kernels."""
     accumulate: int = 1
@@ -75,6 +79,9 @@ class StepConfig:
         for name in ("learning_rate", "critic_learning_rate"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("decay_start", "decay_steps"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.offsets and self.space != "w+":
             raise InputError(f"space {self.space} goes with offsets False: an F stage leaves the generator's range")
         if not self.rendered and (not self.proxy.code or self.critic != "none"):

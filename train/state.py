@@ -100,7 +100,11 @@ def abstract_state(model: Config, config: StepConfig) -> TrainState:
 
 def optimizer(config: StepConfig, learning_rate: float) -> optax.GradientTransformation:
     """Ranger with the configuration's options."""
-    return ranger(learning_rate, centralized=config.centralized)
+    rate: optax.ScalarOrSchedule = learning_rate
+    if config.decay_steps:
+        parts = optax.constant_schedule(learning_rate), optax.cosine_decay_schedule(learning_rate, config.decay_steps)
+        rate = optax.join_schedules(parts, [config.decay_start])
+    return ranger(rate, centralized=config.centralized)
 
 
 def critic_network(model: Config, config: StepConfig) -> TriGridCritic | CodeCritic:

@@ -80,7 +80,7 @@ def size_of(path):
 
 
 def test_figures_are_there_and_small(made):
-    names = {"samples", "truncation", "interpolation", "inversions", "astronaut"}
+    names = {"samples", "truncation", "interpolation", "inversions", "failures", "astronaut"}
     pictures = {path.stem.removeprefix("default_model_"): path for path in made.out.glob("*.jpg")}
     assert pictures.keys() == names
     assert all(path.stat().st_size <= default_model.MAX_BYTES for path in pictures.values())
@@ -116,7 +116,7 @@ def test_what_is_drawn_is_not_drawn_again(made, params, model, tmp_path, monkeyp
     other = jax.tree.map(lambda x: x + 0.01, params.generator)
     packed.write_packed(tmp_path / "other", params.config, other, params.encoders)
     make_page(PageConfig(tmp_path / "page", str(tmp_path / "other"), made.heads, seeds="0-2", inversions=2))
-    assert drawn[1:] == ["samples", "truncation", "interpolation", "inversion", "astronaut"]
+    assert drawn[1:] == ["samples", "truncation", "interpolation", "inversion", "inversion", "astronaut"]
     assert (tmp_path / "page" / PAGE).read_text().startswith("# The default model\n")
 
 
@@ -152,6 +152,30 @@ def test_inversions_lie_below_the_truth(params, heads):
     assert sheet.shape == (2 * (128 + 16 + 2), columns * 130 + 2, 3)
     cell = sheet[16 : 16 + 128, 2:130]
     np.testing.assert_array_equal(cell, gallery.thumbnail(pictures[0].image, 128))
+
+
+def test_the_worst_inversions_come_first(params, heads, monkeypatch):
+    """Ordered by the squared error of the portrait's view: here views are grey, so brighter portraits are worse."""
+    samples = heads_samples(heads, angles=default_model.ANGLES)
+    size = params.config.generator.image_resolution
+    monkeypatch.setattr(gallery, "_invert", lambda *_: None)
+    monkeypatch.setattr(gallery, "render_views", lambda *_: [np.full((size, size, 3), -1, np.float32)])
+    light = [one.load(size)[0].image.astype(np.float64) + 1 for one in samples]
+    order = np.argsort([-np.mean(x**2) for x in light])
+    assert len(samples) > 2
+    assert gallery.worst_inverted(params, samples, 2) == [samples[i] for i in order[:2]]
+
+
+def test_curves_stay_where_no_logs_are_given(made, model, tmp_path, monkeypatch):
+    for name in ("samples", "truncation", "interpolation", "inversion", "astronaut"):
+        monkeypatch.setattr(gallery, f"{name}_sheet", lambda *_: ASTRONAUT)
+    curves = sorted(path.name for path in made.out.glob("*.svg"))
+    for name in curves:
+        (tmp_path / name).write_bytes((made.out / name).read_bytes())
+    files = make_page(PageConfig(tmp_path, str(model), seeds="5"))
+    page = (tmp_path / PAGE).read_text()
+    assert curves and all(f"![{name[:-4]}]({name})" in page for name in curves)
+    assert set(curves) <= {path.name for path in files}
 
 
 def test_curves_are_means_of_stretches(made):
@@ -198,6 +222,7 @@ def test_bad_input_is_named(model, logs, tmp_path, capsys, monkeypatch):
         "results must be a folder of": ["--checkpoint", model, "--results", tmp_path],
         "seeds must be numbers": ["--checkpoint", model, "--seeds", "x"],
         "inversions must be at least 1": ["--checkpoint", model, "--inversions", "0"],
+        "failures must be at least 1": ["--checkpoint", model, "--failures", "0"],
     }
     for message, arguments in wrong.items():
         assert default_model.main(["--out", str(tmp_path / "page"), *map(str, arguments)]) == 2

@@ -7,7 +7,9 @@ import optax
 import pytest
 import recipe
 
+from panojax.train.config import StepConfig
 from panojax.train.ranger import as_stored, centralize, ranger, scale_by_radam, synced
+from panojax.train.state import optimizer
 
 SHAPES = {"dense": (5, 8), "conv": (4, 3, 3, 3), "bias": (4,)}
 STEPS = (5, 6, 7, 60)
@@ -151,3 +153,19 @@ def test_stored_layout_changes_no_number():
     assert lowered.as_text().count("LayoutConstraint") == len(tree)
     for name, array in lowered.compile()(tree).items():
         np.testing.assert_array_equal(array, tree[name])
+
+
+def test_learning_rates_fall_along_half_a_cosine():
+    """After `decay_start` steps, to 0 over `decay_steps`: the factor between updates with and without a decay."""
+    kept, falling = (optimizer(config, 0.1) for config in (StepConfig(), StepConfig(decay_start=3, decay_steps=4)))
+    params = synced({"kernel": jnp.ones((2, 3))})
+    gradient = {"kernel": jnp.asarray([[1.0, 2.0, -3.0], [4.0, 0.5, 1.0]])}
+    states, factors = [kept.init(params), falling.init(params)], []
+    for _ in range(11):
+        whole, states[0] = kept.update(gradient, states[0], params)
+        part, states[1] = falling.update(gradient, states[1], params)
+        factors.append(part.fast["kernel"] / whole.fast["kernel"])
+    expected = [1, 1, 1, 1, 0.5 + 0.5**1.5, None, 0.5 - 0.5**1.5, 0, 0, 0, 0]  # None: the lookahead's own step
+    for factor, number in zip(factors, expected):
+        if number is not None:
+            np.testing.assert_allclose(factor, number, atol=1e-6)
