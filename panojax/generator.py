@@ -58,9 +58,9 @@ class View:
     mask: jax.Array
 
 
-def _apply(config: GeneratorConfig, variables: Any, path: str, *args, noise: str = "const", key=None):
+def _apply(config: GeneratorConfig, variables: Any, path: str, *args, noise: str = "const", key=None, **options):
     rngs = {"noise": key} if key is not None else None
-    return build(config, noise=noise)[path].apply(module_variables(variables, path), *args, rngs=rngs)
+    return build(config, noise=noise)[path].apply(module_variables(variables, path), *args, rngs=rngs, **options)
 
 
 def _conditioning(config, label):
@@ -98,8 +98,11 @@ def synthesize(config, variables, ws, *, noise: str = "const", key=None) -> jax.
     return planes_from_image(image, config.plane_depth).astype(config.dtype)
 
 
-def query_field(config, variables, head: Head, points) -> tuple[jax.Array, jax.Array]:
-    """Densities [M] before their softplus and colour features [M, C] of world points [M, 3], for one head."""
+def query_field(config, variables, head: Head, points, *, colours: bool = True) -> tuple[jax.Array, jax.Array]:
+    """Densities [M] before their softplus and colour features [M, C] of world points [M, 3], for one head.
+
+    Without `colours`, these are [M, 0].
+    """
     in_box = points * (2 / config.box_warp)
     options = {"depth_interpolation": config.depth_interpolation}
     if head.occluded_planes is None:
@@ -108,16 +111,17 @@ def query_field(config, variables, head: Head, points) -> tuple[jax.Array, jax.A
         features = select_trigrid(head.planes, head.occluded_planes, in_box, config.plane_axes, **options)
     if head.local is not None:
         features = modulate(head.local, features, points, box_warp=config.box_warp)
-    return _apply(config, variables, "decoder", features)
+    return _apply(config, variables, "decoder", features, colours=colours)
 
 
 def render_volume(
-    config, variables, heads: Head, labels, uniforms, *, density_noise: float = 0.0, key=None
+    config, variables, heads: Head, labels, uniforms, *, density_noise: float = 0.0, key=None, colours: bool = True
 ) -> Rendered:
     """Volume rendering of a batch of heads from labels [N, 25] at R x R.
 
     Args:
       uniforms: coarse [N, R * R, S] and fine [N, R * R, S_fine] draws; they set the resolution.
+      colours: False where weight and depth are all that is needed: the feature is [N, R, R, 0].
 
     Returns:
       Feature [N, R, R, C], weight and depth [N, R, R, 1].
@@ -125,11 +129,11 @@ def render_volume(
     n, rays = uniforms[0].shape[:2]
     resolution = round(rays**0.5)
     origins, directions = camera_rays(labels, resolution)
-    field = jax.vmap(lambda head, points: query_field(config, variables, head, points))
+    field = jax.vmap(lambda head, points: query_field(config, variables, head, points, colours=colours))
     rendered = render_rays(
         lambda points: field(heads, points), origins, directions, uniforms, config, density_noise=density_noise, key=key
     )
-    return jax.tree.map(lambda x: x.reshape(n, resolution, resolution, -1), rendered)
+    return jax.tree.map(lambda x: x.reshape(n, resolution, resolution, x.shape[-1]), rendered)
 
 
 def background(config, variables, ws, *, noise: str = "const", key=None) -> jax.Array:

@@ -133,7 +133,7 @@ def head_occlusion(
     """
     side = max(config.rendering_resolution, config.plane_resolution // 2)
     uniforms = draw_uniforms(None, (labels.shape[0], side * side), config)
-    rendered = generator.render_volume(config, variables, heads, labels, uniforms)
+    rendered = generator.render_volume(config, variables, heads, labels, uniforms, colours=False)
     occlusion = functools.partial(view_occlusion, config, threshold=threshold)
     return jax.vmap(occlusion)(rendered.depth, rendered.weight, labels)
 

@@ -143,16 +143,20 @@ class FullyConnected(nn.Module):
     bias_init: float = 0.0
     dtype: str | None = None
 
-    @nn.compact
     def __call__(self, x):
-        scale = 1 / self.lr_multiplier
-        kernel = self.param("kernel", nn.initializers.normal(scale), (x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.constant(self.bias_init * scale), (self.features,))
-        kernel, bias = kernel * (self.lr_multiplier / np.sqrt(x.shape[-1])), bias * self.lr_multiplier
+        kernel, bias = self.weights(x.shape[-1])
         if self.dtype:
             x, kernel, bias = (value.astype(self.dtype) for value in (x, kernel, bias))
         x = x @ kernel + bias
         return lrelu(x) if self.activate else x
+
+    @nn.compact
+    def weights(self, inputs: int) -> tuple[jax.Array, jax.Array]:
+        """The kernel [inputs, features] and the bias [features] as they are used."""
+        scale = 1 / self.lr_multiplier
+        kernel = self.param("kernel", nn.initializers.normal(scale), (inputs, self.features))
+        bias = self.param("bias", nn.initializers.constant(self.bias_init * scale), (self.features,))
+        return kernel * (self.lr_multiplier / np.sqrt(inputs)), bias * self.lr_multiplier
 
 
 class SynthesisLayer(nn.Module):

@@ -84,16 +84,25 @@ class Synthesis(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Tri-grid features [..., C] -> density [...] before its softplus, and colour features [..., C]."""
+    """Tri-grid features [..., C] -> density [...] before its softplus, and colour features [..., C].
+
+    Without `colours`, these are [..., 0].
+    """
 
     config: GeneratorConfig
 
     @nn.compact
-    def __call__(self, features):
+    def __call__(self, features, *, colours: bool = True):
         config = self.config
         layer = functools.partial(FullyConnected, lr_multiplier=config.decoder_lr_multiplier, dtype=config.dtype)
         hidden = jax.nn.softplus(layer(config.decoder_hidden, name="net.0")(features).astype(jnp.float32))
-        output = layer(1 + config.plane_features, name="net.2")(hidden).astype(jnp.float32)
+        last = layer(1 + config.plane_features, name="net.2")
+        if not colours:
+            kernel, bias = last.weights(config.decoder_hidden)
+            # The barrier keeps XLA for GPUs from summing anew for each use.
+            density = jax.lax.optimization_barrier(jnp.sum(hidden * kernel[:, 0], axis=-1)) + bias[0]
+            return density, jnp.zeros((*density.shape, 0))
+        output = last(hidden).astype(jnp.float32)
         density, colour = output[..., 0], output[..., 1:]
         if config.decoder_activation == "sigmoid":
             colour = jax.nn.sigmoid(colour) * (1 + 2 * 0.001) - 0.001

@@ -64,7 +64,7 @@ def render_rays(
         if density_noise:
             densities = densities + density_noise * jax.random.normal(noise_key, densities.shape)
         densities = crop_density(densities, points, config)
-        return densities, colours.reshape(*depths.shape, -1)
+        return densities, colours.reshape(*depths.shape, colours.shape[-1])
 
     depths = stratified_depths(start, end, coarse_uniforms, disparity=config.disparity_sampling)
     densities, colours = query(depths, keys[0])
