@@ -91,22 +91,31 @@ class Bottleneck(nn.Module):
         x = conv(self.width, 3, numerics=self.numerics, name="res_layer.1")(x)
         x = PReLU(self.numerics, name="res_layer.2")(x)
         x = conv(self.width, 3, stride=self.stride, numerics=self.numerics, name="res_layer.3")(x)
-        x = BatchNorm(self.numerics, initial_scale=self.branch_scale, name="res_layer.4")(x, train=train)
-        if self.squeeze_excite:
-            x = SqueezeExcite(self.numerics, name="res_layer.5")(x)
-        return x + shortcut
+        norm = BatchNorm(self.numerics, initial_scale=self.branch_scale, name="res_layer.4")
+        if not self.squeeze_excite:
+            return norm(x, train=train) + shortcut
+        excite = SqueezeExcite(self.numerics, name="res_layer.5")
+        if train:
+            x = norm(x, train=True)
+            return excite(x, spatial_means(x)) + shortcut
+        # The norm of the means is the mean of the norms, so GPUs need not write the norms out to sum them.
+        return excite(norm(x, train=False), norm(spatial_means(x), train=False)) + shortcut
+
+
+def spatial_means(x: jax.Array) -> jax.Array:
+    """Means over space of [N, H, W, C]: [N, 1, 1, C] in float32."""
+    return jnp.mean(x, (1, 2), dtype=jnp.float32, keepdims=True)
 
 
 class SqueezeExcite(nn.Module):
-    """Weighs channels by a sigmoid of two 1x1 convs (to a sixteenth and back) of their means over space."""
+    """Weighs channels of x [N, H, W, C] by a sigmoid of two 1x1 convs (to a sixteenth and back) of their `means`."""
 
     numerics: Numerics
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, means: jax.Array) -> jax.Array:
         channels = x.shape[-1]
-        weight = jnp.mean(x, (1, 2), dtype=jnp.float32, keepdims=True)
-        weight = nn.relu(PointwiseConv(channels // 16, self.numerics, name="fc1")(weight))
+        weight = nn.relu(PointwiseConv(channels // 16, self.numerics, name="fc1")(means))
         return weigh_channels(x, nn.sigmoid(PointwiseConv(channels, self.numerics, name="fc2")(weight)))
 
 

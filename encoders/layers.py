@@ -76,10 +76,15 @@ def conv(
 def conv_by_rows(x: jax.Array, rows: jax.Array, stride: int = 1) -> jax.Array:
     """Correlation of x [N, H, W, I] with `rows` [O, h, h, I], the order that cuDNN reads, padded by h // 2.
 
-    Where h is 1 or pixels are few, as a product of matrices: it costs a GPU fewer and shorter launches.
+    Where h is 1 or pixels are few, as a product of matrices: it costs a GPU fewer and shorter launches. Few features
+    of single pixels are sums, which GPUs make in the kernel that makes x, and need not write x.
     """
     features, size, *_ = rows.shape
     rows = rows.astype(x.dtype)
+    if size == 1 and features <= 4:
+        wide = x.astype(jnp.float32)
+        sums = jax.lax.optimization_barrier([jnp.sum(wide * row[0, 0], axis=-1) for row in rows])
+        return jnp.stack(sums, axis=-1)
     if size == 1 or x.size * size**2 <= _FEW * stride**2:
         return jnp.einsum("nhwi,oi->nhwo", windows(x, size, stride), rows.reshape(features, -1))
     padding = [(size // 2,) * 2] * 2
