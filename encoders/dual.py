@@ -60,14 +60,14 @@ class Stored:
     output_first: bool = struct.field(pytree_node=False)
 
 
-@functools.partial(jax.jit, static_argnames=("dtype", "output_first"))
-def store(variables: dict[str, Any], dtype: str, output_first: bool) -> Stored:
+@functools.partial(jax.jit, static_argnames=("dtype", "plane_depth", "output_first"))
+def store(variables: dict[str, Any], dtype: str, plane_depth: int, output_first: bool) -> Stored:
     """Both encoders' variables folded, see `folding.fold`, maybe with kernels in the order of axes that cuDNN reads.
 
     That order is of logical axes: arrays of another memory layout cost each call of a jitted function 5 us of
     Python apiece.
     """
-    folded = {name: jax.vmap(lambda one: fold(one, dtype))(network) for name, network in variables.items()}
+    folded = {name: jax.vmap(lambda one: fold(one, dtype, plane_depth))(network) for name, network in variables.items()}
     leaves, layout = jax.tree.flatten(folded)
     vectors, rest, sizes = [], [], []
     for leaf in leaves:

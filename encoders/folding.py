@@ -7,12 +7,15 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from panojax.encoders.pointwise import EPSILON
 from panojax.encoders.styles import join_heads
+from panojax.encoders.trigrid import OFFSET_LAYERS
+from panojax.trigrid import texel_order
 
 
-def fold(variables: Any, dtype: str) -> dict[str, Any]:
+def fold(variables: Any, dtype: str, plane_depth: int) -> dict[str, Any]:
     """One network's {"params", "batch_stats"} as {"params", "folded"}, whose results are the same.
 
-    Batch norms become a gain and a shift, style heads `StyleWeights`; convolutions' kernels are in `dtype`.
+    Batch norms become a gain and a shift, style heads `StyleWeights`; convolutions' kernels are in `dtype`. Tri-grid
+    offsets get their channels in the order `trigrid.texel_order`.
     """
     params, stats = flatten_dict(variables["params"]), flatten_dict(variables["batch_stats"])
     folded = {}
@@ -24,6 +27,8 @@ def fold(variables: Any, dtype: str) -> dict[str, Any]:
     for path, leaf in params.items():
         if path[-1] == "kernel" and leaf.ndim == 4:
             params[path] = leaf.astype(dtype)
+        if path[0] in OFFSET_LAYERS:
+            params[path] = params[path][..., texel_order(leaf.shape[-1], plane_depth)]
     folded = unflatten_dict(folded)
     if heads:
         trees = unflatten_dict(heads)

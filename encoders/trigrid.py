@@ -7,6 +7,9 @@ import jax.numpy as jnp
 from panojax.encoders.ir_se import TrunkConfig, trunk_features
 from panojax.encoders.layers import BatchNorm, Numerics, PReLU, conv, pixel_shuffle
 
+OFFSET_LAYERS = "final_head.4", "final_head_two.4"
+"""Names of the last convolution, without and with planes."""
+
 
 class TrigridEncoder(nn.Module):
     """[N, R, R, in_channels] -> offsets [N, R, R, out_channels], R a multiple of 16; channels in PyTorch's order.

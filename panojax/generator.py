@@ -95,7 +95,9 @@ def adapt_camera(config, variables, z, label) -> tuple[jax.Array, jax.Array]:
 def synthesize(config, variables, ws, *, noise: str = "const", key=None) -> jax.Array:
     """Tri-grids [N, 3, D, H, W, C] of style codes [N, L, w_dim]. `noise`: "const", "none" or "random" (needs `key`)."""
     image = _apply(config, variables, "backbone.synthesis", ws, noise=noise, key=key)
-    return planes_from_image(image, config.plane_depth).astype(config.dtype)
+    planes = planes_from_image(image, config.plane_depth, by_texel="folded" in variables).astype(config.dtype)
+    # Flat behind a barrier, so that XLA for GPUs writes them in this order at once, not as an image first.
+    return jax.lax.optimization_barrier(planes.reshape(len(ws), -1)).reshape(planes.shape)
 
 
 def query_field(config, variables, head: Head, points, *, colours: bool = True) -> tuple[jax.Array, jax.Array]:

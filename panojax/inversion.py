@@ -62,7 +62,8 @@ def encode(config: Config, variables: Any, encoders: Any, images: jax.Array, lab
         data.append(pool(image_from_planes(planes).astype(jnp.float32), encoder.resolution))
     data = [x.reshape(2, -1, *x.shape[1:]) for x in data]
     offsets = dual.on_both(functools.partial(encode_offsets, encoder), both, *data)
-    planes = planes + offset_planes(config.generator, _flatten(offsets)).astype(planes.dtype)
+    by_texel = isinstance(encoders["both"], dual.Stored)
+    planes = planes + offset_planes(config.generator, _flatten(offsets), by_texel=by_texel).astype(planes.dtype)
     heads = dataclasses.replace(heads, planes=planes)
     if encoder.local_features:
         twice_labels = jnp.concatenate([labels, labels])
@@ -109,9 +110,13 @@ def local_input(
     return jax.lax.stop_gradient(jnp.concatenate([residual, pool(depth, encoder.resolution)], axis=-1)), view
 
 
-def offset_planes(config: GeneratorConfig, offsets: jax.Array) -> jax.Array:
-    """Offsets [N, R, R, 3 * C * D] as tri-grids [N, 3, D, H, W, C], resized where the encoder's side is another."""
-    return planes_from_image(pool(offsets.astype(jnp.float32), config.plane_resolution), config.plane_depth)
+def offset_planes(config: GeneratorConfig, offsets: jax.Array, *, by_texel: bool = False) -> jax.Array:
+    """Offsets [N, R, R, 3 * C * D] as tri-grids [N, 3, D, H, W, C], resized where the encoder's side is another.
+
+    `by_texel`: whether their channels are in the order `trigrid.texel_order`, not in the networks'.
+    """
+    resized = pool(offsets.astype(jnp.float32), config.plane_resolution)
+    return planes_from_image(resized, config.plane_depth, by_texel=by_texel)
 
 
 def render_heads(

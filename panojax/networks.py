@@ -9,6 +9,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from panojax.config import SUPERRESOLUTION, GeneratorConfig, count_ws
 from panojax.layers import Folded, FullyConnected, SynthesisLayer, ToRGB, lrelu, normalize_2nd_moment, upsample_image
+from panojax.trigrid import texel_order
 
 
 class Mapping(nn.Module):
@@ -203,7 +204,8 @@ def fold(config: GeneratorConfig, variables: dict) -> dict:
     """The variables with a collection "folded": the modulated convolutions' weights as `layers.convolve` reads them.
 
     They are in the type that they are used in, and on GPUs in the order of axes that cuDNN reads. The parameters that
-    they were made of are left out. Frozen generators may be folded, those that are trained or saved not.
+    they were made of are left out. The backbone's image gets its channels in the order `trigrid.texel_order`. Frozen
+    generators may be folded, those that are trained or saved not.
     """
     return _fold(config, variables, output_first=jax.default_backend() == "gpu")
 
@@ -220,6 +222,12 @@ def _fold(config, variables, *, output_first):
     done = {path[:-1] for path in flatten_dict(folded)}
     params = flatten_dict(variables["params"])
     left = {path: leaf for path, leaf in params.items() if path[-1] != "kernel" or path[:-1] not in done}
+    order = texel_order(3 * config.plane_features * config.plane_depth, config.plane_depth)
+    for name, block in folded["backbone.synthesis"].items():
+        weights = block["torgb"]["weights"]
+        block["torgb"] = {"weights": weights.replace(kernel=weights.kernel[..., order])}
+        bias = "backbone.synthesis", name, "torgb", "bias"
+        left[bias] = left[bias][order]
     if output_first:
         folded = jax.tree.map(_output_first, folded, is_leaf=lambda node: isinstance(node, Folded))
     return {**variables, "params": unflatten_dict(left), "folded": folded}

@@ -67,7 +67,8 @@ class Params:
         generator, encoders = networks.fold(self.config.generator, self.generator), self.encoders
         if encoders is not None:
             dtype, output_first = self.config.encoder.dtype, jax.default_backend() == "gpu"  # type: ignore[union-attr]
-            encoders = encoders | {"both": dual.store(encoders["both"], dtype, output_first)}
+            depth = self.config.generator.plane_depth
+            encoders = encoders | {"both": dual.store(encoders["both"], dtype, depth, output_first)}
         return self.replace(generator=generator, encoders=encoders)  # type: ignore[attr-defined]
 
     def check_whole(self) -> None:

@@ -10,15 +10,29 @@ from itertools import product
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 
-def planes_from_image(image: jax.Array, depth: int) -> jax.Array:
-    """[..., H, W, 3 * C * D] in the networks' channel order (plane, channel, slice) -> planes [..., 3, D, H, W, C]."""
+def planes_from_image(image: jax.Array, depth: int, *, by_texel: bool = False) -> jax.Array:
+    """[..., H, W, 3 * C * D] in the networks' channel order (plane, channel, slice) -> planes [..., 3, D, H, W, C].
+
+    `by_texel` takes images whose channels are in the order `texel_order` instead.
+    """
     *lead, h, w, channels = image.shape
-    split = image.reshape(*lead, h, w, 3, channels // (3 * depth), depth)
-    n = len(lead)
+    n, features = len(lead), channels // (3 * depth)
+    if by_texel:
+        return jnp.moveaxis(image.reshape(*lead, h, w, 3, depth, features), (n + 2, n + 3), (n, n + 1))
+    split = image.reshape(*lead, h, w, 3, features, depth)
     return split.transpose(*range(n), n + 2, n + 4, n, n + 1, n + 3)
+
+
+def texel_order(channels: int, depth: int) -> np.ndarray:
+    """The networks' channels [3 * C * D] in the order (plane, slice, channel), which has a texel's in a row.
+
+    Weights that make planes are reordered once, so that no call need reorder what they make.
+    """
+    return np.arange(channels).reshape(3, -1, depth).swapaxes(1, 2).ravel()
 
 
 def image_from_planes(planes: jax.Array) -> jax.Array:
@@ -58,8 +72,8 @@ def _sample(axes, depth_interpolation, planes, points):
     wholes, sides = zip(*(_sides(coordinates[..., i], size) for i, size in enumerate((width, height, depth))))
     first = ((plane * depth + wholes[2]) * height + wholes[1]) * width + wholes[0]
     # Without the barrier, XLA computes these anew for each channel, which takes several times as long.
-    first, (across, down, inward) = jax.lax.optimization_barrier((first, sides))
     table = planes.reshape(-1, channels)
+    table, first, (across, down, inward) = jax.lax.optimization_barrier((table, first, sides))
 
     def add_sides(weights, sides):
         return sum(weight[..., None] * side for weight, side in zip(weights, sides))

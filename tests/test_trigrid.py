@@ -8,7 +8,14 @@ import recipe
 
 from panojax import trigrid
 from panojax.config import PLANE_AXES
-from panojax.trigrid import image_from_planes, planes_from_image, sample_planes, sample_trigrid, select_trigrid
+from panojax.trigrid import (
+    image_from_planes,
+    planes_from_image,
+    sample_planes,
+    sample_trigrid,
+    select_trigrid,
+    texel_order,
+)
 
 SHAPE = (3, 3, 6, 5)
 
@@ -96,6 +103,8 @@ def test_planes_and_image_round_trip():
     for plane, feature, depth in np.ndindex(3, 2, 3):
         np.testing.assert_array_equal(got[:, plane, depth, :, :, feature], image[..., plane * 6 + feature * 3 + depth])
     np.testing.assert_array_equal(image_from_planes(got), image)
+    ordered = jnp.asarray(image[..., texel_order(18, 3)])
+    np.testing.assert_array_equal(planes_from_image(ordered, depth=3, by_texel=True), got)
 
 
 def test_gradients_reach_the_corners_only():
