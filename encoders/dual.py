@@ -31,14 +31,19 @@ def on_both(function: Callable[..., Any], *stacked: Any) -> Any:
     """`function` of one encoder's variables and data, for both; all arrays of the arguments and of the result have the
     leading axis of 2.
 
-    On accelerators as one batched computation with `products=True`, see `Numerics`; on CPUs, where grouped convolutions
-    are slow, one after the other.
+    On accelerators by `at_once`; on CPUs, where grouped convolutions are slow, one after the other.
     """
     return jax.lax.platform_dependent(
         *stacked,
         cpu=lambda *args: jax.lax.map(lambda one: function(*one), args),
-        default=jax.vmap(functools.partial(function, products=True)),
+        default=functools.partial(at_once, function),
     )
+
+
+def at_once(function: Callable[..., Any], *stacked: Any) -> Any:
+    """`on_both` where the device is known to be an accelerator: one batched computation with `products=True`, see
+    `Numerics`. Only this is traced, where `on_both` traces the CPU's way as well."""
+    return jax.vmap(functools.partial(function, products=True))(*stacked)
 
 
 @struct.dataclass
@@ -84,12 +89,9 @@ def plain(variables: Any) -> Any:
     """Variables as the modules take them, from `Stored` ones or from plain ones."""
     if not isinstance(variables, Stored):
         return variables
-    rest, leaves, start = iter(variables.rest), [], 0
+    vectors = iter(jax.lax.split(variables.vectors, [size for size in variables.sizes if size], axis=1))
+    rest, leaves = iter(variables.rest), []
     for size in variables.sizes:
-        if size:
-            leaves.append(variables.vectors[:, start : start + size])
-            start += size
-        else:
-            leaf = next(rest)
-            leaves.append(jnp.moveaxis(leaf, 1, -1) if variables.output_first and leaf.ndim == 5 else leaf)
+        leaf = next(vectors if size else rest)
+        leaves.append(jnp.moveaxis(leaf, 1, -1) if variables.output_first and leaf.ndim == 5 else leaf)
     return jax.tree.unflatten(variables.layout, leaves)

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from panojax.encoders.layers import BatchNorm, Numerics, PReLU, conv
+from panojax.encoders.layers import BatchNorm, Numerics, PReLU, conv, parameter
 from panojax.encoders.pointwise import weigh_channels
 from panojax.errors import InputError
 
@@ -129,5 +129,5 @@ class PointwiseConv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         dtype, param_dtype = self.numerics.dtype, jnp.dtype(self.numerics.param_dtype)
         shape = (1, 1, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape, param_dtype)
+        kernel = parameter(self, "kernel", nn.initializers.he_normal(), shape, param_dtype)
         return x.astype(dtype) @ kernel[0, 0].astype(dtype)

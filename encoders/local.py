@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from panojax.encoders.ir_se import TrunkConfig
-from panojax.encoders.layers import Numerics
+from panojax.encoders.layers import Numerics, parameter
 from panojax.encoders.trigrid import TrigridEncoder
 
 
@@ -47,6 +47,6 @@ class Layer(nn.Module):
     def __call__(self) -> dict[str, jax.Array]:
         dtype = jnp.dtype(self.param_dtype)
         return {
-            "kernel": self.param("kernel", self.kernel_init, (self.inputs, self.outputs), dtype),
-            "bias": self.param("bias", nn.initializers.zeros, (self.outputs,), dtype),
+            "kernel": parameter(self, "kernel", self.kernel_init, (self.inputs, self.outputs), dtype),
+            "bias": parameter(self, "bias", nn.initializers.zeros, (self.outputs,), dtype),
         }

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from panojax.encoders.layers import Numerics, windows
+from panojax.encoders.layers import Numerics, parameter, windows
 
 
 class StyleHead(nn.Module):
@@ -45,8 +45,8 @@ class _Layer(nn.Module):
     def __call__(self):
         dtype = jnp.dtype(self.param_dtype)
         return {
-            "kernel": self.param("kernel", self.initializer, self.shape, dtype),
-            "bias": self.param("bias", nn.initializers.zeros, self.shape[-1:], dtype),
+            "kernel": parameter(self, "kernel", self.initializer, self.shape, dtype),
+            "bias": parameter(self, "bias", nn.initializers.zeros, self.shape[-1:], dtype),
         }
 
 

@@ -49,10 +49,12 @@ def encode(config: Config, variables: Any, encoders: Any, images: jax.Array, lab
     """
     encoder = config.encoder
     assert encoder is not None
-    both = dual.plain(encoders["both"])
+    stored, both = encoders["both"], dual.plain(encoders["both"])
+    for_gpus = isinstance(stored, dual.Stored) and stored.output_first
+    on_both = dual.at_once if for_gpus else dual.on_both
     pictures = pool(images, encoder.resolution)
     twice = jnp.broadcast_to(pictures, (2, *pictures.shape))
-    codes = dual.on_both(functools.partial(encode_styles, encoder), both, twice)
+    codes = on_both(functools.partial(encode_styles, encoder), both, twice)
     ws = _flatten(codes).astype(jnp.float32) + encoders["latent_average"]
     planes = generator.synthesize(config.generator, variables, ws)
     heads = generator.make_heads(config.generator, variables, planes, ws)
@@ -61,15 +63,15 @@ def encode(config: Config, variables: Any, encoders: Any, images: jax.Array, lab
     if encoder.planes_channels:
         data.append(pool(image_from_planes(planes).astype(jnp.float32), encoder.resolution))
     data = [x.reshape(2, -1, *x.shape[1:]) for x in data]
-    offsets = dual.on_both(functools.partial(encode_offsets, encoder), both, *data)
-    by_texel = isinstance(encoders["both"], dual.Stored)
+    offsets = on_both(functools.partial(encode_offsets, encoder), both, *data)
+    by_texel = isinstance(stored, dual.Stored)
     planes = planes + offset_planes(config.generator, _flatten(offsets), by_texel=by_texel).astype(planes.dtype)
     heads = dataclasses.replace(heads, planes=planes)
     if encoder.local_features:
         twice_labels = jnp.concatenate([labels, labels])
         inputs, view = local_input(config, variables, heads, _flatten(twice), twice_labels)
         inputs = inputs.reshape(2, -1, *inputs.shape[1:])
-        features, fusion = dual.on_both(functools.partial(encode_local, encoder), both, inputs)
+        features, fusion = on_both(functools.partial(encode_local, encoder), both, inputs)
         fusion = jax.tree.map(lambda x: jnp.repeat(x, len(labels), axis=0), fusion)
         heads = dataclasses.replace(heads, local=make_branch(_flatten(features), view, twice_labels, fusion))
     halves = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), heads)

@@ -9,7 +9,7 @@ import numpy as np
 from flax import linen as nn
 from flax import struct
 
-from panojax.encoders.layers import adaptive_average_pool, conv_by_rows
+from panojax.encoders.layers import adaptive_average_pool, conv_by_rows, parameter
 
 # Taps of [1, 3, 3, 1] / 4 (gain 2 an axis) composed with a flipped 3-tap kernel, split by output phase:
 # _PHASES[s, a, p] is the weight of kernel tap s in tap a of the 3-tap kernel that makes outputs 2i + p.
@@ -154,8 +154,8 @@ class FullyConnected(nn.Module):
     def weights(self, inputs: int) -> tuple[jax.Array, jax.Array]:
         """The kernel [inputs, features] and the bias [features] as they are used."""
         scale = 1 / self.lr_multiplier
-        kernel = self.param("kernel", nn.initializers.normal(scale), (inputs, self.features))
-        bias = self.param("bias", nn.initializers.constant(self.bias_init * scale), (self.features,))
+        kernel = parameter(self, "kernel", nn.initializers.normal(scale), (inputs, self.features))
+        bias = parameter(self, "bias", nn.initializers.constant(self.bias_init * scale), (self.features,))
         return kernel * (self.lr_multiplier / np.sqrt(inputs)), bias * self.lr_multiplier
 
 
@@ -171,8 +171,8 @@ class SynthesisLayer(nn.Module):
     def __call__(self, x, w):
         styles = FullyConnected(x.shape[-1], bias_init=1.0, name="affine")(w)
         weights = _weights(self, x, 3, up=self.up)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        strength = self.param("noise_strength", nn.initializers.zeros, ())
+        bias = parameter(self, "bias", nn.initializers.zeros, (self.features,))
+        strength = parameter(self, "noise_strength", nn.initializers.zeros, ())
         x = convolve(x, weights, styles, up=self.up)
         pattern = self.variable("constants", "noise_const", self._draw, x.shape[1:3])
         if self.noise == "const":
@@ -197,7 +197,7 @@ class ToRGB(nn.Module):
     def __call__(self, x, w):
         styles = FullyConnected(x.shape[-1], bias_init=1.0, name="affine")(w) / np.sqrt(x.shape[-1])
         weights = _weights(self, x, 1, demodulate=False)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        bias = parameter(self, "bias", nn.initializers.zeros, (self.features,))
         y = convolve(x, weights, styles, up=False).astype(jnp.float32) + bias
         return clamp(y, self.clamp) if self.clamp else y
 
@@ -210,7 +210,7 @@ def _weights(layer: nn.Module, x: jax.Array, size: int, *, up: bool = False, dem
     if layer.has_variable("folded", "weights"):
         return layer.get_variable("folded", "weights")
     shape = (size, size, x.shape[-1], layer.features)
-    weights = fold(layer.param("kernel", nn.initializers.normal(1.0), shape), up=up, demodulate=demodulate)
+    weights = fold(parameter(layer, "kernel", nn.initializers.normal(1.0), shape), up=up, demodulate=demodulate)
     if layer.is_mutable_collection("folded") and not layer.is_initializing():
         kept = Folded(weights.kernel.astype(x.dtype), weights.energy)
         layer.put_variable("folded", "weights", kept)

@@ -8,6 +8,7 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from panojax.config import SUPERRESOLUTION, GeneratorConfig, count_ws
+from panojax.encoders.layers import parameter
 from panojax.layers import Folded, FullyConnected, SynthesisLayer, ToRGB, lrelu, normalize_2nd_moment, upsample_image
 from panojax.trigrid import texel_order
 
@@ -47,7 +48,7 @@ class SynthesisBlock(nn.Module):
         """ws [N, 2 or 3, w_dim]: a style for each convolution and for torgb."""
         ws = list(jnp.moveaxis(ws, 1, 0))
         if self.first:
-            const = self.param("const", nn.initializers.normal(1.0), (4, 4, self.features))
+            const = parameter(self, "const", nn.initializers.normal(1.0), (4, 4, self.features))
             x = jnp.broadcast_to(const, (ws[0].shape[0], *const.shape)).astype(self.dtype)
         else:
             x = SynthesisLayer(self.features, self.up, self.noise, self.clamp, name="conv0")(
