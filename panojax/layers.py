@@ -66,15 +66,18 @@ def phase_kernels(kernel: jax.Array) -> jax.Array:
 
 def upsample_image(x: jax.Array) -> jax.Array:
     """[N, H, W, C] -> [N, 2H, 2W, C] by the [1, 3, 3, 1] filter with zeros outside (PyTorch: upfirdn2d.upsample2d)."""
-    for axis in (1, 2):
-        pad = [(0, 0)] * 4
-        pad[axis] = (1, 1)
-        padded, size = jnp.pad(x, pad), x.shape[axis]
-        before = jax.lax.slice_in_dim(padded, 0, size, axis=axis)
-        after = jax.lax.slice_in_dim(padded, 2, size + 2, axis=axis)
-        pair = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis=axis + 1)
-        x = pair.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
-    return x
+    n, height, width, channels = x.shape
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+
+    def shifted(i, j):
+        return jax.lax.slice(padded, (0, i, j, 0), (n, i + height, j + width, channels))
+
+    def phase(p, q):
+        sides = shifted(2 * p, 1) + shifted(1, 2 * q)
+        return (9 * x + 3 * sides + shifted(2 * p, 2 * q)) / 16
+
+    phases = jnp.stack([jnp.stack([phase(p, q) for q in range(2)], axis=3) for p in range(2)], axis=2)
+    return phases.reshape(n, 2 * height, 2 * width, channels)
 
 
 def modulated_conv(x, kernel, styles, *, up: bool = False, demodulate: bool = True) -> jax.Array:
