@@ -16,9 +16,11 @@ from panojax.camera import look_at, mirror
 from panojax.encoders import dual
 from panojax.encoders.encoder import encode_offsets, encode_styles
 from panojax.encoders.layers import Numerics
+from panojax.generator import render_volume
 from panojax.inversion import stitch
 from panojax.layers import pool
 from panojax.params import random_params
+from panojax.renderer import draw_uniforms
 from panojax.trigrid import planes_from_image
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -78,6 +80,17 @@ def test_the_mask_is_of_the_visible_head(params, inverted):
     view = scenes.render(params, parts.visible, CAMERAS[0])
     mask = jax.jit(panojax.occlusion_mask)(params, view, CAMERAS[0])
     assert np.mean(np.asarray(mask) != parts.mask) < 1e-3
+
+
+def test_depth_does_not_need_colours(params, inverted):
+    config, uniforms = params.config.generator, draw_uniforms(None, (1, 16 * 16), params.config.generator)
+    heads, variables = jax.tree.map(lambda x: x[None], inverted[0]), params.generator
+    want, got = (
+        render_volume(config, variables, heads, CAMERAS[:1], uniforms, colours=colours) for colours in (True, False)
+    )
+    assert want.feature.shape == (1, 16, 16, config.plane_features) and got.feature.shape == (1, 16, 16, 0)
+    np.testing.assert_allclose(got.weight, want.weight, atol=1e-5)
+    np.testing.assert_allclose(got.depth, want.depth, atol=1e-5)
 
 
 @pytest.mark.parametrize("channels", [6, 9])

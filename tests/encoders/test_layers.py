@@ -16,6 +16,7 @@ from panojax.encoders.layers import (
     Numerics,
     PReLU,
     adaptive_average_pool,
+    conv_by_rows,
     pixel_shuffle,
     resize_bilinear,
 )
@@ -171,3 +172,11 @@ def test_adaptive_average_pool(shape, size):
 def test_unknown_dtypes_are_refused(name):
     with pytest.raises(InputError, match=f"^{name} must be float32 or bfloat16, got 'float16'"):
         Numerics(**{name: "float16"})
+
+
+@pytest.mark.parametrize(("features", "size", "stride"), [(3, 1, 1), (8, 1, 2), (8, 3, 1), (8, 3, 2)])
+def test_products_and_sums_are_convolutions(features, size, stride):
+    x, rows = (recipe.normal(name, shape) for name, shape in (("x", (2, 8, 6, 5)), ("r", (features, size, size, 5))))
+    dims, pad = ("NHWC", "OHWI", "NHWC"), [(size // 2,) * 2] * 2
+    want = jax.lax.conv_general_dilated(x, rows, (stride, stride), pad, dimension_numbers=dims)
+    np.testing.assert_allclose(conv_by_rows(x, rows, stride), want, atol=1e-5)
