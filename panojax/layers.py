@@ -66,15 +66,20 @@ def phase_kernels(kernel: jax.Array) -> jax.Array:
 
 def upsample_image(x: jax.Array) -> jax.Array:
     """[N, H, W, C] -> [N, 2H, 2W, C] by the [1, 3, 3, 1] filter with zeros outside (PyTorch: upfirdn2d.upsample2d)."""
-    n, height, width, channels = x.shape
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    return _double(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
+
+
+def _double(padded):
+    """[N, H + 2, W + 2, C] -> [N, 2H, 2W, C] without the border: along each axis, the nearer pixel weighs 3/4, the
+    other 1/4."""
+    n, height, width, channels = padded.shape[0], padded.shape[1] - 2, padded.shape[2] - 2, padded.shape[3]
 
     def shifted(i, j):
         return jax.lax.slice(padded, (0, i, j, 0), (n, i + height, j + width, channels))
 
     def phase(p, q):
         sides = shifted(2 * p, 1) + shifted(1, 2 * q)
-        return (9 * x + 3 * sides + shifted(2 * p, 2 * q)) / 16
+        return (9 * shifted(1, 1) + 3 * sides + shifted(2 * p, 2 * q)) / 16
 
     phases = jnp.stack([jnp.stack([phase(p, q) for q in range(2)], axis=3) for p in range(2)], axis=2)
     return phases.reshape(n, 2 * height, 2 * width, channels)
@@ -126,6 +131,11 @@ def resize(x: jax.Array, size: int) -> jax.Array:
     """[N, H, W, C] -> [N, size, size, C], bilinear, antialiased, half-pixel centres."""
     if x.shape[1:3] == (size, size):
         return x
+    if x.shape[1:3] == (size // 2, size // 2) and size % 2 == 0:
+        for axis in (1, 2):
+            first, last = (jax.lax.slice_in_dim(x, i, i + 1, axis=axis) for i in (0, size // 2 - 1))
+            x = jnp.concatenate([first, x, last], axis=axis)
+        return _double(x)
     return jax.image.resize(x, (x.shape[0], size, size, x.shape[-1]), "linear", antialias=True)
 
 
