@@ -128,7 +128,7 @@ def resized_row(row, size):
     return out
 
 
-@pytest.mark.parametrize("before, after", [(12, 8), (8, 12), (16, 4), (5, 5)])
+@pytest.mark.parametrize("before, after", [(12, 8), (8, 12), (6, 12), (16, 4), (5, 5)])
 def test_resize(before, after):
     x = normal("x", 2, before, before, 3)
     rows = [resized_row(picture, after) for picture in x]
