@@ -85,6 +85,11 @@ class Synthesis(nn.Module):
         return image
 
 
+def _weighted_sums(x, weights):
+    """[..., C] @ [C] in the kernel that makes x. Without the barrier XLA would make x, and sum, anew for each use."""
+    return jax.lax.optimization_barrier(jnp.sum(x * weights, axis=-1))
+
+
 class Decoder(nn.Module):
     """Tri-grid features [..., C] -> density [...] before its softplus, and colour features [..., C].
 
@@ -101,8 +106,7 @@ class Decoder(nn.Module):
         last = layer(1 + config.plane_features, name="net.2")
         if not colours:
             kernel, bias = last.weights(config.decoder_hidden)
-            # The barrier keeps XLA for GPUs from summing anew for each use.
-            density = jax.lax.optimization_barrier(jnp.sum(hidden * kernel[:, 0], axis=-1)) + bias[0]
+            density = jax.lax.platform_dependent(hidden, kernel[:, 0], cpu=jnp.matmul, default=_weighted_sums) + bias[0]
             return density, jnp.zeros((*density.shape, 0))
         output = last(hidden).astype(jnp.float32)
         density, colour = output[..., 0], output[..., 1:]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -32,7 +33,7 @@ from panojax.train.spaces import map_latents
 
 Progress = Callable[[int, float], None]
 _SYNTHESIS = "backbone.synthesis"
-_CHUNK = 50  # steps a compiled loop takes before it reports
+_CHUNK = 50  # steps between reports, and in a compiled loop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,13 +251,21 @@ def _tuning(model: GeneratorConfig, config: TuningConfig) -> _Descent:
 
 
 def _descend(descent: _Descent, free, arguments, steps, progress, *, before=0):
-    """The free variables after `steps` steps, in compiled loops of `_CHUNK`; `before` steps were reported earlier."""
+    """The free variables after `steps` steps, `_CHUNK` in a compiled loop; `before` steps were reported earlier.
+
+    On CPUs step by step: in a loop, XLA for CPUs computes convolutions on one core.
+    """
     carry = free, descent.optimiser.init(free)
-    for start in range(0, steps, _CHUNK):
-        count = min(_CHUNK, steps - start)
-        carry, value = _run(carry, arguments, jnp.int32(start), descent=descent, count=count)
-        if progress is not None:
-            progress(before + start + count, float(value))
+    length = 1 if jax.default_backend() == "cpu" else _CHUNK
+    losses = []
+    for start in range(0, steps, length):
+        count = min(length, steps - start)
+        carry, loss = _run(carry, arguments, jnp.int32(start), descent=descent, count=count)
+        losses.append(loss)
+        done = start + count
+        if progress is not None and (done % _CHUNK == 0 or done == steps):
+            progress(before + done, float(np.mean(losses)))
+            losses.clear()
     return carry[0]
 
 
@@ -268,6 +277,8 @@ def _run(carry, arguments, start, *, descent, count):
         updates, state = descent.optimiser.update(gradients, state, free)
         return (descent.after(optax.apply_updates(free, updates)), state), value
 
+    if count == 1:
+        return step(carry, start)
     carry, values = jax.lax.scan(step, carry, start + jnp.arange(count))
     return carry, jnp.mean(values)
 
