@@ -5,6 +5,7 @@ from typing import Any
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from panojax.encoders.ir_se import INPUT_LAYER
 from panojax.encoders.pointwise import EPSILON
 from panojax.encoders.styles import join_heads
 from panojax.encoders.trigrid import OFFSET_LAYERS
@@ -14,8 +15,8 @@ from panojax.trigrid import texel_order
 def fold(variables: Any, dtype: str, plane_depth: int) -> dict[str, Any]:
     """One network's {"params", "batch_stats"} as {"params", "folded"}, whose results are the same.
 
-    Batch norms become a gain and a shift, style heads `StyleWeights`; convolutions' kernels are in `dtype`. Tri-grid
-    offsets get their channels in the order `trigrid.texel_order`.
+    Batch norms become a gain and a shift, style heads `StyleWeights`; convolutions' kernels are in `dtype`, but
+    for the first one's. Tri-grid offsets get their channels in the order `trigrid.texel_order`.
     """
     params, stats = flatten_dict(variables["params"]), flatten_dict(variables["batch_stats"])
     folded = {}
@@ -25,7 +26,7 @@ def fold(variables: Any, dtype: str, plane_depth: int) -> dict[str, Any]:
         folded[*norm, "shift"] = params.pop((*norm, "bias")) - stats[*norm, "mean"] * gain
     heads = {path: params.pop(path) for path in list(params) if path[0].startswith("styles.")}
     for path, leaf in params.items():
-        if path[-1] == "kernel" and leaf.ndim == 4:
+        if path[-1] == "kernel" and leaf.ndim == 4 and path[0] != INPUT_LAYER:
             params[path] = leaf.astype(dtype)
         if path[0] in OFFSET_LAYERS:
             params[path] = params[path][..., texel_order(leaf.shape[-1], plane_depth)]

@@ -14,6 +14,9 @@ from panojax.encoders.layers import BatchNorm, Numerics, PReLU, conv, parameter
 from panojax.encoders.pointwise import weigh_channels
 from panojax.errors import InputError
 
+INPUT_LAYER = "input_layer.0"
+"""Name of the first convolution, which is never computed in bfloat16."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TrunkConfig:
@@ -57,7 +60,9 @@ def trunk_features(
     Returns:
       One array per tap, in the order of `taps`.
     """
-    x = conv(config.widths[0], 3, numerics=numerics, name="input_layer.0")(x)
+    # Not in bfloat16: batch norm would enlarge what it rounds of even parts, a white background above all.
+    exact = dataclasses.replace(numerics, dtype="float32") if numerics.dtype == "bfloat16" else numerics
+    x = conv(config.widths[0], 3, numerics=exact, name=INPUT_LAYER)(x)
     x = BatchNorm(numerics, name="input_layer.1")(x, train=train)
     x = PReLU(numerics, name="input_layer.2")(x)
     strides = [2 if unit == 0 else 1 for depth in config.depths for unit in range(depth)]
