@@ -49,9 +49,9 @@ def encode(config: Config, variables: Any, encoders: Any, images: jax.Array, lab
     """
     encoder = config.encoder
     assert encoder is not None
-    stored, both = encoders["both"], dual.plain(encoders["both"])
-    for_gpus = isinstance(stored, dual.Stored) and stored.output_first
-    on_both = dual.at_once if for_gpus else dual.on_both
+    both = dual.plain(encoders["both"])
+    stored = isinstance(encoders["both"], dual.Stored)
+    on_both = dual.at_once if stored and encoders["both"].output_first else dual.on_both
     pictures = pool(images, encoder.resolution)
     twice = jnp.broadcast_to(pictures, (2, *pictures.shape))
     codes = on_both(functools.partial(encode_styles, encoder), both, twice)
@@ -64,8 +64,7 @@ def encode(config: Config, variables: Any, encoders: Any, images: jax.Array, lab
         data.append(pool(image_from_planes(planes).astype(jnp.float32), encoder.resolution))
     data = [x.reshape(2, -1, *x.shape[1:]) for x in data]
     offsets = on_both(functools.partial(encode_offsets, encoder), both, *data)
-    by_texel = isinstance(stored, dual.Stored)
-    planes = planes + offset_planes(config.generator, _flatten(offsets), by_texel=by_texel).astype(planes.dtype)
+    planes = planes + offset_planes(config.generator, _flatten(offsets), by_texel=stored).astype(planes.dtype)
     heads = dataclasses.replace(heads, planes=planes)
     if encoder.local_features:
         twice_labels = jnp.concatenate([labels, labels])

@@ -253,7 +253,7 @@ def _tuning(model: GeneratorConfig, config: TuningConfig) -> _Descent:
 def _descend(descent: _Descent, free, arguments, steps, progress, *, before=0):
     """The free variables after `steps` steps, `_CHUNK` in a compiled loop; `before` steps were reported earlier.
 
-    On CPUs step by step: in a loop, XLA for CPUs computes convolutions on one core.
+    On CPUs step by step: XLA's programs for CPUs take twice as long for a step within a loop.
     """
     carry = free, descent.optimiser.init(free)
     length = 1 if jax.default_backend() == "cpu" else _CHUNK
