@@ -4,7 +4,9 @@ Deng et al., "ArcFace" (2019), section 3.1; Hu et al., "Squeeze-and-Excitation N
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -85,8 +87,13 @@ class Bottleneck(nn.Module):
     branch_scale: float = 1.0
     """The last batch norm's initial scale."""
 
-    @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        if train or self.is_initializing():
+            return self.compute(x, train)
+        return _apply(self.clone(parent=None, name=None), self.variables, x)
+
+    @nn.compact
+    def compute(self, x: jax.Array, train: bool) -> jax.Array:
         if x.shape[-1] == self.width:
             shortcut = x[:, :: self.stride, :: self.stride]
         else:
@@ -105,6 +112,12 @@ class Bottleneck(nn.Module):
             return excite(x, spatial_means(x)) + shortcut
         # The norm of the means is the mean of the norms, so GPUs need not write the norms out to sum them.
         return excite(norm(x, train=False), norm(spatial_means(x), train=False)) + shortcut
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _apply(bottleneck: Bottleneck, variables: Any, x: jax.Array) -> Any:
+    """A bottleneck in inference. By `jit`, so that those that are alike are traced and lowered once."""
+    return bottleneck.apply(variables, x, False, method="compute")
 
 
 def spatial_means(x: jax.Array) -> jax.Array:
