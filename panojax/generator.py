@@ -4,6 +4,7 @@
 Everything here has a leading batch axis N; the public functions of `panojax` are single-example and built on these.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -100,10 +101,11 @@ def synthesize(config, variables, ws, *, noise: str = "const", key=None) -> jax.
     return jax.lax.optimization_barrier(planes.reshape(len(ws), -1)).reshape(planes.shape)
 
 
+@functools.partial(jax.jit, static_argnames=("config", "colours"))
 def query_field(config, variables, head: Head, points, *, colours: bool = True) -> tuple[jax.Array, jax.Array]:
     """Densities [M] before their softplus and colour features [M, C] of world points [M, 3], for one head.
 
-    Without `colours`, these are [M, 0].
+    Without `colours`, these are [M, 0]. By `jit`, so that coarse and fine points are traced and lowered once.
     """
     in_box = points * (2 / config.box_warp)
     options = {"depth_interpolation": config.depth_interpolation}
