@@ -102,5 +102,5 @@ def _densify(depth, foreground, camera, factor):
     pixel_width = nearest / (jnp.abs(camera[16]) * resolution)
     valid = kept[0] & kept[1] & kept[2] & kept[3] & (farthest - nearest <= MAX_SLOPE * pixel_width)
     side = (fine + 0.5).astype(np.float32) / resolution
-    y, x = np.meshgrid(side, side, indexing="ij")
-    return distances, valid, np.stack([x.ravel(), y.ravel()], axis=-1)
+    y, x = jnp.meshgrid(side, side, indexing="ij")  # by JAX: NumPy's would be megabytes of the compiled program
+    return distances, valid, jnp.stack([x.ravel(), y.ravel()], axis=-1)
