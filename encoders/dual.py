@@ -93,5 +93,5 @@ def plain(variables: Any) -> Any:
     rest, leaves = iter(variables.rest), []
     for size in variables.sizes:
         leaf = next(vectors if size else rest)
-        leaves.append(jnp.moveaxis(leaf, 1, -1) if variables.output_first and leaf.ndim == 5 else leaf)
+        leaves.append(leaf.transpose(0, 2, 3, 4, 1) if variables.output_first and leaf.ndim == 5 else leaf)
     return jax.tree.unflatten(variables.layout, leaves)

@@ -60,7 +60,7 @@ class Conv(nn.Module):
         kernel = parameter(self, "kernel", nn.initializers.he_normal(), shape, param_dtype)
         x, kernel = x.astype(dtype), kernel.astype(dtype)
         if self.numerics.products:
-            x = conv_by_rows(x, jnp.moveaxis(kernel, -1, 0), self.stride)
+            x = conv_by_rows(x, kernel.transpose(3, 0, 1, 2), self.stride)
         else:
             padding = [(self.kernel_size // 2,) * 2] * 2
             strides = (self.stride, self.stride)
@@ -96,7 +96,7 @@ def conv_by_rows(x: jax.Array, rows: jax.Array, stride: int = 1) -> jax.Array:
         sums = jax.lax.optimization_barrier([jnp.sum(wide * row[0, 0], axis=-1) for row in rows])
         return jnp.stack(sums, axis=-1)
     if size == 1 or x.size * size**2 <= _FEW * stride**2:
-        return jnp.einsum("nhwi,oi->nhwo", windows(x, size, stride), rows.reshape(features, -1))
+        return jax.lax.dot_general(windows(x, size, stride), rows.reshape(features, -1), (((3,), (1,)), ((), ())))
     padding = [(size // 2,) * 2] * 2
     return jax.lax.conv_general_dilated(x, rows, (stride, stride), padding, dimension_numbers=("NHWC", "OHWI", "NHWC"))
 
@@ -107,8 +107,8 @@ def windows(x: jax.Array, size: int, stride: int) -> jax.Array:
     Of odd size, padded by size // 2; H and W are multiples of the stride.
     """
     n, height, width, channels = x.shape
-    pad, strides = (size // 2,) * 2, (1, stride, stride, 1)
-    padded = jnp.pad(x, ((0, 0), pad, pad, (0, 0)))
+    pad, strides = (size // 2, size // 2, 0), (1, stride, stride, 1)
+    padded = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), pad, pad, (0, 0, 0)))
     taps = [
         jax.lax.slice(padded, (0, i, j, 0), (n, i + height, j + width, channels), strides)
         for i in range(size)

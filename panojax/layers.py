@@ -77,9 +77,10 @@ def _double(padded):
     def shifted(i, j):
         return jax.lax.slice(padded, (0, i, j, 0), (n, i + height, j + width, channels))
 
+    middle, rows, columns = 9 * shifted(1, 1), [shifted(i, 1) for i in (0, 2)], [shifted(1, j) for j in (0, 2)]
+
     def phase(p, q):
-        sides = shifted(2 * p, 1) + shifted(1, 2 * q)
-        return (9 * shifted(1, 1) + 3 * sides + shifted(2 * p, 2 * q)) / 16
+        return (middle + 3 * (rows[p] + columns[q]) + shifted(2 * p, 2 * q)) / 16
 
     phases = jnp.stack([jnp.stack([phase(p, q) for q in range(2)], axis=3) for p in range(2)], axis=2)
     return phases.reshape(n, 2 * height, 2 * width, channels)
@@ -122,7 +123,7 @@ def convolve(x: jax.Array, weights: Folded, styles: jax.Array, *, up: bool) -> j
     if up:
         y = join_phases(y)
     if weights.energy is not None:
-        power = jnp.einsum("ni,io->no", jnp.square(styles), weights.energy, precision=jax.lax.Precision.HIGHEST)
+        power = jax.lax.dot(jnp.square(styles), weights.energy, precision=jax.lax.Precision.HIGHEST)
         y = y * jax.lax.rsqrt(power + 1e-8)[:, None, None].astype(y.dtype)
     return y
 
