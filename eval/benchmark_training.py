@@ -9,7 +9,8 @@ as they are, and the loss is checked after them as before.
 
 A step's time is the mean of `--runs` steps in a row, as a run takes them, the critic's lazy regularisation included;
 beside it stands the median of as many that were each waited for. Memory is what XLA plans for the step: arguments,
-temporaries, and results that no donated argument makes room for. Only jax, flax, optax and orbax are needed.
+temporaries, and results that no donated argument makes room for. Of the dependencies only jax, flax, optax, orbax,
+scikit-image and tqdm are needed.
 """
 
 import argparse

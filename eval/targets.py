@@ -5,7 +5,7 @@
 The released configuration with random weights, networks in bfloat16, some eight minutes on an H100. A floor is what the
 device would need if it did nothing but the work's operations at its highest rate of bfloat16 products, or nothing but
 read the arguments and write the results once: the longer of both. The traffic is how long it takes to read and write
-what the compiled kernels do. Only jax, flax, optax and orbax are needed.
+what the compiled kernels do. Of the dependencies only jax, flax, optax, orbax, scikit-image and tqdm are needed.
 """
 
 import argparse

@@ -29,6 +29,17 @@ from panojax.train.presets import tiny
 from panojax.train.sources import draw_samples
 from panojax.train.state import TrainState, abstract_state
 
+# What Orbax's threads leave of a full disk complains when it is freed, be it in a later test.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _freed_here():
+    """What this file leaves is freed before the next one's tests."""
+    yield
+    gc.collect()
+
+
 # Compiles in half the time, for programs that run a few times only.
 QUICK = {"xla_backend_optimization_level": 0}
 
@@ -228,9 +239,7 @@ def test_divergence_stops(loop):
         loop("wild", spoil=lambda step: 1e6 if step == 15 else 1.0)
 
 
-# Orbax's threads complain, too, then and when what they left is freed.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # Orbax's threads complain, too
 def test_a_full_disk_stops_and_the_run_goes_on_from_the_checkpoint_before(loop, whole, tmp_path):
     """The writer gets EFBIG, by a limit on the size of files from step 8 on."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -247,10 +256,7 @@ def test_a_full_disk_stops_and_the_run_goes_on_from_the_checkpoint_before(loop, 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert stop.value.code == training.UNWRITABLE
-    del stop
-    gc.collect()
     assert equal(loop("full", log_every=20), whole)
-    gc.collect()  # once more, now that the threads of the first run are gone
 
 
 def test_signals_save_and_stop(loop, whole):
