@@ -18,6 +18,9 @@ class StepConfig:
     each layer, or one for all), at the front camera with truncation 0.85 (paper, Table 4 and appendix A)."""
     offsets: bool = True
     """Whether there is an F stage. False is pSp; the paper's encoders into Z and Z+ have none either."""
+    learn: Literal["all", "local"] = "all"
+    """What learns: all networks, or the local branch alone (`encoder.local_features`), which is cheaper and leaves the
+    others as they started."""
     critic: Literal["none", "image", "trigrid", "trigrid-occluded", "codes"] = "none"
     """What judges the encoded heads (paper, Table 3): nothing (encoder 1), pictures of them from cameras all around,
     their tri-grids, or their tri-grids where the portrait does not see (encoder 2). "codes" judges their style codes,
@@ -72,6 +75,7 @@ class StepConfig:
 
     def __post_init__(self):
         check_choice("space", self.space, ("w+", "z+", "z"))
+        check_choice("learn", self.learn, ("all", "local"))
         check_choice("critic", self.critic, ("none", "image", "trigrid", "trigrid-occluded", "codes"))
         for name in ("accumulate", "r1_interval", "loss_resolution", "delta_interval"):
             if getattr(self, name) < 1:
@@ -84,10 +88,10 @@ class StepConfig:
                 raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.offsets and self.space != "w+":
             raise InputError(f"space {self.space} goes with offsets False: an F stage leaves the generator's range")
-        if not self.rendered and (not self.proxy.code or self.critic != "none"):
+        if not self.rendered and (not self.proxy.code or self.critic != "none" or self.learn != "all"):
             raise InputError(
-                f"rendered False needs a weight proxy.code and no critic, got {self.proxy.code} and {self.critic!r}: "
-                "nothing but codes is learned"
+                "rendered False needs a weight proxy.code, no critic and learn all, got "
+                f"{self.proxy.code}, {self.critic!r} and {self.learn!r}: nothing but codes is learned"
             )
         if self.style_weight and not self.offsets:
             raise InputError("style_weight must be 0 without an F stage: there is one picture only")

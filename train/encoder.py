@@ -26,7 +26,7 @@ from panojax.params import Params, load
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.command import run_command
 from panojax.train.encoder_steps import compile_step, encode, evaluate
-from panojax.train.export import STATE_FILE, best_encoder, export
+from panojax.train.export import STATE_FILE, best_encoder, export, fits, with_branch
 from panojax.train.feed import Feed, open_source
 from panojax.train.logs import Averages, picture_sheet, stitched
 from panojax.train.loop import DIVERGED, TERMINATED, UNWRITABLE, Loop, Stopped, remember, write_overview
@@ -177,12 +177,13 @@ def _start(config, model):
     if (pathlib.Path(config.start) / STATE_FILE).exists():
         return best_encoder(config.start, model)
     params = load(config.start, dtype=config.dtype)
-    if params.encoders is None or dataclasses.replace(params.config, framing=model.framing) != model:
+    if params.encoders is None or not fits(params.config, model):
         raise InputError(
             f"start must be a stage's folder or a model with encoders of this run's sizes, got {config.start}"
         )
     both = dual.part(params.encoders["both"], dual.VISIBLE if config.stage == "e1" else dual.OCCLUDED)
-    return {name: both[name] for name in both if config.step.offsets or name != GROUPS[1]}
+    both = {name: both[name] for name in both if config.step.offsets or name != GROUPS[1]}
+    return with_branch(both, model.encoder)
 
 
 def main(arguments: list[str] | None = None) -> int:

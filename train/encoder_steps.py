@@ -30,7 +30,7 @@ from panojax.train.config import StepConfig
 from panojax.train.critic import critic_input
 from panojax.train.proxy import code_distance, proxy_terms
 from panojax.train.sharding import Mesh, batch_sharding, replicated, traced_over
-from panojax.train.spaces import draw_latents, map_latents, predict_styles
+from panojax.train.spaces import GROUPS, draw_latents, map_latents, predict_styles
 from panojax.train.state import Frozen, TrainState, critic_network, join, optimizer, update
 from panojax.trigrid import image_from_planes
 
@@ -145,14 +145,16 @@ def encode(
     encoder = model.encoder
     assert encoder is not None
     keep = _checkpointed(config)
+    train_others = train and config.learn == "all"
+    stats = {name: network["batch_stats"] for name, network in variables.items()}
 
     @keep
     def synthesize(ws):
         return generator.synthesize(model.generator, frozen.generator, ws)
 
-    ws, style_stats = _styles(frozen, variables, pictures, config, train=train, released=released)
+    ws, updated = _styles(frozen, variables, pictures, config, train=train_others, released=released)
+    stats["psp_encoder"] = updated or stats["psp_encoder"]
     planes = synthesize(ws)
-    stats = {"psp_encoder": style_stats}
 
     def finished(heads, styled):
         if encoder.local_features:
@@ -172,11 +174,11 @@ def encode(
 
     @keep
     def offsets(encoder_variables, inputs, seen):
-        output = encode_offsets(encoder, encoder_variables, inputs, seen, train=train)
-        return output if train else (output, None)
+        output = encode_offsets(encoder, encoder_variables, inputs, seen, train=train_others)
+        return output if train_others else (output, None)
 
-    offset, offset_stats = offsets(variables, inputs, seen)
-    stats["triplanenet_encoder"] = offset_stats
+    offset, updated = offsets(variables, inputs, seen)
+    stats["triplanenet_encoder"] = updated or stats["triplanenet_encoder"]
     planes = planes + offset_planes(model.generator, offset).astype(planes.dtype)
     return finished(Head(planes, ws), styled)
 
@@ -284,6 +286,8 @@ def _gradients(state, stats, frozen, batch, keys, config):
         return loss, (stats[0] | {"psp_encoder": updated} if train else stats[0], metrics, None, None)
 
     def encoder_loss(params):
+        if config.learn == "local":
+            params = jax.lax.stop_gradient(params) | {GROUPS[2]: params[GROUPS[2]]}
         variables = join(params, stats[0])
         encoded = encode(frozen, variables, pictures, labels, config=config, train=train, released=released)
         view = _render(frozen, encoded.heads, labels, ray_keys, config)

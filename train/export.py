@@ -16,6 +16,7 @@ import numpy as np
 
 from panojax.config import Config, from_json
 from panojax.encoders import dual
+from panojax.encoders.config import EncoderConfig
 from panojax.encoders.encoder import init_encoder
 from panojax.errors import InputError
 from panojax.params import Params, load, save
@@ -46,17 +47,41 @@ def read_run(folder: str | pathlib.Path) -> tuple[RunConfig, Config]:
 def best_encoder(folder: str | pathlib.Path, model: Config) -> dict[str, Any]:
     """The variables {network: {"params", "batch_stats"}} of a stage's best checkpoint, as NumPy arrays.
 
+    Where `model` has a local branch and the stage has none, one that changes nothing is added.
+
     Raises:
       InputError: there is none, or its networks are not those of `model`.
     """
     run, stored = read_run(folder)
-    if stored != model:
+    if not fits(stored, model):
         raise InputError(f"{folder} has an encoder or a generator of other sizes than this run's")
-    template = placed_template(abstract_state(model, run.objective), data_mesh())
+    template = placed_template(abstract_state(stored, run.objective), data_mesh())
     with Checkpoints(pathlib.Path(folder) / "checkpoints", keep=run.keep) as checkpoints:
         state, _, _ = checkpoints.restore(template, checkpoints.best)
     variables: dict[str, Any] = jax.tree.map(np.asarray, state.encoder.variables())
-    return variables
+    return with_branch(variables, model.encoder)
+
+
+def fits(stored: Config, model: Config) -> bool:
+    """Whether a stored encoder is one of `model`, a local branch aside that only `model` has; in any compute type."""
+    generator = dataclasses.replace(stored.generator, dtype=model.generator.dtype)
+    return generator == model.generator and _same_but_branch(stored.encoder, model.encoder)
+
+
+def _same_but_branch(stored: EncoderConfig | None, encoder: EncoderConfig | None) -> bool:
+    if stored is None or encoder is None:
+        return False
+    names = () if stored.local_features else ("local_features", "local_hidden", "local_channels")
+    branch = {name: getattr(encoder, name) for name in names}
+    return dataclasses.replace(stored, dtype=encoder.dtype, **branch) == encoder
+
+
+def with_branch(variables: Any, encoder: EncoderConfig | None) -> Any:
+    """Variables with a local branch, where `encoder` has one: one that changes nothing, if they lack it."""
+    assert encoder is not None
+    if not encoder.local_features or GROUPS[2] in variables:
+        return variables
+    return variables | {GROUPS[2]: init_encoder(encoder, jax.random.key(0))[GROUPS[2]]}
 
 
 def export(workdir: str | pathlib.Path, params: Params | None = None) -> str:
@@ -98,7 +123,7 @@ def assemble(
 
     Raises:
       InputError: a folder is no stage's, or its encoder was not trained into W+ for a generator of these sizes; the two
-        have other sizes; there is no first one.
+        have other sizes, a local branch aside; there is no first one.
     """
     own = params.encoders["both"] if keep and params.encoders is not None else None
     found: list[Any] = []
@@ -116,14 +141,16 @@ def assemble(
             sizes.append(sizes[0])
         else:
             raise InputError("encoder 2 needs encoder 1 beside it, in a folder or in the model, got it alone")
-    if dataclasses.replace(sizes[0], dtype=sizes[1].dtype) != sizes[1]:
+    encoder = max(sizes, key=lambda size: size.local_features)
+    if not all(_same_but_branch(size, encoder) for size in sizes):
         raise InputError("encoders 1 and 2 must have the same sizes to make a model")
+    found = [with_branch(variables, encoder) for variables in found]
     if params.encoders is not None:
         average = params.encoders["latent_average"]
     else:
         average = mean_codes(trained.generator, params.generator, jax.random.key(0))  # as in training
     encoders = {"both": dual.join(*found), "latent_average": average}
-    return Params(params.generator, encoders, config=dataclasses.replace(params.config, encoder=sizes[0]))
+    return Params(params.generator, encoders, config=dataclasses.replace(params.config, encoder=encoder))
 
 
 def _stage_encoder(folder: pathlib.Path, params: Params) -> tuple[Any, Any]:

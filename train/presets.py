@@ -113,6 +113,8 @@ class RunConfig:
             raise InputError(f"divergence must be above 1, got {self.divergence}")
         if self.stage == "e1" and self.step.critic not in ("none", "codes"):
             raise InputError(f"encoder 1 has no such critic, got step.critic {self.step.critic!r}: say stage e2")
+        if self.step.learn == "local" and not self.encoder.local_features:
+            raise InputError('step.learn "local" needs a local branch, got encoder.local_features 0')
         if self.encoder.local_features and self.step.space != "w+":
             raise InputError(
                 f"encoder.local_features must be 0 in space {self.step.space}: it leaves the generator's range"

@@ -16,13 +16,13 @@ from panojax.generator import Head, synthesize
 from panojax.inversion import local_input
 from panojax.layers import pool
 from panojax.local import make_branch
-from panojax.train.encoder_steps import encoder_step
+from panojax.train.encoder_steps import compile_step, encoder_step
 from panojax.train.loop import remember
 from panojax.train.perception import Perception
 from panojax.train.presets import tiny, tiny_e3dge
-from panojax.train.proxy import draw_proxies, proxy_terms
+from panojax.train.proxy import ProxyWeights, draw_proxies, proxy_terms
 from panojax.train.spaces import init_variables
-from panojax.train.state import Frozen, abstract_state
+from panojax.train.state import Frozen, abstract_state, init_state
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -109,6 +109,24 @@ def test_a_step_trains_it(frozen, prepared):
     after, metrics = jax.eval_shape(step, state, frozen, batch, jax.eval_shape(lambda: jax.random.key(0)))
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     assert "proxy/view" in metrics
+
+
+def test_the_branch_learns_alone(frozen, prepared):
+    """A step leaves the other networks, and their statistics, as they are."""
+    config = dataclasses.replace(STEP, learn="local", proxy=ProxyWeights())
+    state = init_state(frozen.config, config, jax.random.key(4))
+    batch = {name: prepared[0][name] for name in ("image", "camera")}
+    after, metrics = compile_step(config)(jax.tree.map(jnp.copy, state), frozen, batch, jax.random.key(0))
+    assert np.isfinite(metrics["loss"])
+
+    def changed(network):
+        pairs = zip(*(jax.tree.leaves(x.encoder.variables()[network]) for x in (state, after)))
+        return [bool(np.any(a != b)) for a, b in pairs]
+
+    assert any(changed("local_encoder")) and not any(changed("psp_encoder"))
+    assert np.any(after.encoder.params.fast["local_encoder"]["film"]["kernel"])
+    with pytest.raises(ValueError, match=r'step\.learn "local" needs a local branch'):
+        dataclasses.replace(tiny(), step=config)
 
 
 def test_latent_spaces_have_no_local_branch():

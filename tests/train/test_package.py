@@ -154,6 +154,32 @@ def test_training_starts_from_what_was_packed(export, generator, stages, tmp_pat
         training._start(run, other)
 
 
+def test_one_encoder_may_have_a_local_branch(export, stages, tmp_path):
+    """The other, and one that training starts from, gets one that changes nothing."""
+    pack(tmp_path / "plain", export, visible=stages / "e1")
+    params = panojax.load(tmp_path / "plain")
+    first = dual.part(params.encoders["both"], dual.VISIBLE)
+    sizes = {"local_features": 4, "local_channels": params.config.generator.plane_features}
+    model = dataclasses.replace(params.config, encoder=dataclasses.replace(params.config.encoder, **sizes))
+    started = {
+        str(start): training._start(dataclasses.replace(tiny(), start=str(start)), model)
+        for start in (tmp_path / "plain", stages / "e1")
+    }
+    branch = started[str(tmp_path / "plain")].pop("local_encoder")
+    assert not np.any(branch["params"]["film"]["kernel"]) and np.any(branch["params"]["hidden"]["kernel"])
+    check_same(started[str(tmp_path / "plain")], first)
+    check_same(started[str(stages / "e1")].pop("local_encoder"), branch)
+    check_same(halves(started[str(stages / "e1")]), first)
+
+    learned = jax.tree.map(lambda x: x + 1, branch)
+    both = dual.join(*[first | {"local_encoder": learned}] * 2)
+    packed.write_packed(tmp_path / "branch", model, params.generator, params.encoders | {"both": both})
+    pack(tmp_path / "out", [tmp_path / "branch"], occluded=stages / "e2")
+    got = panojax.load(tmp_path / "out").encoders["both"]
+    for which, wanted in ((dual.VISIBLE, learned), (dual.OCCLUDED, branch)):
+        check_same(dual.part(got, which)["local_encoder"], halves(wanted))
+
+
 def test_bad_input_is_named(export, stages, tmp_path, capsys):
     save(panojax.load("random"), tmp_path / "other")
     wrong = {
