@@ -19,7 +19,10 @@ from panojax.train.perception import Perception
 from panojax.trigrid import texel_order
 
 # Where reading one array fails, orbax's threads may still read others, and complain when they are done: then and when.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("quick_compilation"),
+]
 
 
 @pytest.fixture(scope="module")
