@@ -26,7 +26,7 @@ def fold(variables: Any, dtype: str, plane_depth: int) -> dict[str, Any]:
         folded[*norm, "shift"] = params.pop((*norm, "bias")) - stats[*norm, "mean"] * gain
     heads = {path: params.pop(path) for path in list(params) if path[0].startswith("styles.")}
     for path, leaf in params.items():
-        if path[-1] == "kernel" and leaf.ndim == 4 and path[0] != INPUT_LAYER:
+        if path[-1] == "kernel" and leaf.ndim == 4 and path[-2] != INPUT_LAYER:
             params[path] = leaf.astype(dtype)
         if path[0] in OFFSET_LAYERS:
             params[path] = params[path][..., texel_order(leaf.shape[-1], plane_depth)]

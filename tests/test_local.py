@@ -14,7 +14,9 @@ import scenes
 import panojax
 from panojax import rays
 from panojax.camera import look_at
+from panojax.encoders import dual
 from panojax.encoders.encoder import abstract_encoder, encode_local
+from panojax.encoders.ir_se import INPUT_LAYER
 from panojax.head_file import load_head, save_head
 from panojax.local import FADE, LocalBranch, check_branch, modulate, sample_map, sight
 
@@ -235,3 +237,15 @@ def test_bad_input_is_named(params):
         panojax.Config(params.config.generator, dataclasses.replace(config, local_channels=32))
     with pytest.raises(panojax.InputError, match="local_features must not be negative"):
         dataclasses.replace(config, local_features=-1)
+
+
+def test_storage_keeps_first_convolutions_exact():
+    """Those of all three networks, the branch's, which lies one level deeper, among them: they compute in float32."""
+    params = local_model.params().with_dtype("bfloat16")
+    was, now = (dual.plain(p.encoders["both"]) for p in (params, params.for_inference()))
+    for network, path in (("psp_encoder", ()), ("triplanenet_encoder", ()), ("local_encoder", ("features",))):
+        before, after = was[network]["params"], now[network]["params"]
+        for name in (*path, INPUT_LAYER, "kernel"):
+            before, after = before[name], after[name]
+        assert after.dtype == "float32"
+        np.testing.assert_array_equal(after, before)
