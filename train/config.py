@@ -36,6 +36,9 @@ class StepConfig:
     pictures the loss."""
     proxy: ProxyWeights = dataclasses.field(default_factory=ProxyWeights)
     """Losses of the generator's samples in the batch, besides those that photos have (E3DGE)."""
+    view_weight: float = 0.0
+    """Weight of the same loss at another true view of the head, which folders of `panojax heads` have: for the first
+    half of their pictures in a batch, which then keep their light."""
     rendered: bool = True
     """Whether heads are rendered and compared. False: of samples alone, all of them proxies, the style codes are
     learned: a start for a run that renders, at several times as many samples a second."""

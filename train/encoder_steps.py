@@ -62,7 +62,8 @@ def encoder_step(
       state: parameters, statistics, optimiser.
       frozen: generator, mean codes, loss networks.
       batch: {"image": [N, S, S, 3] in [-1, 1], "camera": labels [N, 25]}; where pictures are augmented, "input": what
-        the encoder sees, like "image"; where its last K samples are proxies, "proxy": what else `draw_proxies` gives.
+        the encoder sees, like "image"; where its last K samples are proxies, "proxy": what else `draw_proxies` gives;
+        where its first K have another view, "other": that one's "image" and "camera".
       key: of the run; the step's own is folded in.
       config: static.
 
@@ -299,6 +300,11 @@ def _gradients(state, stats, frozen, batch, keys, config):
         if config.delta_weight:
             metrics["deltas"] = jnp.mean(losses.code_deltas(encoded.heads.ws))
             total = total + config.delta_weight * metrics["deltas"]
+        if config.view_weight and "other" in batch:
+            count = len(batch["other"]["camera"])
+            first = jax.tree.map(lambda x: x[:count], encoded.heads)
+            metrics["other"] = _other_view(frozen, first, batch["other"], config)
+            total = total + config.view_weight * metrics["other"]
         if "proxy" in batch:
             extra, proxy_metrics = _proxy_loss(frozen, encoded.heads, view, batch["proxy"], config)
             total, metrics = total + extra, metrics | proxy_metrics
@@ -399,11 +405,17 @@ def _proxy_loss(frozen, heads, view, proxies, config):
     last = jax.tree.map(lambda x: x[-count:], heads)
     terms = proxy_terms(model, frozen.generator, last, view.depth[-count:], proxies)
     if "other_image" in proxies:
-        image = render_heads(model, frozen.generator, last, proxies["other_camera"]).image
-        target = pool(proxies["other_image"], config.loss_resolution)
-        terms["view"], _ = _reconstruction(frozen, image, target, config)
+        other = {"image": proxies["other_image"], "camera": proxies["other_camera"]}
+        terms["view"] = _other_view(frozen, last, other, config)
     total = sum(getattr(weights, name) * value for name, value in terms.items())
     return total, {f"proxy/{name}": value for name, value in terms.items()}
+
+
+def _other_view(frozen, heads, other, config):
+    """Eq. 5 of heads seen from the cameras of other views, {"image": [N, S, S, 3], "camera": [N, 25]}."""
+    image = render_heads(frozen.config.generator, frozen.generator, heads, other["camera"]).image
+    target = pool(other["image"].astype(jnp.float32), config.loss_resolution)
+    return _reconstruction(frozen, image, target, config)[0]
 
 
 def _hidden(frozen, heads, view, labels, config):

@@ -40,6 +40,11 @@ class Feed:
             raise InputError(f"{config.batch - self.drawn} photos a batch need data folders, or a source")
         if self.drawn % mesh.size:
             raise InputError(f"{self.drawn} samples a batch do not divide among {mesh.size} devices")
+        if config.step.view_weight and (config.batch - self.drawn) // 2 % mesh.size:
+            raise InputError(
+                f"step.view_weight takes half of the {config.batch - self.drawn} photos a batch, which do not divide "
+                f"among {mesh.size} devices"
+            )
         self._frozen, self._mesh = frozen, mesh
         self._key = run_key(config.seed, mesh, _VALIDATION if validation else _TRAINING)
         sharding = batch_sharding(mesh)
@@ -49,13 +54,15 @@ class Feed:
         draw = functools.partial(_draw, frozen.config.generator, config.samples, proxy, self.drawn, changed)
         self._draw = jax.jit(draw, out_shardings=sharding)
         self._join = jax.jit(_concatenate, out_shardings=sharding)
+        self._others = jax.jit(_with_others, out_shardings=sharding)
         self._augment = None
         if changed:
             self._augment = jax.jit(functools.partial(_augmented, config.augment), out_shardings=sharding)
             self._augment_key = run_key(config.seed, mesh, _AUGMENTATION)
 
     def __call__(self, step: int) -> dict[str, jax.Array]:
-        """{"image": [N, S, S, 3], "camera": [N, 25]} of a step, and "proxy" where the samples are proxies.
+        """{"image": [N, S, S, 3], "camera": [N, 25]} of a step, "proxy" where the samples are proxies, and "other",
+        {"image", "camera"} of the first half of the photos, where the source has other views.
 
         Augmented ones have "input" [N, S, S, 3] as well, which the encoder sees while the loss compares with "image".
         Photos come in the source's order whatever `step`.
@@ -69,6 +76,8 @@ class Feed:
             assert samples is not None
             return samples
         photos = shard_batch(next(self.source), self._mesh)
+        if "other_image" in photos:
+            photos = self._others(photos)
         return photos if samples is None else self._join(photos, samples)
 
 
@@ -86,6 +95,7 @@ def open_source(config: RunConfig, frozen: Frozen, part: Literal["train", "valid
     resolution = max(encoder.resolution, config.step.loss_resolution)
     training = part == "train"
     copies = config.max_copies if training else 1.0
+    others = training and config.step.view_weight > 0
     common: dict[str, Any] = {
         "seed": config.seed,
         "mirror": config.mirror and training,
@@ -99,6 +109,8 @@ def open_source(config: RunConfig, frozen: Frozen, part: Literal["train", "valid
             f"data must be prepared sets, folders of `panojax heads` or other folders with dataset.json, not several "
             f"kinds, got {', '.join(map(str, config.data))}"
         )
+    if others and not heads:
+        raise InputError(f"step.view_weight needs folders of `panojax heads`, got {', '.join(map(str, config.data))}")
     if prepared:
         from panojax.train.prepared import open_prepared
 
@@ -108,8 +120,13 @@ def open_source(config: RunConfig, frozen: Frozen, part: Literal["train", "valid
         near = np.flatnonzero(np.abs(label_yaw(pictures.labels)) <= np.radians(config.max_yaw))
         if not len(near):
             raise InputError(f"data must have pictures within max_yaw {config.max_yaw} degrees in its {part} split")
-        stored = [StoredPhoto(pictures.pixels[i], pictures.labels[i]) for i in near]
-        return PhotoSource(stored, photos_a_batch, resolution, **common)
+        by_head: dict[int, list[StoredPhoto]] = {}
+        stored = []
+        for i in near:
+            head = by_head.setdefault(int(pictures.identities[i]), [])
+            head.append(StoredPhoto(pictures.pixels[i], pictures.labels[i], head))
+            stored.append(head[-1])
+        return PhotoSource(stored, photos_a_batch, resolution, others=others, **common)
     photos = list_photos(config.data, masks=config.masks, part=part, held_out=config.held_out)
     return PhotoSource(balance_photos(photos, copies), photos_a_batch, resolution, **common)
 
@@ -128,6 +145,14 @@ def _draw(model, samples, proxy, count, masks, variables, key, step) -> Any:
     return {"image": proxies.pop("image"), "camera": proxies.pop("camera"), "proxy": proxies}
 
 
+def _with_others(photos):
+    """Photos whose first half's other views are in "other"."""
+    count = len(photos["camera"]) // 2
+    photos = dict(photos)
+    other = {name: photos.pop(f"other_{name}")[:count] for name in ("image", "camera")}
+    return photos | {"other": other}
+
+
 def _concatenate(photos, samples):
     pooled = samples | {"image": pool(samples["image"], photos["image"].shape[1])}
     names = ["image", "camera"]
@@ -135,15 +160,17 @@ def _concatenate(photos, samples):
         pooled["mask"] = pool(samples["mask"], photos["image"].shape[1])
         photos, names = _masked(photos), [*names, "mask"]
     joined = {name: jnp.concatenate([photos[name].astype(jnp.float32), pooled[name]]) for name in names}
-    return samples | joined
+    return samples | joined | {name: photos[name] for name in photos if name == "other"}
 
 
 def _augmented(config, batch, key, step):
-    """A batch with "input", and with "image" as the loss shall see it. Proxies keep their light."""
+    """A batch with "input", and with "image" as the loss shall see it. What has another view keeps its light."""
     batch = _masked(batch)
     mask = batch.pop("mask")
     count = len(mask)
-    lit = jnp.arange(count) < count - (len(batch["proxy"]["ws"]) if "proxy" in batch else 0)
+    first = len(batch["other"]["camera"]) if "other" in batch else 0
+    last = len(batch["proxy"]["ws"]) if "proxy" in batch else 0
+    lit = (jnp.arange(count) >= first) & (jnp.arange(count) < count - last)
     keys = jax.random.split(jax.random.fold_in(key, step), count)
     change = jax.vmap(lambda key, image, mask, lit: augment(key, image, mask, config, lit=lit))
     seen, target = change(keys, batch["image"].astype(jnp.float32), mask, lit)

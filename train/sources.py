@@ -1,8 +1,8 @@
 """Where batches come from: folders of photos with cameras, and the generator itself.
 
-A source of photos is an iterator of {"image": float32 [n, R, R, 3] in [-1, 1], "camera": float32 [n, 25]}, and maybe
-"mask": float32 [n, R, R, 1] in [0, 1], NumPy arrays with this process's samples, whose `get_state()` is JSON and whose
-`set_state(state)` makes it go on from there.
+A source of photos is an iterator of {"image": float32 [n, R, R, 3] in [-1, 1], "camera": float32 [n, 25]}, maybe with
+"mask": float32 [n, R, R, 1] in [0, 1] and another view of each head, "other_image" and "other_camera", NumPy arrays
+with this process's samples. Its `get_state()` is JSON, and `set_state(state)` makes it go on from there.
 """
 
 import collections
@@ -40,7 +40,7 @@ class Source(Protocol):
     """An endless iterator of batches that can be stopped and continued."""
 
     def __next__(self) -> Any:
-        """{"image": [n, R, R, 3], "camera": [n, 25]}, and maybe "mask": [n, R, R, 1]."""
+        """{"image": [n, R, R, 3], "camera": [n, 25]}, and maybe "mask", "other_image" and "other_camera"."""
 
     def get_state(self) -> Any:
         """What `set_state` needs to go on after the last batch given, as JSON."""
@@ -73,11 +73,18 @@ class StoredPhoto:
     """uint8 [S, S, 4]: RGB on white, and the mask, 255 on the head."""
     label: np.ndarray
     """Its camera [25]."""
+    head: Sequence["StoredPhoto"] = ()
+    """All pictures of the same head, itself among them."""
 
     def read(self, resolution: int) -> tuple[np.ndarray, np.ndarray]:
         """The picture [R, R, 3] in [-1, 1] and its mask [R, R, 1] in [0, 1], float32."""
         channels = _resized(self.pixels, resolution)
         return np.clip(channels[..., :3] / 127.5 - 1, -1, 1), np.clip(channels[..., 3:] / 255, 0, 1)
+
+    def other(self, rng: np.random.Generator) -> "StoredPhoto":
+        """Another picture of the same head, or this one where there is none."""
+        others = [photo for photo in self.head if photo is not self]
+        return others[rng.integers(len(others))] if others else self
 
 
 def list_photos(
@@ -172,6 +179,8 @@ class PhotoSource:
       seed: of order and mirroring.
       mirror: whether to mirror at all.
       masks: batches have "mask" as well; of photos that have none, `augment.person_mask`.
+      others: batches have "other_image" and "other_camera" as well, another picture of the same head drawn at random,
+        mirrored like the first. The photos must be `StoredPhoto`s with `head`; the same one where there is no other.
       processes: (this one's index, how many).
       ahead: batches read ahead by `threads` threads.
     """
@@ -185,6 +194,7 @@ class PhotoSource:
         seed: int = 0,
         mirror: bool = True,
         masks: bool = False,
+        others: bool = False,
         processes: tuple[int, int] = (0, 1),
         ahead: int = 4,
         threads: int = 8,
@@ -193,7 +203,7 @@ class PhotoSource:
         if batch < 1 or batch % count:
             raise InputError(f"batch must be a positive multiple of the {count} processes, got {batch}")
         self._photos, self._batch, self._resolution = photos, batch, resolution
-        self._seed, self._mirror, self._masks, self._ahead = seed, mirror, masks, ahead
+        self._seed, self._mirror, self._masks, self._others, self._ahead = seed, mirror, masks, others, ahead
         self._rows = range(index * batch // count, (index + 1) * batch // count)
         self._pool = ThreadPoolExecutor(threads)
         self._position, self._queue = 0, collections.deque[list[Future]]()
@@ -221,14 +231,19 @@ class PhotoSource:
     def _sample(self, k: int) -> Batch:
         turn, index = divmod(k, len(self._photos))
         photo = self._photos[_order(self._seed, turn, len(self._photos))[index]]
-        (image, mask), label = photo.read(self._resolution), np.asarray(photo.label, np.float32)
-        pictures = {"image": image}
+        (image, mask), rng = photo.read(self._resolution), np.random.default_rng((self._seed, 1, k))
+        pictures, labels = {"image": image}, {"camera": np.asarray(photo.label, np.float32)}
         if self._masks:
             pictures["mask"] = person_mask(image) if mask is None else mask
-        if self._mirror and np.random.default_rng((self._seed, 1, k)).random() < 0.5:
+        mirrored = self._mirror and rng.random() < 0.5
+        if self._others:
+            assert isinstance(photo, StoredPhoto)
+            other = photo.other(rng)
+            pictures["other_image"], labels["other_camera"] = other.read(self._resolution)[0], other.label
+        if mirrored:
             pictures = {name: picture[:, ::-1] for name, picture in pictures.items()}
-            label = np.asarray(cameras.mirror(label), np.float32)
-        return pictures | {"camera": label}
+            labels = {name: np.asarray(cameras.mirror(label), np.float32) for name, label in labels.items()}
+        return pictures | labels
 
 
 @dataclasses.dataclass(frozen=True)

@@ -242,6 +242,20 @@ def test_proxies_keep_their_light(frozen):
     assert np.abs(changed["input"] - plain["image"]).max() > 0.05
 
 
+def test_half_of_the_photos_have_other_views_and_keep_their_light(frozen, portrait):
+    source = Given(portrait[0])
+    source.batch |= {"other_image": -source.batch["image"], "other_camera": source.batch["camera"] + 1}
+    step = dataclasses.replace(tiny().step, view_weight=1.0)
+    options = {"data": ("given",), "sample_ratio": 0.5, "step": step, "augment": EVERYTHING}
+    batch = feed_of(frozen, source=source, **options)(0)
+    assert len(batch["image"]) == 4
+    np.testing.assert_array_equal(batch["other"]["image"], -portrait[0][None])
+    np.testing.assert_array_equal(batch["other"]["camera"], np.ones((1, 25)))
+    np.testing.assert_array_equal(batch["image"][0], portrait[0])
+    assert np.abs(batch["image"][1] - portrait[0]).max() > 0.05  # other light
+    assert np.abs(batch["input"][0] - portrait[0]).max() > 0.05
+
+
 def test_photos_and_samples_are_joined_with_their_masks(frozen, portrait):
     picture, _, _ = portrait
     options = {"data": ("given",), "sample_ratio": 0.5, "augment": LIGHT}

@@ -87,8 +87,8 @@ def test_half_of_the_points_lie_near_the_surface(proxies):
     assert np.abs(proxies["xyz"][:, 32:]).max() <= 0.5
 
 
-def test_a_step_uses_the_last_samples_as_proxies(generator, proxies):
-    config = dataclasses.replace(tiny().step, offsets=False, proxy=WEIGHTS, jitter=False)
+def test_a_step_uses_the_last_samples_as_proxies_and_the_firsts_other_views(generator, proxies):
+    config = dataclasses.replace(tiny().step, offsets=False, proxy=WEIGHTS, view_weight=0.5, jitter=False)
     model = generator.config.generator
     frozen = Frozen(
         generator.generator,
@@ -101,13 +101,18 @@ def test_a_step_uses_the_last_samples_as_proxies(generator, proxies):
         "image": jnp.concatenate([jnp.zeros_like(proxies["image"]), proxies["image"]]),
         "camera": jnp.concatenate([proxies["camera"], proxies["camera"]]),
         "proxy": known,
+        "other": {"image": jnp.zeros_like(proxies["image"]), "camera": proxies["camera"]},
     }
     step = jax.jit(functools.partial(encoder_step, config=config))
     state = init_state(frozen.config, config, jax.random.key(3))
     state, metrics = step(state, frozen, batch, jax.random.key(4))
     expected = metrics["l2"] + sum(getattr(WEIGHTS, n) * metrics[f"proxy/{n}"] for n in ("code", "density", "feature"))
-    expected += metrics["proxy/depth"] + metrics["proxy/view"]
+    expected += metrics["proxy/depth"] + metrics["proxy/view"] + 0.5 * metrics["other"]
     assert float(metrics["loss"]) == pytest.approx(float(expected), rel=1e-5)
+    # The other views are the pictures themselves: the loss at both is that of all samples but the proxies'.
+    alone = {"image": batch["image"][: len(proxies["image"])], "camera": proxies["camera"]}
+    _, of_these = step(init_state(frozen.config, config, jax.random.key(3)), frozen, alone, jax.random.key(4))
+    assert float(metrics["other"]) == pytest.approx(float(of_these["l2"]), rel=0.1)  # other batch statistics
     first = float(metrics["proxy/code"])
     for _ in range(15):
         state, metrics = step(state, frozen, batch, jax.random.key(4))
@@ -142,6 +147,8 @@ def test_codes_alone(generator):
 def test_bad_input_is_named():
     with pytest.raises(InputError, match="points must be even"):
         ProxyWeights(points=3)
+    with pytest.raises(InputError, match=r"step\.view_weight needs photos in the batch"):
+        RunConfig(step=dataclasses.replace(tiny().step, view_weight=1.0))
     with pytest.raises(InputError, match="needs samples of the generator"):
         RunConfig(data=("FFHQ",), step=dataclasses.replace(tiny().step, proxy=WEIGHTS))
     with pytest.raises(InputError, match="a photo's codes are not known"):

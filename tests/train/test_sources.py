@@ -17,6 +17,7 @@ from panojax.train.sources import (
     Photo,
     PhotoSource,
     SampleConfig,
+    StoredPhoto,
     balance_photos,
     draw_heads,
     draw_samples,
@@ -116,6 +117,38 @@ def test_mirrored_pictures_have_mirrored_cameras(folder):
                 np.testing.assert_allclose(cameras.mirror(before["camera"][i]), after["camera"][i])
                 flipped += 1
     assert 4 <= flipped <= 16
+
+
+def test_other_views_are_of_the_same_head_and_mirrored_alike():
+    """Three heads, of which one has one picture only; a picture's colour tells its camera."""
+    photos = []
+    for count in (3, 2, 1):
+        head: list[StoredPhoto] = []
+        for _ in range(count):
+            n = len(photos)
+            pixels = np.full((4, 4, 4), 40 * n, np.uint8)
+            pixels[:, :2] += 20
+            head.append(StoredPhoto(pixels, np.asarray(cameras.look_at(0.1 + n / 10)), head))
+            photos.append(head[-1])
+    plain, batch = (take(PhotoSource(photos, 60, 4, seed=1, others=others), 1)[0] for others in (False, True))
+    assert batch.keys() == plain.keys() | {"other_image", "other_camera"}
+    for name in plain:
+        np.testing.assert_array_equal(batch[name], plain[name])
+
+    def which(image, label):
+        mirrored = image[0, 0, 0] < image[0, -1, 0]
+        n = round(float(image.min() + 1) * 127.5 / 40)
+        seen = cameras.mirror(photos[n].label) if mirrored else photos[n].label
+        np.testing.assert_allclose(label, seen, atol=1e-6)
+        return n, mirrored
+
+    pairs = collections.Counter()
+    for k in range(60):
+        first, flipped = which(batch["image"][k], batch["camera"][k])
+        second, too = which(batch["other_image"][k], batch["other_camera"][k])
+        assert flipped == too
+        pairs[first, second] += 1
+    assert set(pairs) == {(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1), (3, 4), (4, 3), (5, 5)}
 
 
 def test_processes_share_the_batch_and_state_continues(folder):

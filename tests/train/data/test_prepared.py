@@ -114,6 +114,15 @@ def test_heads_are_taken_as_they_were_written(sets, tmp_path):
     np.testing.assert_allclose(batch["mask"][order], wanted[..., 3:] / 255, atol=1e-6)
     (plain,) = take(open_source(dataclasses.replace(run, augment=AugmentConfig()), Frozen, "train"), 1)
     assert plain.keys() == {"image", "camera"}
+    views = dataclasses.replace(run, augment=AugmentConfig(), step=dataclasses.replace(run.step, view_weight=1.0))
+    both = next(open_source(views, Frozen, "train"))
+    heads = [
+        pictures.identities[[np.argmin(np.abs(pictures.labels - label).sum(1)) for label in both[name]]]
+        for name in ("camera", "other_camera")
+    ]
+    np.testing.assert_array_equal(*heads)
+    assert np.abs(both["camera"] - both["other_camera"]).max(1).min() > 1e-3
+    np.testing.assert_array_equal(both["image"], plain["image"])
     mirrored = next(open_source(dataclasses.replace(run, mirror=True), Frozen, "train"))
     flipped = np.abs(mirrored["camera"] - batch["camera"]).max(1) > 1e-6
     assert 0 < np.mean(flipped) < 1
@@ -128,6 +137,8 @@ def test_heads_are_taken_as_they_were_written(sets, tmp_path):
         patch.setattr(feed, "read_pictures", lambda *arguments, **options: behind)
         with pytest.raises(InputError, match=r"within max_yaw 30\.0 degrees in its train split"):
             open_source(dataclasses.replace(run, max_yaw=30.0), Frozen, "train")
+    with pytest.raises(InputError, match="needs folders of `panojax heads`"):
+        open_source(dataclasses.replace(views, data=(str(tmp_path),)), Frozen, "train")
     with pytest.raises(InputError, match="not several kinds"):
         open_source(dataclasses.replace(run, data=(str(raw), str(tmp_path))), Frozen, "train")
 
