@@ -1,9 +1,9 @@
 """Dual-encoder inversion: from one portrait to a head.
 
 Each encoder predicts style codes from the portrait (W+ stage), then a tri-grid offset from what the generator made of
-them and what is missing (F stage), and maybe features of what still is (local branch). The depth of the visible
-encoder's head, seen from the portrait's camera, tells which texels the portrait shows; there the visible encoder's
-tri-grid is kept, elsewhere the occluded encoder's.
+them and what is missing (F stage). The depth of the visible encoder's head, seen from the portrait's camera, tells
+which texels the portrait shows; there the visible encoder's tri-grid is kept, elsewhere the occluded encoder's. What
+the stitched head still misses of the portrait may become features of its pixels (local branch).
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from panojax.trigrid import image_from_planes, planes_from_image
 
 @struct.dataclass
 class Parts:
-    """What `invert` stitched.
+    """What `invert` stitched. With a local branch each head has its own.
 
     Attributes:
       visible: the head of the encoder that is faithful to the portrait.
@@ -43,7 +43,7 @@ class Parts:
 
 
 def encode(config: Config, variables: Any, encoders: Any, images: jax.Array, labels: jax.Array) -> tuple[Head, Head]:
-    """The heads of both encoders for portraits [N, S, S, 3] seen from labels [N, 25], without stitching.
+    """The heads of both encoders for portraits [N, S, S, 3] seen from labels [N, 25], neither stitched nor localised.
 
     Rendering runs as one batch of 2 N, first the visible encoder's N, then the occluded one's.
     """
@@ -66,13 +66,6 @@ def encode(config: Config, variables: Any, encoders: Any, images: jax.Array, lab
     offsets = on_both(functools.partial(encode_offsets, encoder), both, *data)
     planes = planes + offset_planes(config.generator, _flatten(offsets), by_texel=stored).astype(planes.dtype)
     heads = dataclasses.replace(heads, planes=planes)
-    if encoder.local_features:
-        twice_labels = jnp.concatenate([labels, labels])
-        inputs, view = local_input(config, variables, heads, _flatten(twice), twice_labels)
-        inputs = inputs.reshape(2, -1, *inputs.shape[1:])
-        features, fusion = on_both(functools.partial(encode_local, encoder), both, inputs)
-        fusion = jax.tree.map(lambda x: jnp.repeat(x, len(labels), axis=0), fusion)
-        heads = dataclasses.replace(heads, local=make_branch(_flatten(features), view, twice_labels, fusion))
     halves = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), heads)
     return dual.part(halves, dual.VISIBLE), dual.part(halves, dual.OCCLUDED)
 
@@ -109,6 +102,25 @@ def local_input(
     depth = (view.depth - model.camera_radius) * view.weight * (2 / model.box_warp)
     residual = pictures - pool(view.image.astype(jnp.float32), encoder.resolution)
     return jax.lax.stop_gradient(jnp.concatenate([residual, pool(depth, encoder.resolution)], axis=-1)), view
+
+
+@functools.partial(jax.jit, static_argnames=("config", "which"))
+def localize(
+    config: Config, variables: Any, encoders: Any, heads: Head, images: jax.Array, labels: jax.Array, *, which: int
+) -> Head:
+    """Heads with features of what they miss of their portraits [N, S, S, 3], which are seen from labels [N, 25].
+
+    By the local branch of one encoder, `dual.VISIBLE` or `dual.OCCLUDED`.
+    """
+    encoder = config.encoder
+    assert encoder is not None
+    stored = isinstance(encoders["both"], dual.Stored)
+    pictures = pool(images, encoder.resolution)
+    inputs, view = local_input(config, variables, heads, pictures, labels)
+    one = dual.part(dual.plain(encoders["both"]), which)
+    features, fusion = encode_local(encoder, one, inputs, products=stored and encoders["both"].output_first)
+    fusion = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(labels), *x.shape)), fusion)
+    return dataclasses.replace(heads, local=make_branch(features, view, labels, fusion))
 
 
 def offset_planes(config: GeneratorConfig, offsets: jax.Array, *, by_texel: bool = False) -> jax.Array:
@@ -163,7 +175,7 @@ def stitch(visible: Head, occluded: Head, mask: jax.Array, *, rule: str = "texel
 
     "texel" blends the tri-grids, T = (1 - O) T1 + O T2. "sample" keeps both and lets every lookup choose: the visible
     one where it is not zero, else the occluded one. Background, raw RGB and super-resolution take the visible head's
-    codes, and so do pixel-aligned features, which only act on what the portrait shows.
+    codes.
     """
     hidden = mask[..., None].astype(visible.planes.dtype)
     kept = (1 - hidden) * visible.planes
@@ -185,4 +197,13 @@ def invert_batch(
     """Heads of portraits [N, S, S, 3] seen from labels [N, 25], and the parts they are stitched from."""
     visible, occluded = encode(config, variables, encoders, images, labels)
     mask = head_occlusion(config.generator, variables, visible, labels, threshold=threshold)
-    return stitch(visible, occluded, mask, rule=stitching), Parts(visible, occluded, mask)
+    head = stitch(visible, occluded, mask, rule=stitching)
+    assert config.encoder is not None
+    if config.encoder.local_features:
+        # Of what nobody asks for, XLA computes nothing.
+        local = functools.partial(localize, config, variables, encoders, images=images, labels=labels)
+        head, visible, occluded = (
+            local(heads=heads, which=which)
+            for heads, which in ((head, dual.VISIBLE), (visible, dual.VISIBLE), (occluded, dual.OCCLUDED))
+        )
+    return head, Parts(visible, occluded, mask)

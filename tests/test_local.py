@@ -1,6 +1,7 @@
 """The local branch: projection, lookups and the occlusion test against slow twins; heads that have one."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +13,13 @@ import recipe
 import scenes
 
 import panojax
-from panojax import rays
+from panojax import inversion, rays
 from panojax.camera import look_at
 from panojax.encoders import dual
 from panojax.encoders.encoder import abstract_encoder, encode_local
 from panojax.encoders.ir_se import INPUT_LAYER
 from panojax.head_file import load_head, save_head
+from panojax.layers import pool
 from panojax.local import FADE, LocalBranch, check_branch, modulate, sample_map, sight
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -174,7 +176,12 @@ def params():
 
 @pytest.fixture(scope="module")
 def inverted(params):
-    return scenes.invert(params, scenes.portraits(1)[0], CAMERA, return_parts=True)
+    """Stitched of every other texel: the random model hides none from the portrait."""
+    mask = np.indices(params.config.generator.planes_shape[:4]).sum(0) % 2
+    invert = functools.partial(panojax.invert, return_parts=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inversion, "head_occlusion", lambda *_, **__: jnp.asarray(mask, jnp.float32)[None])
+        return jax.jit(invert)(params, scenes.portraits(1)[0], CAMERA)
 
 
 def test_without_the_option_the_parameters_are_as_ever(params):
@@ -186,11 +193,27 @@ def test_without_the_option_the_parameters_are_as_ever(params):
     assert panojax.EncoderConfig() == panojax.EncoderConfig(local_features=0)
 
 
+@jax.jit
+def localized(params, variables, head, portraits):
+    """The features and the depth that an encoder's branch has of a head without one."""
+    heads = jax.tree.map(lambda x: x[None], dataclasses.replace(head, local=None))
+    pictures = pool(portraits, params.config.encoder.resolution)
+    inputs, view = inversion.local_input(params.config, params.generator, heads, pictures, CAMERA[None])
+    features, _ = encode_local(params.config.encoder, variables, inputs)
+    return features[0], view.depth[0]
+
+
 def test_inverted_heads_keep_their_branch(params, inverted):
-    """The stitched head has the visible encoder's; a generator alone renders it; it acts on what the portrait shows."""
+    """Each has what it misses itself of the portrait, the stitched one by the visible encoder. It acts on what the
+    portrait shows, and a generator alone renders it."""
     head, parts = inverted
     check_branch(head.local, 4, "head.local")
-    jax.tree.map(np.testing.assert_array_equal, head.local, parts.visible.local)
+    both = params.encoders["both"]
+    for one, which in ((head, dual.VISIBLE), (parts.visible, dual.VISIBLE), (parts.occluded, dual.OCCLUDED)):
+        features, depth = localized(params, dual.part(both, which), one, scenes.portraits(1))
+        assert recipe.relative_error(one.local.features, features) < 1e-4
+        np.testing.assert_allclose(one.local.depth, depth, atol=1e-4)
+    assert recipe.relative_error(parts.visible.local.features, head.local.features) > 1e-3
     assert recipe.relative_error(parts.occluded.local.features, head.local.features) > 0.1
     np.testing.assert_array_equal(head.local.camera, CAMERA)
     assert head.local.features.shape == (32, 32, 6) and head.local.depth.shape == (16, 16, 1)
