@@ -53,7 +53,9 @@ def package(config: PackageConfig) -> dict[str, int]:
         params = assemble(params, config.visible, config.occluded, keep=True)
     model = dataclasses.replace(params.config, framing=config.framing)
     stages = {"visible": config.visible, "occluded": config.occluded}
-    about |= {name: _last_step(folder) for name, folder in stages.items() if folder is not None}
+    for name, folder in stages.items():
+        if folder is not None:
+            about[name] = _trained(folder, about.get(name, {}))
     return write_packed(
         config.out,
         model,
@@ -81,9 +83,11 @@ def read_generator(paths: tuple[str, ...]) -> tuple[Params, dict[str, Any]]:
     return Params(weights["average"], config=Config(model)), {"generator": {"kimg": images / 1000}}
 
 
-def _last_step(folder: pathlib.Path) -> dict[str, int]:
-    """The last step that the log of a stage's folder tells of."""
-    return {"steps": max((int(line["step"]) for line in read_log(folder)), default=0)}
+def _trained(folder: pathlib.Path, before: dict[str, int]) -> dict[str, int]:
+    """The last step that the log of a stage's folder tells of, added to what is known of the encoder that it replaces
+    where only the local branch learned."""
+    step = max((int(line["step"]) for line in read_log(folder)), default=0)
+    return {**before, "local_steps": step} if read_run(folder)[0].step.learn == "local" else {"steps": step}
 
 
 def main(arguments: list[str] | None = None) -> int:

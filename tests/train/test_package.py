@@ -1,6 +1,8 @@
 """From runs to a model that ships: stages' folders and exports in, files that `panojax.load` reads out."""
 
 import dataclasses
+import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,7 @@ from panojax.train.export import best_encoder, read_run
 from panojax.train.generator_export import write_weights
 from panojax.train.generator_presets import tiny as tiny_generator
 from panojax.train.generator_state import init_state, init_weights
+from panojax.train.loop import CONFIG_FILE
 from panojax.train.presets import tiny
 from panojax.train.state import TrainState
 
@@ -170,6 +173,13 @@ def test_one_encoder_may_have_a_local_branch(export, stages, tmp_path):
     check_same(started[str(tmp_path / "plain")], first)
     check_same(started[str(stages / "e1")].pop("local_encoder"), branch)
     check_same(halves(started[str(stages / "e1")]), first)
+
+    shutil.copytree(stages / "e1", tmp_path / "e1")  # as if the branch alone had learned
+    told = json.loads((tmp_path / "e1" / CONFIG_FILE).read_text())
+    told["run"]["step"]["learn"] = "local"
+    told["run"]["encoder"]["local_features"] = 4
+    (tmp_path / "e1" / CONFIG_FILE).write_text(json.dumps(told))
+    assert packaging._trained(tmp_path / "e1", {"steps": 7}) == {"steps": 7, "local_steps": 2}
 
     learned = jax.tree.map(lambda x: x + 1, branch)
     both = dual.join(*[first | {"local_encoder": learned}] * 2)
