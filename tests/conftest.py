@@ -1,7 +1,12 @@
-"""Order of the tests, and how their programs are compiled."""
+"""Order of the tests, and how their programs are compiled and run."""
+
+import os
 
 import jax
 import pytest
+
+# Tests run side by side: programs with threads of their own wait for one another, and all take a seventh longer.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
 
 LONGEST = ("test_encoder.py", "test_encoder_steps.py", "test_cli.py", "test_inversion.py")
 

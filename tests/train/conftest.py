@@ -26,7 +26,8 @@ def solid_generator() -> Params:
         importance_samples=8,
         crop_margin=0.3,
     )
-    variables = jax.jit(networks.init, static_argnums=0)(config, jax.random.key(0))
+    init = jax.jit(networks.init, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
+    variables = init(config, jax.random.key(0))
     decoder = variables["params"]["decoder"]["net.2"]
     decoder["kernel"] = decoder["kernel"].at[:, 0].multiply(0.1)
     decoder["bias"] = decoder["bias"].at[0].set(15.0)

@@ -20,6 +20,8 @@ from panojax.train.optimize import (
 from panojax.train.perception import Perception
 from panojax.train.sources import SampleConfig, draw_samples
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CONFIG = ProjectionConfig(steps=100, samples=200, loss_resolution=64)
 
 
