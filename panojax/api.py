@@ -161,7 +161,7 @@ def invert(
       camera: label [25] of the portrait; None is the front.
       stitching: "texel" or "sample", see `panojax.inversion.stitch`.
       threshold: opacity above which a pixel of the portrait's rendering is foreground.
-      return_parts: also give both encoders' heads and the mask.
+      return_parts: also give both encoders' heads, each with its own local branch if they have one, and the mask.
 
     Returns:
       A Head, or (Head, Parts).
@@ -178,17 +178,10 @@ def invert(
     image = check_array("image", image, (None, None, 3))
     camera = _camera(camera)
     check_choice("stitching", stitching, ("texel", "sample"))
-    result = inversion.invert_batch(
-        params.config,
-        params.generator,
-        params.encoders,
-        image[None],
-        camera[None],
-        stitching=stitching,
-        threshold=threshold,
-    )
-    head, parts = jax.tree.map(lambda x: x[0], result)
-    return (head, parts) if return_parts else head
+    model, portraits = (params.config, params.generator, params.encoders), (image[None], camera[None])
+    head, parts = inversion.invert_batch(*model, *portraits, stitching=stitching, threshold=threshold)
+    result = (head, inversion.localize_parts(*model, parts, *portraits)) if return_parts else head
+    return jax.tree.map(lambda x: x[0], result)
 
 
 def _camera(camera):

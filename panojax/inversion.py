@@ -29,7 +29,7 @@ from panojax.trigrid import image_from_planes, planes_from_image
 
 @struct.dataclass
 class Parts:
-    """What `invert` stitched. With a local branch each head has its own.
+    """What `invert` stitched.
 
     Attributes:
       visible: the head of the encoder that is faithful to the portrait.
@@ -119,7 +119,6 @@ def localize(
     inputs, view = local_input(config, variables, heads, pictures, labels)
     one = dual.part(dual.plain(encoders["both"]), which)
     features, fusion = encode_local(encoder, one, inputs, products=stored and encoders["both"].output_first)
-    fusion = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(labels), *x.shape)), fusion)
     return dataclasses.replace(heads, local=make_branch(features, view, labels, fusion))
 
 
@@ -194,16 +193,26 @@ def invert_batch(
     stitching: str = "texel",
     threshold: float = 0.5,
 ) -> tuple[Head, Parts]:
-    """Heads of portraits [N, S, S, 3] seen from labels [N, 25], and the parts they are stitched from."""
+    """Heads of portraits [N, S, S, 3] seen from labels [N, 25], and the parts they are stitched from, not localised."""
     visible, occluded = encode(config, variables, encoders, images, labels)
     mask = head_occlusion(config.generator, variables, visible, labels, threshold=threshold)
     head = stitch(visible, occluded, mask, rule=stitching)
     assert config.encoder is not None
     if config.encoder.local_features:
-        # Of what nobody asks for, XLA computes nothing.
-        local = functools.partial(localize, config, variables, encoders, images=images, labels=labels)
-        head, visible, occluded = (
-            local(heads=heads, which=which)
-            for heads, which in ((head, dual.VISIBLE), (visible, dual.VISIBLE), (occluded, dual.OCCLUDED))
-        )
+        head = localize(config, variables, encoders, head, images, labels, which=dual.VISIBLE)
     return head, Parts(visible, occluded, mask)
+
+
+def localize_parts(
+    config: Config, variables: Any, encoders: Any, parts: Parts, images: jax.Array, labels: jax.Array
+) -> Parts:
+    """The parts of `invert_batch`, each head with its own encoder's local branch, where the encoders have one."""
+    assert config.encoder is not None
+    if not config.encoder.local_features:
+        return parts
+    local = functools.partial(localize, config, variables, encoders, images=images, labels=labels)
+    visible, occluded = (
+        local(heads=heads, which=which)
+        for heads, which in ((parts.visible, dual.VISIBLE), (parts.occluded, dual.OCCLUDED))
+    )
+    return dataclasses.replace(parts, visible=visible, occluded=occluded)

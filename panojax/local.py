@@ -47,14 +47,18 @@ class LocalBranch:
 
 
 def make_branch(features: jax.Array, view: Any, camera: jax.Array, fusion: Any) -> LocalBranch:
-    """A branch, or a batch of them, of arrays that all have the same leading axes.
+    """A batch of branches that share one network.
 
     Args:
-      features: maps [..., R, R, F].
-      view: with `depth` and `weight` [..., r, r, 1], rendered from `camera` [..., 25].
+      features: maps [N, R, R, F].
+      view: with `depth` and `weight` [N, r, r, 1], rendered from `camera` [N, 25].
       fusion: {"hidden": {"kernel", "bias"}, "film": {"kernel", "bias"}}.
     """
-    layers = {f"{layer}_{name}": leaf for layer, leaves in fusion.items() for name, leaf in leaves.items()}
+    layers = {
+        f"{layer}_{name}": jnp.broadcast_to(leaf, (len(camera), *leaf.shape))
+        for layer, leaves in fusion.items()
+        for name, leaf in leaves.items()
+    }
     return LocalBranch(features, view.depth, view.weight, camera, **layers)
 
 

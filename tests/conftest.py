@@ -5,7 +5,7 @@ import os
 import jax
 import pytest
 
-# Tests run side by side: programs with threads of their own wait for one another, and all take a seventh longer.
+# Tests run side by side: programs with threads of their own wait for one another.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
 
 LONGEST = ("test_encoder.py", "test_encoder_steps.py", "test_cli.py", "test_inversion.py")

@@ -160,7 +160,7 @@ def _concatenate(photos, samples):
         pooled["mask"] = pool(samples["mask"], photos["image"].shape[1])
         photos, names = _masked(photos), [*names, "mask"]
     joined = {name: jnp.concatenate([photos[name].astype(jnp.float32), pooled[name]]) for name in names}
-    return samples | joined | {name: photos[name] for name in photos if name == "other"}
+    return samples | joined | ({"other": photos["other"]} if "other" in photos else {})
 
 
 def _augmented(config, batch, key, step):
