@@ -75,7 +75,7 @@ def train(
     with Checkpoints(folder / "checkpoints", keep=config.keep) as checkpoints:
         state, source_state, step = _begin(config, frozen, checkpoints, mesh)
         if jax.process_index() == 0:
-            write_overview(folder / "parameters.txt", state.encoder.params.fast)
+            write_overview(folder / "parameters.txt", state.encoder.params.fast.tree())
         if source is None:
             source, validation = (open_source(config, frozen, part) for part in ("train", "validation"))
         if source is not None and source_state is not None:

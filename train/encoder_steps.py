@@ -214,7 +214,6 @@ def _localized(frozen, variables, heads, pictures, labels, config, train):
         return output if train else (*output, None)
 
     read, fusion, stats = features(variables, inputs)
-    fusion = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(labels), *x.shape)), fusion)
     return dataclasses.replace(heads, local=make_branch(read, view, labels, fusion)), stats
 
 
@@ -312,7 +311,7 @@ def _gradients(state, stats, frozen, batch, keys, config):
         if adversary:
             hidden = _hidden(frozen, encoded.heads, view, labels, config)
             fake = judged(encoded.heads, hidden)
-            logits, _ = _judge(frozen, state.critic.params.fast, stats[1], fake, config)
+            logits, _ = _judge(frozen, state.critic.params.fast.tree(), stats[1], fake, config)
             metrics["adversarial"] = losses.adversarial(logits)
             total = total + config.adversarial_weight * metrics["adversarial"]
         metrics["loss"] = total
@@ -320,7 +319,7 @@ def _gradients(state, stats, frozen, batch, keys, config):
 
     gradients, (encoder_stats, metrics, fake, hidden) = jax.grad(
         encoder_loss if config.rendered else codes_loss, has_aux=True
-    )(state.encoder.params.fast)
+    )(state.encoder.params.fast.tree())
     if not adversary:
         return (gradients, None), (encoder_stats, None), metrics
     fake = jax.lax.stop_gradient(fake)
@@ -347,7 +346,7 @@ def _gradients(state, stats, frozen, batch, keys, config):
         metrics["critic/r1"] = squared
         return total + 0.5 * config.r1_weight * squared, (critic_stats, metrics)
 
-    critic_gradients, (critic_stats, more) = jax.grad(critic_loss, has_aux=True)(state.critic.params.fast)
+    critic_gradients, (critic_stats, more) = jax.grad(critic_loss, has_aux=True)(state.critic.params.fast.tree())
     return (gradients, critic_gradients), (encoder_stats, critic_stats), metrics | more
 
 

@@ -15,6 +15,8 @@ import numpy as np
 import optax
 from jax.experimental.layout import Layout, with_layout_constraint
 
+from panojax.train.flat import Flat, flatten
+
 
 def centralize() -> optax.GradientTransformation:
     """Subtracts from each gradient of rank 2 or more its mean over all axes but the last, the output channels.
@@ -85,7 +87,9 @@ def ranger(
     sync_period: int = 6,
     slow_step_size: float = 0.5,
 ) -> optax.GradientTransformation:
-    """The Ranger optimiser. Its parameters are `optax.LookaheadParams`, made by `synced`.
+    """The Ranger optimiser. Its parameters are `optax.LookaheadParams`, made by `synced`, of a tree or a `Flat` one.
+
+    Gradients are a tree in either case.
 
     Args:
       learning_rate: a number or a schedule of the step.
@@ -97,6 +101,7 @@ def ranger(
     fast = optax.chain(
         centralize() if centralized else optax.identity(),  # before `as_stored`: means of what cuDNN wrote in a row
         optax.stateless(lambda updates, params: as_stored(updates)),
+        optax.stateless(lambda updates, params: flatten(updates) if isinstance(params, Flat) else updates),
         scale_by_radam(b1, b2, eps),
         optax.scale_by_learning_rate(learning_rate),
     )

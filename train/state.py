@@ -14,6 +14,7 @@ from flax import struct
 from panojax.config import Config
 from panojax.train.config import StepConfig
 from panojax.train.critic import CodeCritic, TriGridCritic
+from panojax.train.flat import flatten
 from panojax.train.perception import Perception
 from panojax.train.ranger import ranger, synced
 from panojax.train.spaces import abstract_variables, init_variables
@@ -24,7 +25,7 @@ class Learner:
     """Networks under training.
 
     Attributes:
-      params: {network: parameters}, fast and slow (Ranger's lookahead): gradients are taken at the fast ones.
+      params: {network: parameters} as `Flat`, fast and slow (Ranger's lookahead): gradients are taken at the fast ones.
       batch_stats: {network: running statistics}.
       optimizer: the optimiser's state.
     """
@@ -35,7 +36,7 @@ class Learner:
 
     def variables(self) -> dict[str, Any]:
         """{network: {"params", "batch_stats"}} to evaluate with: the slow parameters."""
-        return join(self.params.slow, self.batch_stats)
+        return join(self.params.slow.tree(), self.batch_stats)
 
 
 @struct.dataclass
@@ -141,6 +142,7 @@ def all_finite(state: TrainState) -> jax.Array:
 
 def _learner(variables, optimiser):
     variables = {name: {"params": {}, "batch_stats": {}, **groups} for name, groups in variables.items()}
-    params = synced({name: jax.tree.map(jnp.array, groups["params"]) for name, groups in variables.items()})
+    flat = flatten({name: groups["params"] for name, groups in variables.items()})
+    params = synced(jax.tree.map(jnp.copy, flat))
     stats = {name: jax.tree.map(jnp.array, groups["batch_stats"]) for name, groups in variables.items()}
     return Learner(params, stats, optimiser.init(params))

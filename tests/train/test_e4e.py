@@ -100,7 +100,7 @@ def states():
 
 def test_codes_are_released_one_by_one(states):
     """Step 0 trains the first head alone, step 1 the second as well, whose difference has been zero so far."""
-    heads = [state.encoder.params.fast["psp_encoder"] for state in states[0]]
+    heads = [state.encoder.params.fast.tree()["psp_encoder"] for state in states[0]]
     first, second = ([np.asarray(tree[f"styles.{i}"]["linear"]["kernel"]) for tree in heads] for i in (0, 1))
     assert np.any(first[0] != first[1]) and np.any(first[1] != first[2])
     assert not np.any(second[0]) and not np.any(second[1]) and np.any(second[2])
@@ -113,5 +113,5 @@ def test_the_critic_of_codes_starts_at_chance_and_learns(states):
     assert metrics["critic/r1"] > 0 and later["critic/r1"] == 0
     expected = metrics["l2"] + 0.3 * metrics["deltas"] + 0.1 * metrics["adversarial"]
     assert metrics["loss"] == pytest.approx(expected, rel=1e-5)
-    kernels = [state.critic.params.fast["critic"]["mlp.0"]["kernel"] for state in (before, after)]
+    kernels = [state.critic.params.fast.tree()["critic"]["mlp.0"]["kernel"] for state in (before, after)]
     assert jnp.any(kernels[0] != kernels[1])
