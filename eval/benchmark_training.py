@@ -8,9 +8,9 @@ cell, whose gradients add up one after the other. So the timed steps do all thei
 as they are, and the loss is checked after them as before.
 
 A step's time is the mean of `--runs` steps in a row, as a run takes them, the critic's lazy regularisation included;
-beside it stands the median of as many that were each waited for. Memory is what XLA plans for the step: arguments,
-temporaries, and results that no donated argument makes room for. Of the dependencies only jax, flax, optax, orbax,
-scikit-image and tqdm are needed.
+beside it stand the host's part of it, and the median of as many that were each waited for. Memory is what XLA plans for
+the step: arguments, temporaries, and results that no donated argument makes room for. Of the dependencies only jax,
+flax, optax, orbax, scikit-image and tqdm are needed.
 """
 
 import argparse
@@ -53,6 +53,7 @@ COLUMNS = (
     "dtype",
     "recompute",
     "ms",
+    "ms_host",
     "ms_waited",
     "images_per_second",
     "compile_s",
@@ -194,7 +195,8 @@ class Bench:
     def time_step(
         self, config: StepConfig, batch: int, dtype: str, devices: int, runs: int, exact: float | None = None
     ) -> dict[str, float]:
-        """Milliseconds a step in a row ("ms") and one waited for, images a second, compile seconds, planned memory.
+        """Milliseconds a step in a row ("ms") and one waited for, the host's part of those in a row ("ms_host"), images
+        a second, compile seconds, planned memory.
 
         Args:
           config: with the learning rates to time at: `step_config` gives such that leave the weights as they are.
@@ -215,6 +217,7 @@ class Bench:
         start = time.perf_counter()
         for _ in range(runs):
             state, _ = step(state, *others)
+        figures["ms_host"] = 1e3 * (time.perf_counter() - start) / runs
         jax.block_until_ready(state)
         figures["ms"] = 1e3 * (time.perf_counter() - start) / runs
         figures["images_per_second"] = 1e3 * batch * devices / figures["ms"]
@@ -306,9 +309,10 @@ def main(
     }
     print(f"{figures['devices']} x {figures['device']}, jax {figures['jax']}; weights are random", flush=True)
     print(
-        "| work | devices | batch each | type | recompute | ms | waited for, ms | images/s | compile s | memory MiB |"
+        "| work | devices | batch each | type | recompute | ms | of the host | waited for, ms | images/s | compile s "
+        "| memory MiB |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
     bench = Bench(setting, compiler_options)
 
     def add(row: dict[str, Any]) -> None:

@@ -25,10 +25,10 @@ from panojax.networks import fold
 from panojax.params import Params, load
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.command import run_command
-from panojax.train.encoder_steps import compile_step, encode, evaluate
+from panojax.train.encoder_steps import compile_step, encode, evaluate, stitched
 from panojax.train.export import STATE_FILE, best_encoder, export, fits, with_branch
 from panojax.train.feed import Feed, open_source
-from panojax.train.logs import Averages, picture_sheet, stitched
+from panojax.train.logs import Averages, picture_sheet
 from panojax.train.loop import DIVERGED, TERMINATED, UNWRITABLE, Loop, Stopped, remember, write_overview
 from panojax.train.perception import load_perception
 from panojax.train.presets import PRESETS, RunConfig
@@ -112,7 +112,12 @@ def freeze(config: RunConfig, params: Params, mesh: Any) -> Frozen:
     else:
         average = mean_codes(generator, params.generator, jax.random.key(0))
     perception = load_perception(config.lpips, config.identity)
-    frozen = Frozen(fold(generator, params.generator), average, perception, config=Config(generator, encoder))
+    model = Config(generator, encoder)
+    occluded = None
+    if config.occluded is not None:
+        occluded = _encoder(config, "occluded", dual.OCCLUDED, model)
+        occluded = {name: occluded[name] for name in occluded if name != GROUPS[2]}
+    frozen = Frozen(fold(generator, params.generator), average, perception, occluded, config=model)
     placed: Frozen = replicate(frozen, mesh)
     return placed
 
@@ -167,21 +172,21 @@ def _begin(config, frozen, checkpoints, mesh):
     model, objective = frozen.config, config.objective
     if checkpoints.latest is not None:
         return checkpoints.restore(placed_template(abstract_state(model, objective), mesh))
-    encoder = _start(config, model) if config.start is not None else None
+    which = dual.VISIBLE if config.stage == "e1" else dual.OCCLUDED
+    encoder = None if config.start is None else _encoder(config, "start", which, model)
     state = init_state(model, objective, jax.random.fold_in(jax.random.key(config.seed), 3), encoder=encoder)
     return replicate(state, mesh), None, 0
 
 
-def _start(config, model):
-    """The encoder of a stage's folder, or of a model's folder."""
-    if (pathlib.Path(config.start) / STATE_FILE).exists():
-        return best_encoder(config.start, model)
-    params = load(config.start, dtype=config.dtype)
+def _encoder(config, field, which, model):
+    """The encoder of a stage's folder, or one of a model's two, that a field of the run's configuration names."""
+    path = getattr(config, field)
+    if (pathlib.Path(path) / STATE_FILE).exists():
+        return best_encoder(path, model)
+    params = load(path, dtype=config.dtype)
     if params.encoders is None or not fits(params.config, model):
-        raise InputError(
-            f"start must be a stage's folder or a model with encoders of this run's sizes, got {config.start}"
-        )
-    both = dual.part(params.encoders["both"], dual.VISIBLE if config.stage == "e1" else dual.OCCLUDED)
+        raise InputError(f"{field} must be a stage's folder or a model with encoders of this run's sizes, got {path}")
+    both = dual.part(params.encoders["both"], which)
     both = {name: both[name] for name in both if config.step.offsets or name != GROUPS[1]}
     return with_branch(both, model.encoder)
 

@@ -21,7 +21,15 @@ from panojax import generator
 from panojax.encoders.encoder import encode_local, encode_offsets
 from panojax.errors import InputError
 from panojax.generator import Head, View
-from panojax.inversion import local_input, offset_planes, render_heads, residual_input, view_occlusion
+from panojax.inversion import (
+    head_occlusion,
+    local_input,
+    offset_planes,
+    render_heads,
+    residual_input,
+    stitch,
+    view_occlusion,
+)
 from panojax.layers import pool
 from panojax.local import make_branch
 from panojax.renderer import draw_uniforms
@@ -140,7 +148,7 @@ def encode(
 
     The F stage's input, the W+ stage's rendering and what it misses, passes no gradient to the W+ stage; nor does the
     local branch's, the rendering of both, to either. `released` is how many style codes are their own so far, or None
-    for all: see `release_codes`.
+    for all: see `release_codes`. With `frozen.occluded` the local branch sees, and joins, the stitched heads.
     """
     model = frozen.config
     encoder = model.encoder
@@ -158,6 +166,8 @@ def encode(
     planes = synthesize(ws)
 
     def finished(heads, styled):
+        if frozen.occluded is not None:
+            heads = stitched(frozen, heads, _occluded(frozen, pictures, labels, config), labels)
         if encoder.local_features:
             heads, stats["local_encoder"] = _localized(frozen, variables, heads, pictures, labels, config, train)
         return Encoded(heads, styled, stats if train else None)
@@ -201,6 +211,20 @@ def _styles(frozen, variables, pictures, config, *, train, released):
         )
 
     return styles(variables, pictures)
+
+
+def stitched(frozen: Frozen, visible: Head, occluded: Head, labels: jax.Array) -> Head:
+    """The dual encoder's heads: `visible` where its own depth from labels [N, 25] is seen, else `occluded`."""
+    mask = head_occlusion(frozen.config.generator, frozen.generator, visible, labels)
+    return stitch(visible, occluded, mask)
+
+
+def _occluded(frozen, pictures, labels, config):
+    """The heads of the finished encoder 2, without a local branch."""
+    model = frozen.config
+    model = dataclasses.replace(model, encoder=dataclasses.replace(model.encoder, local_features=0))
+    alone = dataclasses.replace(frozen, occluded=None, config=model)
+    return encode(alone, frozen.occluded, pictures, labels, config=config, train=False).heads
 
 
 def _localized(frozen, variables, heads, pictures, labels, config, train):

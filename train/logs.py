@@ -15,7 +15,7 @@ import numpy as np
 from flax import struct
 
 from panojax.generator import Head
-from panojax.inversion import head_occlusion, render_heads, stitch
+from panojax.inversion import render_heads
 from panojax.layers import pool
 from panojax.photo.image_file import write_image
 from panojax.train.state import Frozen
@@ -95,12 +95,6 @@ class Progress:
             flush=True,
         )
         return {"images_per_second": rate * self._batch}
-
-
-def stitched(frozen: Frozen, visible: Head, occluded: Head, labels: jax.Array) -> Head:
-    """The dual encoder's heads: `visible` where its own depth from labels [N, 25] is seen, else `occluded`."""
-    mask = head_occlusion(frozen.config.generator, frozen.generator, visible, labels)
-    return stitch(visible, occluded, mask)
 
 
 def picture_sheet(frozen: Frozen, image: jax.Array, rows: list[Head], labels: jax.Array, *, side: int) -> jax.Array:

@@ -64,6 +64,9 @@ class RunConfig:
     start: str | None = None
     """Stage folder whose best encoder this one starts from (encoder 2 from `DIR/e1`, say), or a model's, of which it is
     the stage's own; None: at random."""
+    occluded: str | None = None
+    """Stage folder or model of a finished encoder 2: the local branch, learning alone, then sees the heads of both
+    encoders stitched, as inversion has them; None: encoder 1's."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of activations and products; parameters, batch norms, marching and losses are float32 either way."""
     batch: int = 3
@@ -115,6 +118,8 @@ class RunConfig:
             raise InputError(f"encoder 1 has no such critic, got step.critic {self.step.critic!r}: say stage e2")
         if self.step.learn == "local" and not self.encoder.local_features:
             raise InputError('step.learn "local" needs a local branch, got encoder.local_features 0')
+        if self.occluded is not None and (self.stage, self.step.learn) != ("e1", "local"):
+            raise InputError(f"occluded goes with stage e1 and learn local, got {self.stage} and {self.step.learn}")
         if self.encoder.local_features and self.step.space != "w+":
             raise InputError(
                 f"encoder.local_features must be 0 in space {self.step.space}: it leaves the generator's range"

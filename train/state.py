@@ -56,12 +56,14 @@ class Frozen:
       generator: the generator's variables.
       latent_average: mean style codes [L, w_dim].
       perception: networks of the reconstruction loss.
+      occluded: variables of a finished encoder 2, with whose heads the trained encoder's are stitched, or None.
       config: the generator's and the encoder's, static under `jit`.
     """
 
     generator: Any
     latent_average: jax.Array
     perception: Perception
+    occluded: Any = None
     config: Config = struct.field(pytree_node=False, kw_only=True)
 
 

@@ -10,13 +10,18 @@ import local_model
 import numpy as np
 import pytest
 import recipe
+import scenes
 
+from panojax import inversion
+from panojax.camera import look_at
+from panojax.encoders import dual
 from panojax.encoders.encoder import encode_local
 from panojax.generator import Head, synthesize
 from panojax.inversion import local_input
 from panojax.layers import pool
 from panojax.local import make_branch
-from panojax.train.encoder_steps import compile_step, encoder_step
+from panojax.train.config import StepConfig
+from panojax.train.encoder_steps import compile_step, encode, encoder_step
 from panojax.train.loop import remember
 from panojax.train.perception import Perception
 from panojax.train.presets import tiny, tiny_e3dge
@@ -126,6 +131,28 @@ def test_the_branch_learns_alone(frozen, prepared):
     assert np.any(after.encoder.params.fast.tree()["local_encoder"]["film"]["kernel"])
     with pytest.raises(ValueError, match=r'step\.learn "local" needs a local branch'):
         dataclasses.replace(tiny(), step=config)
+
+
+def test_the_branch_learns_on_the_heads_that_inversion_stitches(monkeypatch):
+    """Of every other texel: the random model hides none from the portrait."""
+    params = local_model.params()
+    model, both = params.config, params.encoders["both"]
+    mask = jnp.asarray(np.indices(model.generator.planes_shape[:4]).sum(0) % 2, jnp.float32)[None]
+    for module in ("panojax.inversion", "panojax.train.encoder_steps"):
+        monkeypatch.setattr(f"{module}.head_occlusion", lambda *_, **__: mask)
+    visible, occluded = (dual.part(both, which) for which in (dual.VISIBLE, dual.OCCLUDED))
+    occluded = {name: occluded[name] for name in occluded if name != "local_encoder"}
+    frozen = Frozen(params.generator, params.encoders["latent_average"], Perception(), occluded, config=model)
+    image, label = scenes.portraits(1), look_at(0.3)[None]
+    invert = jax.jit(inversion.invert_batch, static_argnums=0)
+    expected, parts = invert(model, params.generator, params.encoders, image, label)
+    step = functools.partial(encode, config=StepConfig(), train=False)
+    heads = jax.jit(step)(frozen, visible, pool(image, model.encoder.resolution), label).heads
+    for planes, same in ((expected.planes, True), (parts.visible.planes, False)):
+        assert (recipe.relative_error(heads.planes, planes) < 1e-5) == same
+    assert recipe.relative_error(heads.local.features, expected.local.features) < 1e-4
+    with pytest.raises(ValueError, match="occluded goes with stage e1 and learn local, got e1 and all"):
+        dataclasses.replace(tiny(), occluded="default")
 
 
 def test_latent_spaces_have_no_local_branch():
