@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from panojax.errors import InputError
+from panojax.layers import softplus
 from panojax.rays import project
 from panojax.trigrid import sample_planes
 
@@ -71,7 +72,7 @@ def modulate(local: LocalBranch, features: jax.Array, points: jax.Array, *, box_
     read = sample_map(local.features, positions)
     distance = jnp.clip(behind / (2 * FADE * box_warp), -1, 1)
     inputs = jnp.concatenate([read, distance[:, None], visibility[:, None]], axis=-1)
-    hidden = jax.nn.softplus(inputs @ _wide(local.hidden_kernel) + _wide(local.hidden_bias))
+    hidden = softplus(inputs @ _wide(local.hidden_kernel) + _wide(local.hidden_bias))
     film = hidden @ _wide(local.film_kernel) + _wide(local.film_bias)
     scale, shift = jnp.split(visibility[:, None] * film, 2, axis=-1)
     return features * (1 + scale) + shift

@@ -63,13 +63,24 @@ def occlusion_mask(
     plane = jnp.arange(shape[0], dtype=jnp.int32)[:, None]
     row = ((plane * (slices + 1) + cell[..., 2]) * (height + 1) + cell[..., 1]) * (width + 1) + cell[..., 0]
     cells = jnp.zeros(shape[0] * (slices + 1) * (height + 1) * (width + 1), bool)
-    cells = cells.at[jnp.where(inside, row, cells.size)].set(True, mode="drop")
+    row = jnp.where(inside, row, cells.size).reshape(shape[0], *distances.shape)
+    cells = cells.at[_without_repeats(row, cells.size)].set(True, mode="drop")
     visible = cells.reshape(shape[0], slices + 1, height + 1, width + 1)
     for axis in (1, 2, 3):
         n = visible.shape[axis]
         low, high = (jax.lax.slice_in_dim(visible, i, n - 1 + i, axis=axis) for i in (0, 1))
         visible = low | high
     return 1.0 - _close(visible.astype(jnp.float32))
+
+
+def _without_repeats(row: jax.Array, nothing: int) -> jax.Array:
+    """Cells of points [3, M, M] with `nothing` in place of those that the point to the left or above has, too.
+
+    Of each cell at least one point stays. Most points have such a neighbour, and a GPU writes them one by one.
+    """
+    left, above = ((0, 0, 0), (0, 0, 0), (1, -1, 0)), ((0, 0, 0), (1, -1, 0), (0, 0, 0))
+    repeats = [jax.lax.pad(row, jnp.int32(nothing), shift) == row for shift in (left, above)]
+    return jnp.where(repeats[0] | repeats[1], nothing, row)
 
 
 def _close(mask: jax.Array) -> jax.Array:

@@ -194,6 +194,13 @@ def test_random_noise_differs_by_sample_and_key():
     assert recipe.relative_error(added[0], added[1]) > 0.5
 
 
+def test_softplus_and_its_slope():
+    x = jnp.array([-1000.0, -30.0, -3.0, -1e-3, 0.0, 1e-3, 3.0, 30.0, 1000.0])
+    np.testing.assert_allclose(layers.softplus(x), jax.nn.softplus(x), rtol=1e-6, atol=1e-7)
+    slope, want = (jax.vmap(jax.grad(f))(x) for f in (layers.softplus, jax.nn.softplus))
+    np.testing.assert_allclose(slope, want, rtol=1e-6, atol=1e-7)
+
+
 def test_clamp_is_after_the_gain():
     _, _, free = layer_output("none", gain=100.0)
     _, _, clamped = layer_output("none", gain=100.0, clamp=1.0)
