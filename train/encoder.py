@@ -172,10 +172,14 @@ def _begin(config, frozen, checkpoints, mesh):
     model, objective = frozen.config, config.objective
     if checkpoints.latest is not None:
         return checkpoints.restore(placed_template(abstract_state(model, objective), mesh))
-    which = dual.VISIBLE if config.stage == "e1" else dual.OCCLUDED
-    encoder = None if config.start is None else _encoder(config, "start", which, model)
+    encoder = _start(config, model) if config.start is not None else None
     state = init_state(model, objective, jax.random.fold_in(jax.random.key(config.seed), 3), encoder=encoder)
     return replicate(state, mesh), None, 0
+
+
+def _start(config, model):
+    """The encoder that a stage starts from."""
+    return _encoder(config, "start", dual.VISIBLE if config.stage == "e1" else dual.OCCLUDED, model)
 
 
 def _encoder(config, field, which, model):

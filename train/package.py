@@ -84,10 +84,12 @@ def read_generator(paths: tuple[str, ...]) -> tuple[Params, dict[str, Any]]:
 
 
 def _trained(folder: pathlib.Path, before: dict[str, int]) -> dict[str, int]:
-    """The last step that the log of a stage's folder tells of, added to what is known of the encoder that it replaces
-    where only the local branch learned."""
+    """The last step that the log of a stage's folder tells of; where only the local branch learned, added to what is
+    known of the encoder that it replaces."""
     step = max((int(line["step"]) for line in read_log(folder)), default=0)
-    return {**before, "local_steps": step} if read_run(folder)[0].step.learn == "local" else {"steps": step}
+    if read_run(folder)[0].step.learn != "local":
+        return {"steps": step}
+    return {**before, "local_steps": before.get("local_steps", 0) + step}
 
 
 def main(arguments: list[str] | None = None) -> int:

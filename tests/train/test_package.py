@@ -179,7 +179,8 @@ def test_one_encoder_may_have_a_local_branch(export, stages, tmp_path):
     told["run"]["step"]["learn"] = "local"
     told["run"]["encoder"]["local_features"] = 4
     (tmp_path / "e1" / CONFIG_FILE).write_text(json.dumps(told))
-    assert packaging._trained(tmp_path / "e1", {"steps": 7}) == {"steps": 7, "local_steps": 2}
+    for before, steps in (({"steps": 7}, 2), ({"steps": 7, "local_steps": 3}, 5)):
+        assert packaging._trained(tmp_path / "e1", before) == {"steps": 7, "local_steps": steps}
 
     learned = jax.tree.map(lambda x: x + 1, branch)
     both = dual.join(*[first | {"local_encoder": learned}] * 2)
