@@ -113,10 +113,7 @@ def freeze(config: RunConfig, params: Params, mesh: Any) -> Frozen:
         average = mean_codes(generator, params.generator, jax.random.key(0))
     perception = load_perception(config.lpips, config.identity)
     model = Config(generator, encoder)
-    occluded = None
-    if config.occluded is not None:
-        occluded = _encoder(config, "occluded", dual.OCCLUDED, model)
-        occluded = {name: occluded[name] for name in occluded if name != GROUPS[2]}
+    occluded = None if config.occluded is None else _encoder(config, "occluded", dual.OCCLUDED, model)
     frozen = Frozen(fold(generator, params.generator), average, perception, occluded, config=model)
     placed: Frozen = replicate(frozen, mesh)
     return placed
