@@ -104,9 +104,11 @@ def conv_by_rows(x: jax.Array, rows: jax.Array, stride: int = 1) -> jax.Array:
 def windows(x: jax.Array, size: int, stride: int) -> jax.Array:
     """What a convolution reads for each pixel: [N, H, W, C] -> [N, H / stride, W / stride, size * size * C].
 
-    Of odd size, padded by size // 2; H and W are multiples of the stride.
+    Padded by size // 2 on every side, so that even sizes give a row and a column more; H and W are multiples of the
+    stride.
     """
     n, height, width, channels = x.shape
+    height, width = (side + 1 - size % 2 for side in (height, width))
     pad, strides = (size // 2, size // 2, 0), (1, stride, stride, 1)
     padded = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), pad, pad, (0, 0, 0)))
     taps = [

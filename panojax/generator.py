@@ -5,6 +5,7 @@ Everything here has a leading batch axis N; the public functions of `panojax` ar
 """
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -12,12 +13,16 @@ import jax.numpy as jnp
 from flax import struct
 
 from panojax.config import GeneratorConfig, count_ws
+from panojax.forward import unless_differentiated
 from panojax.layers import resize
 from panojax.local import modulate
 from panojax.networks import build, module_variables
 from panojax.rays import camera_rays
 from panojax.renderer import Rendered, render_rays
 from panojax.trigrid import planes_from_image, sample_trigrid, select_trigrid
+
+
+BLOCK = 8192  # points of which a CPU makes densities and colours at a time
 
 
 @struct.dataclass
@@ -107,6 +112,21 @@ def query_field(config, variables, head: Head, points, *, colours: bool = True) 
 
     Without `colours`, these are [M, 0]. By `jit`, so that coarse and fine points are traced and lowered once.
     """
+    query = _query
+    if jax.default_backend() == "cpu" and math.gcd(len(points), BLOCK) >= BLOCK // 4:
+        query = unless_differentiated(_query_in_blocks, _query)
+    return query((config, colours), variables, head, points)
+
+
+def _query_in_blocks(static, variables, head, points):
+    """`_query` for a CPU, whose caches hold what is made of a block of points."""
+    blocks = points.reshape(-1, math.gcd(len(points), BLOCK), 3)
+    densities, colours = jax.lax.map(lambda block: _query(static, variables, head, block), blocks)
+    return densities.reshape(len(points)), colours.reshape(len(points), colours.shape[-1])
+
+
+def _query(static, variables, head, points):
+    config, colours = static
     in_box = points * (2 / config.box_warp)
     options = {"depth_interpolation": config.depth_interpolation}
     if head.occluded_planes is None:

@@ -3,6 +3,8 @@
 Equalised learning rate: stored weights have unit variance and are scaled when used.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,11 +13,17 @@ from flax import struct
 
 from panojax.encoders.layers import adaptive_average_pool, conv_by_rows, parameter
 
-# Taps of [1, 3, 3, 1] / 4 (gain 2 an axis) composed with a flipped 3-tap kernel, split by output phase:
-# _PHASES[s, a, p] is the weight of kernel tap s in tap a of the 3-tap kernel that makes outputs 2i + p.
-_FIR = np.array([1, 3, 3, 1], np.float32) / 4
-_COMPOSED = np.stack([np.convolve(_FIR, np.eye(3, dtype=np.float32)[2 - s]) for s in range(3)], axis=-1)
-_PHASES = np.stack([_COMPOSED[1::2], _COMPOSED[0::2]], axis=-1).transpose(1, 0, 2)
+# The filter [1, 3, 3, 1] / 4 is [1, 1] after [1, 2, 1] / 4. A flipped 3-tap kernel composed with the former, split by
+# output phase: _PHASES[s, a, p] is the weight of kernel tap s in tap a of the 2-tap kernel that makes phase p.
+_PAIRS = np.stack([np.convolve([1, 1], np.eye(3, dtype=np.float32)[2 - s]) for s in range(3)], axis=-1)
+_PHASES = np.stack([_PAIRS[1::2], _PAIRS[0::2]], axis=-1).transpose(1, 0, 2).astype(np.float32)
+
+
+# log(1 + t) / t for t in [0, 1], to 3e-8: interpolated at Chebyshev's nodes, the highest power first.
+_LOG1P = (
+    *(0.005253457796776874, -0.02958850739179411, 0.078361668016809, -0.13674769705361184, 0.191114310805017),
+    *(-0.2484436989245085, 0.33319271342500406, -0.4999950151678725, 0.9999999705406569),
+)
 
 
 def lrelu(x: jax.Array) -> jax.Array:
@@ -23,9 +31,17 @@ def lrelu(x: jax.Array) -> jax.Array:
     return jnp.where(x >= 0, x, 0.2 * x) * np.float32(np.sqrt(2)).astype(x.dtype)
 
 
+@jax.custom_jvp
 def softplus(x: jax.Array) -> jax.Array:
-    """log(1 + e^x) to some 1e-7, in less time than `jax.nn.softplus`, whose small values are exact, too."""
-    return jnp.where(x >= 0, x, 0) + jnp.log(1 + jnp.exp(-jnp.abs(x)))  # `maximum` would have no slope at 0
+    """log(1 + e^x) in float32 to 2e-7 of it, small values too, in some half of `jax.nn.softplus`'s time."""
+    small = jnp.exp(-jnp.abs(x))
+    series = functools.reduce(lambda total, factor: total * small + np.float32(factor), _LOG1P)
+    return jnp.maximum(x, 0) + small * series
+
+
+@softplus.defjvp
+def _softplus_jvp(primals, tangents):
+    return softplus(*primals), tangents[0] * jax.nn.sigmoid(primals[0])
 
 
 def clamp(x: jax.Array, limit: float) -> jax.Array:
@@ -39,19 +55,29 @@ def normalize_2nd_moment(x: jax.Array) -> jax.Array:
 
 
 def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Correlation of x [N, H, W, I] with kernel [h, w, I, O], zero padding, same size."""
+    """Correlation of x [N, H, W, I] with kernel [h, h, I, O], padded with zeros by h // 2 on every side."""
+    padding = [(len(kernel) // 2,) * 2] * 2
     dims = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, kernel.astype(x.dtype), (1, 1), "SAME", dimension_numbers=dims)
+    return jax.lax.conv_general_dilated(x, kernel.astype(x.dtype), (1, 1), padding, dimension_numbers=dims)
 
 
 def upsampling_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """StyleGAN2's up-sampling convolution: [N, H, W, I] by kernel [3, 3, I, O] -> [N, 2H, 2W, O].
 
-    Inserting zeros, the [1, 3, 3, 1] filter and the flipped kernel compose into four 3 x 3 kernels, one per output
-    phase, which run as one convolution of the low-resolution input. PyTorch counterpart: conv2d_resample(up=2,
-    flip_weight=False).
+    Inserting zeros, half of the [1, 3, 3, 1] filter and the flipped kernel compose into four 2 x 2 kernels, one per
+    output phase, which run as one convolution of the low-resolution input; the other half smooths what they make.
+    Composed with all of it the kernels would be 3 x 3, and the products more than twice as many. PyTorch counterpart:
+    conv2d_resample(up=2, flip_weight=False).
     """
-    return join_phases(conv(x, phase_kernels(kernel)))
+    return smooth(join_phases(conv(x, phase_kernels(kernel))))
+
+
+def phase_kernels(kernel: jax.Array) -> jax.Array:
+    """The four kernels of `upsampling_conv`, one per phase: [3, 3, I, O] -> [2, 2, I, 4 O], phases before O."""
+    taps = np.einsum("sap,tbq->stabpq", _PHASES, _PHASES)[:, :, :, :, None, :, :, None]
+    # A sum of nine scaled taps, which fuses into one pass; as a product of matrices it would be several.
+    phases = sum(taps[s, t] * kernel[s, t][:, None, None, :] for s in range(3) for t in range(3))
+    return phases.reshape(2, 2, kernel.shape[2], -1)
 
 
 def join_phases(x: jax.Array) -> jax.Array:
@@ -61,12 +87,16 @@ def join_phases(x: jax.Array) -> jax.Array:
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h, 2 * w, channels // 4)
 
 
-def phase_kernels(kernel: jax.Array) -> jax.Array:
-    """The four kernels of `upsampling_conv`, one per phase: [3, 3, I, O] -> [3, 3, I, 4 O], phases before O."""
-    taps = np.einsum("sap,tbq->stabpq", _PHASES, _PHASES)[:, :, :, :, None, :, :, None]
-    # A sum of nine scaled taps, which fuses into one pass; as a product of matrices it would be several.
-    phases = sum(taps[s, t] * kernel[s, t][:, None, None, :] for s in range(3) for t in range(3))
-    return phases.reshape(3, 3, kernel.shape[2], -1)
+def smooth(x: jax.Array) -> jax.Array:
+    """[N, H + 2, W + 2, C] -> [N, H, W, C] by the filter [1, 2, 1] / 4 along both axes, summed in float32."""
+    n, height, width, channels = x.shape
+
+    def shifted(i, j):
+        return jax.lax.slice(x, (0, i, j, 0), (n, i + height - 2, j + width - 2, channels)).astype(jnp.float32)
+
+    edges = shifted(0, 1) + shifted(2, 1) + shifted(1, 0) + shifted(1, 2)
+    corners = shifted(0, 0) + shifted(0, 2) + shifted(2, 0) + shifted(2, 2)
+    return ((4 * shifted(1, 1) + 2 * edges + corners) / 16).astype(x.dtype)
 
 
 def upsample_image(x: jax.Array) -> jax.Array:
@@ -126,7 +156,7 @@ def convolve(x: jax.Array, weights: Folded, styles: jax.Array, *, up: bool) -> j
     x = x * styles[:, None, None].astype(x.dtype)
     y = (conv_by_rows if weights.output_first else conv)(x, weights.kernel)
     if up:
-        y = join_phases(y)
+        y = smooth(join_phases(y))
     if weights.energy is not None:
         power = jax.lax.dot(jnp.square(styles), weights.energy, precision=jax.lax.Precision.HIGHEST)
         y = y * jax.lax.rsqrt(power + 1e-8)[:, None, None].astype(y.dtype)

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from panojax.layers import softplus
+
 
 def interval_weights(densities: jax.Array, depths: jax.Array) -> jax.Array:
     """Weights [..., S - 1] of the intervals between samples: densities (before softplus) and rising depths [..., S].
@@ -12,7 +14,7 @@ def interval_weights(densities: jax.Array, depths: jax.Array) -> jax.Array:
     """
     lengths = depths[..., 1:] - depths[..., :-1]
     middle = (densities[..., 1:] + densities[..., :-1]) / 2
-    alphas = 1 - jnp.exp(-jax.nn.softplus(middle - 1) * lengths)
+    alphas = 1 - jnp.exp(-softplus(middle - 1) * lengths)
     passed = jnp.cumprod(1 - alphas + 1e-10, axis=-1)
     transmittance = jnp.concatenate([jnp.ones_like(passed[..., :1]), passed[..., :-1]], axis=-1)
     return alphas * transmittance

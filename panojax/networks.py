@@ -9,7 +9,16 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from panojax.config import SUPERRESOLUTION, GeneratorConfig, count_ws
 from panojax.encoders.layers import parameter
-from panojax.layers import Folded, FullyConnected, SynthesisLayer, ToRGB, lrelu, normalize_2nd_moment, upsample_image
+from panojax.layers import (
+    Folded,
+    FullyConnected,
+    SynthesisLayer,
+    ToRGB,
+    lrelu,
+    normalize_2nd_moment,
+    softplus,
+    upsample_image,
+)
 from panojax.trigrid import texel_order
 
 
@@ -102,7 +111,7 @@ class Decoder(nn.Module):
     def __call__(self, features, *, colours: bool = True):
         config = self.config
         layer = functools.partial(FullyConnected, lr_multiplier=config.decoder_lr_multiplier, dtype=config.dtype)
-        hidden = jax.nn.softplus(layer(config.decoder_hidden, name="net.0")(features).astype(jnp.float32))
+        hidden = softplus(layer(config.decoder_hidden, name="net.0")(features).astype(jnp.float32))
         last = layer(1 + config.plane_features, name="net.2")
         if not colours:
             kernel, bias = last.weights(config.decoder_hidden)

@@ -95,7 +95,7 @@ def importance_depths(depths: jax.Array, weights: jax.Array, uniforms: jax.Array
     pdf = smooth[..., 1:-1] + 1e-5
     pdf = pdf / jnp.sum(pdf, axis=-1, keepdims=True)
     cdf = jnp.concatenate([jnp.zeros_like(pdf[..., :1]), jnp.cumsum(pdf, axis=-1)], axis=-1)
-    above = jnp.sum(cdf[..., None, :] <= uniforms[..., :, None], axis=-1)
+    above = _count_up_to(cdf, uniforms)
     below = jnp.maximum(above - 1, 0)
     above = jnp.minimum(above, pdf.shape[-1])
     cdf_below, cdf_above = (jnp.take_along_axis(cdf, index, axis=-1) for index in (below, above))
@@ -103,3 +103,14 @@ def importance_depths(depths: jax.Array, weights: jax.Array, uniforms: jax.Array
     width = jnp.where(width < 1e-5, 1.0, width)
     near, far = (jnp.take_along_axis(midpoints, index, axis=-1) for index in (below, above))
     return near + (uniforms - cdf_below) / width * (far - near)
+
+
+def _count_up_to(rising: jax.Array, values: jax.Array) -> jax.Array:
+    """How many of `rising` [..., S] are at most each of values [..., F]: [..., F], by binary search."""
+    size = rising.shape[-1]
+    count = jnp.zeros(values.shape, jnp.int32)
+    for step in (1 << power for power in reversed(range(size.bit_length()))):
+        more = count + step
+        last = jnp.take_along_axis(rising, jnp.minimum(more, size) - 1, axis=-1, mode="promise_in_bounds")
+        count = jnp.where((more <= size) & (last <= values), more, count)
+    return count

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from panojax.config import GeneratorConfig
+from panojax.layers import softplus
 from panojax.marching import clip_depth, interval_weights, sample_weights
 from panojax.rays import box_range, importance_depths, stratified_depths
 
@@ -86,7 +87,7 @@ def crop_density(densities: jax.Array, points: jax.Array, config: GeneratorConfi
     """Densities [...] with the space outside the crop slab empty, and clouds culled or binarised; points [..., 3]."""
     threshold = config.binarize_clouds or config.cull_clouds
     if threshold:
-        thin = 1 - jnp.exp(-jax.nn.softplus(densities - 1)) < threshold
+        thin = 1 - jnp.exp(-softplus(densities - 1)) < threshold
         densities = jnp.where(thin, EMPTY, SOLID if config.binarize_clouds else densities)
     return jnp.where(_outside_slab(points, config), EMPTY, densities)
 

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
+from panojax.forward import unless_differentiated
+
 
 def planes_from_image(image: jax.Array, depth: int, *, by_texel: bool = False) -> jax.Array:
     """[..., H, W, 3 * C * D] in the networks' channel order (plane, channel, slice) -> planes [..., 3, D, H, W, C].
@@ -54,16 +56,17 @@ def sample_planes(
     planes: jax.Array, points: jax.Array, axes: Sequence[Sequence[int]], *, depth_interpolation: bool = True
 ) -> jax.Array:
     """Features [3, M, C] in float32 of points [M, 3] on each plane of [3, D, H, W, C]."""
-    return _sample(axes, depth_interpolation, planes, points)
+    sample = unless_differentiated(_sample, _sample_by_corners)
+    return sample((axes, depth_interpolation), planes, points)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _sample(axes, depth_interpolation, planes, points):
+def _sample(options, planes, points):
     """`sample_planes` where no gradient is wanted, from seven numbers for each point and plane.
 
     They are the row of the first of its texels in the flattened table, from which the others' follow, and the weights
     of both sides along each axis. Weights of texels outside are 0, and their rows any: XLA reads the nearest there is.
     """
+    axes, depth_interpolation = options
     _, depth, height, width, channels = planes.shape
     coordinates = texel_coordinates(points, planes.shape[:4], axes)
     if not depth_interpolation:
@@ -93,17 +96,10 @@ def _sides(position, size):
     return whole, (before, after)
 
 
-@functools.partial(_sample.defjvp, symbolic_zeros=True)
-def _sample_jvp(axes, depth_interpolation, primals, tangents):
+def _sample_by_corners(options, planes, points):
     """By `_corners`, whose rows off the planes take no part in the gradient's scatter."""
-    moving = [i for i, tangent in enumerate(tangents) if not isinstance(tangent, SymbolicZero)]
-
-    def look_up(*values):
-        planes, points = (values[moving.index(i)] if i in moving else primal for i, primal in enumerate(primals))
-        rows, weights = _corners(planes.shape, points, axes, depth_interpolation)
-        return _add_rows(planes.reshape(-1, planes.shape[-1]), rows, weights)
-
-    return jax.jvp(look_up, [primals[i] for i in moving], [tangents[i] for i in moving])
+    rows, weights = _corners(planes.shape, points, *options)
+    return _add_rows(planes.reshape(-1, planes.shape[-1]), rows, weights)
 
 
 def _corners(shape, points, axes, depth_interpolation):

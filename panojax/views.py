@@ -13,7 +13,7 @@ from panojax.errors import InputError
 from panojax.generator import Head
 from panojax.params import Params
 
-# Views in one call: enough to fill a GPU, few enough for a laptop's memory at the released size.
+# Views in one call on a GPU: enough to fill it. On a CPU one is as fast, in a quarter of the memory.
 BATCH = 4
 
 
@@ -31,9 +31,10 @@ def render_views(
     """
     labels = np.stack([check_label(camera, f"cameras[{i}]") for i, camera in enumerate(np.asarray(cameras))])
     params = params.generator_only()
-    for start in range(0, len(labels), BATCH):
-        some = labels[start : start + BATCH]
-        padded = np.concatenate([some, np.repeat(some[-1:], BATCH - len(some), axis=0)])
+    batch = 1 if jax.default_backend() == "cpu" else BATCH
+    for start in range(0, len(labels), batch):
+        some = labels[start : start + batch]
+        padded = np.concatenate([some, np.repeat(some[-1:], batch - len(some), axis=0)])
         pictures = np.asarray(_render(params, head, jnp.asarray(padded), resolution=resolution))
         for picture in pictures[: len(some)]:
             if not np.isfinite(picture).all():

@@ -196,7 +196,7 @@ def test_random_noise_differs_by_sample_and_key():
 
 def test_softplus_and_its_slope():
     x = jnp.array([-1000.0, -30.0, -3.0, -1e-3, 0.0, 1e-3, 3.0, 30.0, 1000.0])
-    np.testing.assert_allclose(layers.softplus(x), jax.nn.softplus(x), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(layers.softplus(x), jax.nn.softplus(x), rtol=5e-7)
     slope, want = (jax.vmap(jax.grad(f))(x) for f in (layers.softplus, jax.nn.softplus))
     np.testing.assert_allclose(slope, want, rtol=1e-6, atol=1e-7)
 
