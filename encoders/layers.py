@@ -1,6 +1,7 @@
 """Layers and resamplers that the encoders share. All images and features are NHWC."""
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -12,6 +13,7 @@ from flax.linen.initializers import Initializer
 
 from panojax.encoders.pointwise import add_bias, batch_normalize, normalize, prelu
 from panojax.errors import InputError
+from panojax.forward import unless_differentiated
 
 _BATCH_NORM_RATE = 0.1  # PyTorch's `momentum`: the new batch's weight in the running statistics
 _FEW = 10_000_000  # numbers that a convolution's windows may hold to be written out for a product of matrices
@@ -86,18 +88,42 @@ def conv(
 def conv_by_rows(x: jax.Array, rows: jax.Array, stride: int = 1) -> jax.Array:
     """Correlation of x [N, H, W, I] with `rows` [O, h, h, I], the order that cuDNN reads, padded by h // 2.
 
-    Where h is 1 or pixels are few, as a product of matrices: it costs a GPU fewer and shorter launches. Few features
-    of single pixels are sums, which GPUs make in the kernel that makes x, and need not write x.
+    Where h is 1, or pixels or inputs are few, as a product of matrices: it costs a GPU fewer and shorter launches. Few
+    features of single pixels are sums, which GPUs make in the kernel that makes x, and need not write x.
     """
-    features, size, *_ = rows.shape
+    features, size, _, inputs = rows.shape
     rows = rows.astype(x.dtype)
     if size == 1 and features <= 4:
         wide = x.astype(jnp.float32)
         sums = jax.lax.optimization_barrier([jnp.sum(wide * row[0, 0], axis=-1) for row in rows])
         return jnp.stack(sums, axis=-1)
-    if size == 1 or x.size * size**2 <= _FEW * stride**2:
+    if size == 1 or inputs < 16 or x.size * size**2 <= _FEW * stride**2:
         return jax.lax.dot_general(windows(x, size, stride), rows.reshape(features, -1), (((3,), (1,)), ((), ())))
-    padding = [(size // 2,) * 2] * 2
+    return _apart(x, rows, stride)
+
+
+def _apart(x: jax.Array, rows: jax.Array, stride: int) -> jax.Array:
+    """`_convolve` that `vmap` turns into one convolution for each kernel, not one of groups, unless that serves.
+
+    cuDNN has no fast kernels for groups whose inputs and outputs are not as many, or no power of two.
+    """
+    features, *_, inputs = rows.shape
+    plain = functools.partial(_convolve, stride=stride)
+    if features == inputs and features.bit_count() == 1:
+        return plain(x, rows)
+    apart = jax.custom_batching.custom_vmap(plain)
+
+    @apart.def_vmap
+    def _(size, batched, x, rows):
+        if not batched[1]:
+            return jax.vmap(plain, in_axes=(0, None))(x, rows), True
+        return jnp.stack([plain(x[i] if batched[0] else x, rows[i]) for i in range(size)]), True
+
+    return unless_differentiated(lambda _, *args: apart(*args), lambda _, *args: plain(*args))(None, x, rows)
+
+
+def _convolve(x, rows, stride):
+    padding = [(rows.shape[1] // 2,) * 2] * 2
     return jax.lax.conv_general_dilated(x, rows, (stride, stride), padding, dimension_numbers=("NHWC", "OHWI", "NHWC"))
 
 

@@ -112,16 +112,21 @@ def query_field(config, variables, head: Head, points, *, colours: bool = True) 
 
     Without `colours`, these are [M, 0]. By `jit`, so that coarse and fine points are traced and lowered once.
     """
-    query = _query
-    if jax.default_backend() == "cpu" and math.gcd(len(points), BLOCK) >= BLOCK // 4:
-        query = unless_differentiated(_query_in_blocks, _query)
-    return query((config, colours), variables, head, points)
+    static = config, colours
+    if math.gcd(len(points), BLOCK) < BLOCK // 4:
+        return _query(static, variables, head, points)
+    return unless_differentiated(_query_by_platform, _query)(static, variables, head, points)
+
+
+def _query_by_platform(static, *trees):
+    cpu, default = (functools.partial(query, static) for query in (_query_in_blocks, _query))
+    return jax.lax.platform_dependent(*trees, cpu=cpu, default=default)
 
 
 def _query_in_blocks(static, variables, head, points):
-    """`_query` for a CPU, whose caches hold what is made of a block of points."""
+    """`_query` for CPUs, whose caches hold what is made of a block of points."""
     blocks = points.reshape(-1, math.gcd(len(points), BLOCK), 3)
-    densities, colours = jax.lax.map(lambda block: _query(static, variables, head, block), blocks)
+    densities, colours = jax.lax.map(functools.partial(_query, static, variables, head), blocks)
     return densities.reshape(len(points)), colours.reshape(len(points), colours.shape[-1])
 
 
