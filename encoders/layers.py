@@ -114,7 +114,7 @@ def _apart(x: jax.Array, rows: jax.Array, stride: int) -> jax.Array:
     apart = jax.custom_batching.custom_vmap(plain)
 
     @apart.def_vmap
-    def _(size, batched, x, rows):
+    def one_each(size, batched, x, rows):
         if not batched[1]:
             return jax.vmap(plain, in_axes=(0, None))(x, rows), True
         return jnp.stack([plain(x[i] if batched[0] else x, rows[i]) for i in range(size)]), True

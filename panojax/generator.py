@@ -21,7 +21,6 @@ from panojax.rays import camera_rays
 from panojax.renderer import Rendered, render_rays
 from panojax.trigrid import planes_from_image, sample_trigrid, select_trigrid
 
-
 BLOCK = 8192  # points of which a CPU makes densities and colours at a time
 
 

@@ -3,8 +3,6 @@
 Equalised learning rate: stored weights have unit variance and are scaled when used.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,7 +33,9 @@ def lrelu(x: jax.Array) -> jax.Array:
 def softplus(x: jax.Array) -> jax.Array:
     """log(1 + e^x) in float32 to 2e-7 of it, small values too, in some half of `jax.nn.softplus`'s time."""
     small = jnp.exp(-jnp.abs(x))
-    series = functools.reduce(lambda total, factor: total * small + np.float32(factor), _LOG1P)
+    series = jnp.zeros_like(small)
+    for factor in _LOG1P:
+        series = series * small + np.float32(factor)
     return jnp.maximum(x, 0) + small * series
 
 
