@@ -111,13 +111,14 @@ def query_field(config, variables, head: Head, points, *, colours: bool = True) 
 
     Without `colours`, these are [M, 0]. By `jit`, so that coarse and fine points are traced and lowered once.
     """
-    static = config, colours
-    if math.gcd(len(points), BLOCK) < BLOCK // 4:
-        return _query(static, variables, head, points)
-    return unless_differentiated(_query_by_platform, _query)(static, variables, head, points)
+    query = _query
+    if jax.default_backend() == "cpu" and math.gcd(len(points), BLOCK) >= BLOCK // 4:
+        query = unless_differentiated(_query_by_platform, _query)
+    return query((config, colours), variables, head, points)
 
 
 def _query_by_platform(static, *trees):
+    """What a process with CPUs alone compiles may be for GPUs, too; one with a GPU need not trace both."""
     cpu, default = (functools.partial(query, static) for query in (_query_in_blocks, _query))
     return jax.lax.platform_dependent(*trees, cpu=cpu, default=default)
 

@@ -107,12 +107,13 @@ def importance_depths(depths: jax.Array, weights: jax.Array, uniforms: jax.Array
 
 def _count_up_to(rising: jax.Array, values: jax.Array) -> jax.Array:
     """How many of `rising` [..., S] are at most each of values [..., F]: [..., F], by binary search."""
-    size = rising.shape[-1]
+    size = 1 << rising.shape[-1].bit_length()
+    padded = jnp.concatenate([rising, jnp.full((*rising.shape[:-1], size - rising.shape[-1]), jnp.inf)], axis=-1)
     count = jnp.zeros(values.shape, jnp.int32)
-    for step in (1 << power for power in reversed(range(size.bit_length()))):
-        more = count + step
-        last = _pick(rising, jnp.minimum(more, size) - 1)
-        count = jnp.where((more <= size) & (last <= values), more, count)
+    while size > 1:
+        size //= 2
+        more = count + size
+        count = jnp.where(_pick(padded, more - 1) <= values, more, count)
     return count
 
 

@@ -1,5 +1,7 @@
 """StyleGAN2's layers against loops over pixels and taps."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,6 +75,25 @@ def test_upsampling_conv():
     x, kernel = normal("x", 2, 5, 4, 3), normal("kernel", 3, 3, 3, 2)
     want = by_channels(upsampled_plane, x, kernel)
     assert recipe.relative_error(layers.upsampling_conv(x, kernel), want) < 1e-6
+
+
+def test_upsampling_conv_gradients():
+    """By the kernel they are products of matrices, which must be what differentiating the convolution gives."""
+
+    def plain(x, kernel):
+        return layers.smooth(layers.join_phases(layers.conv(x, layers.phase_kernels(kernel))))
+
+    data = normal("x", 2, 5, 4, 3), normal("kernel", 3, 3, 3, 2)
+    for moving in (0, 1, (0, 1)):
+        got, want = (
+            jax.jit(jax.grad(lambda x, kernel: jnp.sum(jnp.sin(function(x, kernel))), moving))(*data)  # noqa: B023
+            for function in (layers.upsampling_conv, plain)
+        )
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), got, want)
+    (_, got), (_, want) = (
+        jax.jvp(function, data, (*data[:1], 0.5 * data[1])) for function in (layers.upsampling_conv, plain)
+    )
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
 
 
 def test_upsampling_conv_keeps_the_centre():
