@@ -79,8 +79,8 @@ def upsampling_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def pair_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`conv` by kernels [2, 2, I, O].
 
-    The gradient by the kernel is a product of matrices: XLA does not know it for such a gradient where sides are even,
-    and takes kernels of cuDNN's that are up to twenty times slower.
+    The gradient by the kernel is a product of matrices: as a convolution, XLA for GPUs does not recognise it where the
+    kernel's side is even, and takes some of cuDNN's kernels that are up to twenty times slower.
     """
     return conv(x, kernel)
 
