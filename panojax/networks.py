@@ -111,7 +111,7 @@ class Decoder(nn.Module):
     def __call__(self, features, *, colours: bool = True):
         config = self.config
         layer = functools.partial(FullyConnected, lr_multiplier=config.decoder_lr_multiplier, dtype=config.dtype)
-        hidden = softplus(layer(config.decoder_hidden, name="net.0")(features).astype(jnp.float32))
+        hidden = softplus(layer(config.decoder_hidden, name="net.0")(features))
         last = layer(1 + config.plane_features, name="net.2")
         if not colours:
             kernel, bias = last.weights(config.decoder_hidden)

@@ -64,7 +64,8 @@ def _sample(options, planes, points):
     """`sample_planes` where no gradient is wanted, from seven numbers for each point and plane.
 
     They are the row of the first of its texels in the flattened table, from which the others' follow, and the weights
-    of both sides along each axis. Weights of texels outside are 0, and their rows any: XLA reads the nearest there is.
+    of both sides along each axis. Weights of texels outside are 0, and their rows any: XLA reads the nearest there is,
+    for which rows without a sign need one comparison and not two.
     """
     axes, depth_interpolation = options
     _, depth, height, width, channels = planes.shape
@@ -73,7 +74,7 @@ def _sample(options, planes, points):
         coordinates = coordinates.at[..., 2].set(0.0)
     plane = jnp.arange(len(planes), dtype=jnp.int32)[:, None]
     wholes, sides = zip(*(_sides(coordinates[..., i], size) for i, size in enumerate((width, height, depth))))
-    first = ((plane * depth + wholes[2]) * height + wholes[1]) * width + wholes[0]
+    first = (((plane * depth + wholes[2]) * height + wholes[1]) * width + wholes[0]).astype(jnp.uint32)
     # Without the barrier, XLA computes these anew for each channel, which takes several times as long.
     table = planes.reshape(-1, channels)
     table, first, (across, down, inward) = jax.lax.optimization_barrier((table, first, sides))
@@ -82,7 +83,8 @@ def _sample(options, planes, points):
         return sum(weight[..., None] * side for weight, side in zip(weights, sides))
 
     def line(y, z):
-        return add_sides(across, (_read(table, first + (z * height + y) * width + x) for x in range(2)))
+        after_first = ((z * height + y) * width + x for x in range(2))
+        return add_sides(across, (_read(table, first + np.uint32(after)) for after in after_first))
 
     layers = range(2 if depth_interpolation else 1)
     return add_sides(inward, (add_sides(down, (line(y, z) for y in range(2))) for z in layers))
@@ -168,7 +170,9 @@ def _add_at_once(table, rows, weights):
 
 def _read(table, rows):
     """Rows in float32. For a row that is not there XLA reads the last one, and a gradient scatters nothing."""
-    return table.at[rows].get(mode="promise_in_bounds", wrap_negative_indices=False).astype(jnp.float32)
+    dims = jax.lax.GatherDimensionNumbers(offset_dims=(rows.ndim,), collapsed_slice_dims=(0,), start_index_map=(0,))
+    shape = (1, table.shape[1])
+    return jax.lax.gather(table, rows[..., None], dims, shape, mode="promise_in_bounds").astype(jnp.float32)
 
 
 def sample_trigrid(

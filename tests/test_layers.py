@@ -222,6 +222,15 @@ def test_softplus_and_its_slope():
     np.testing.assert_allclose(slope, want, rtol=1e-6, atol=1e-7)
 
 
+def test_softplus_of_bfloat16_keeps_more_digits_than_it_is_given():
+    x = jnp.linspace(-20, 20, 4001).astype(jnp.bfloat16)
+    value, slope = jax.vmap(jax.value_and_grad(lambda x: layers.softplus(x)))(x)
+    wide = x.astype(jnp.float32)
+    assert value.dtype == jnp.float32
+    np.testing.assert_allclose(value, jax.nn.softplus(wide), rtol=7e-5)
+    np.testing.assert_allclose(slope.astype(jnp.float32), jax.nn.sigmoid(wide), rtol=4e-3)
+
+
 def test_clamp_is_after_the_gain():
     _, _, free = layer_output("none", gain=100.0)
     _, _, clamped = layer_output("none", gain=100.0, clamp=1.0)
