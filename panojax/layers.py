@@ -20,13 +20,16 @@ _PAIRS = np.stack([np.convolve([1, 1], np.eye(3, dtype=np.float32)[2 - s]) for s
 _PHASES = np.stack([_PAIRS[1::2], _PAIRS[0::2]], axis=-1).transpose(1, 0, 2).astype(np.float32)
 
 
-# log(1 + t) / t for t in [0, 1], interpolated at Chebyshev's nodes, the highest power first: to 3e-8, and to 6e-5 where x
-# has but the digits of bfloat16.
+# log(1 + t) / t for t in [0, 1], interpolated at Chebyshev's nodes, the highest power first: to 3e-8, and to 6e-5 for
+# what has but the digits of bfloat16.
 _LOG1P = (
     *(0.005253457796776874, -0.02958850739179411, 0.078361668016809, -0.13674769705361184, 0.191114310805017),
     *(-0.2484436989245085, 0.33319271342500406, -0.4999950151678725, 0.9999999705406569),
 )
-_COARSE_LOG1P = (0.04066343605518341, -0.15602952241897583, 0.30539998412132263, -0.49678874015808105, 0.9999368190765381)
+_COARSE_LOG1P = (
+    *(0.04066343605518341, -0.15602952241897583, 0.30539998412132263, -0.49678874015808105),
+    0.9999368190765381,
+)
 
 
 def lrelu(x: jax.Array) -> jax.Array:
