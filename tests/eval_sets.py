@@ -16,9 +16,9 @@ from panojax.encoders.config import light
 from panojax.eval.networks import Network, Networks
 from panojax.params import Params, random_params
 from panojax.photo.detect import Face
-from panojax.train.heads import storage
-from panojax.train.heads.cameras import camera_label
-from panojax.train.heads.render import DEPTH_STEPS, View
+from panojax.synthetic import storage
+from panojax.synthetic.cameras import camera_label
+from panojax.synthetic.render import DEPTH_STEPS, View
 from panojax.train.spaces import fit_encoder
 
 SIDE = 32

@@ -524,6 +524,6 @@ def test_module_refuses_in_one_line(tmp_path):
 def test_help_imports_nothing_that_commands_alone_need():
     code = "import sys, panojax.cli; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    heavy = {"trimesh", "skimage", "clu", "imageio_ffmpeg", "panojax.photo", "panojax.train.heads.generate", "optax"}
+    heavy = {"trimesh", "skimage", "clu", "imageio_ffmpeg", "panojax.photo", "panojax.synthetic.generate", "optax"}
     assert "panojax.cli" in loaded
     assert not heavy & set(loaded)

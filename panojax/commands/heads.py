@@ -35,8 +35,8 @@ class Options:
 
 def run(options: Options) -> None:
     """Runs the command. InputError says what is wrong with its input."""
-    from panojax.train.heads.assets import fetch_assets
-    from panojax.train.heads.generate import check_arguments, generate_heads
+    from panojax.synthetic.assets import fetch_assets
+    from panojax.synthetic.generate import check_arguments, generate_heads
 
     if options.out is None and not options.fetch_assets:
         raise InputError("out must name a folder, or --fetch-assets be given, got neither")

@@ -36,7 +36,7 @@ class Framing:
 # face with 63 mm between its pupils.
 PANOHEAD = Framing(across=256.4, above=20.0, behind=58.8, tilt=1.4)
 
-# Fitted to 331 views of synthetic training heads (`panojax.train.heads`) within 60 degrees of the front, whose pictures
+# Fitted to 331 views of synthetic training heads (`panojax.synthetic`) within 60 degrees of the front, whose pictures
 # span 317 mm from 1.35 m: 341 mm on the mean face's scale.
 HEADS = Framing(across=341.5, above=13.2, behind=93.5, tilt=-7.6, distance=1352.0, focal=4.2634)
 

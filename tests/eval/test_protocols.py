@@ -31,9 +31,9 @@ from panojax.eval import __main__ as command
 from panojax.eval.faces import aligned_face
 from panojax.eval.methods import Inverter, OptimisationOptions, parse_methods
 from panojax.eval.samples import heads_samples, mead_samples, portrait_samples
-from panojax.train.data.eg3d_folder import FolderOptions
-from panojax.train.data.prepare import prepare
-from panojax.train.heads import storage
+from panojax.data.eg3d_folder import FolderOptions
+from panojax.data.prepare import prepare
+from panojax.synthetic import storage
 from panojax.train.perception import Perception
 
 NOTHING = [f"--{name}=none" for name in ("lpips", "identity", "aligned", "features")]

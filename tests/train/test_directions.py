@@ -14,8 +14,8 @@ from panojax.editing.directions import read_directions
 from panojax.errors import InputError
 from panojax.train import directions
 from panojax.train.directions import DirectionsConfig
-from panojax.train.heads import storage
-from panojax.train.heads.render import View
+from panojax.synthetic import storage
+from panojax.synthetic.render import View
 
 HEAD = {
     "shape": {"age": 30.0, "male": 0.2, "weight": 0.5, "expression": {"mouthSmileLeft": 0.4}},
@@ -124,8 +124,8 @@ def test_synthetic_heads_are_encoded(tmp_path, monkeypatch):
 
 def test_attributes_of_a_real_identity():
     """As `panojax heads` stores them."""
-    from panojax.train.heads.identity import as_json
-    from panojax.train.heads.sampling import sample_identity
+    from panojax.synthetic.identity import as_json
+    from panojax.synthetic.sampling import sample_identity
 
     heads = [json.loads(json.dumps(as_json(sample_identity(0, number)))) for number in range(20)]
     for name, read in directions.HEAD_ATTRIBUTES.items():

@@ -20,10 +20,10 @@ from panojax.train.generator_data import read_pictures
 from panojax.train.generator_feed import PictureFeed
 from panojax.train.generator_presets import tiny
 from panojax.train.generator_state import init_state, init_weights
-from panojax.train.heads.cameras import camera_label
-from panojax.train.heads.render import View
-from panojax.train.heads.splits import split_of
-from panojax.train.heads.storage import write_identity
+from panojax.synthetic.cameras import camera_label
+from panojax.synthetic.render import View
+from panojax.synthetic.splits import split_of
+from panojax.synthetic.storage import write_identity
 from panojax.train.logs import read_log
 from panojax.train.loop import TERMINATED, Stopped
 from panojax.train.sharding import data_mesh, replicate, run_key

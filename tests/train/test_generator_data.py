@@ -12,10 +12,10 @@ from panojax.errors import InputError
 from panojax.train import generator_data
 from panojax.train.generator_data import Pictures, back_copies, read_pictures
 from panojax.train.generator_feed import PictureFeed
-from panojax.train.heads.cameras import camera_label
-from panojax.train.heads.render import View
-from panojax.train.heads.splits import split_of
-from panojax.train.heads.storage import write_identity
+from panojax.synthetic.cameras import camera_label
+from panojax.synthetic.render import View
+from panojax.synthetic.splits import split_of
+from panojax.synthetic.storage import write_identity
 from panojax.train.sharding import data_mesh
 
 RNG = np.random.default_rng(0)

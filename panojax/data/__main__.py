@@ -1,0 +1,53 @@
+"""Prepares a set: `python -m panojax.data {heads,eg3d-folder,mead} --source DIR --out DIR`."""
+
+import pathlib
+import sys
+from typing import Annotated
+
+import tyro
+
+from panojax.errors import InputError
+from panojax.data.eg3d_folder import FolderOptions
+from panojax.data.heads_set import HeadsOptions
+from panojax.data.mead import MeadOptions
+from panojax.data.prepare import prepare
+
+SetOptions = (
+    Annotated[HeadsOptions, tyro.conf.subcommand("heads")]
+    | Annotated[FolderOptions, tyro.conf.subcommand("eg3d-folder")]
+    | Annotated[MeadOptions, tyro.conf.subcommand("mead")]
+)
+
+
+def command(
+    options: Annotated[SetOptions, tyro.conf.arg(name="")],
+    out: pathlib.Path,
+    beam: tuple[str, ...] | None = None,
+) -> None:
+    """Checks a data set, writes it as array_record files for the training pipeline, and prints where.
+
+    Args:
+        options: The set.
+        out: Folder for prepared sets.
+        beam: Write by Apache Beam with these options, such as runner=DirectRunner direct_num_workers=8.
+    """
+    print(prepare(options, out, beam=beam))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; 2 for input that cannot be used."""
+    try:
+        tyro.cli(
+            command,
+            args=arguments,
+            prog="python -m panojax.data",
+            config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitSubcommandPrefixes),
+        )
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""A sheet of heads seen from all sides, to look at.
+
+python -m panojax.synthetic.sheet --out docs/heads_sheet.jpg --identities 40 --yaws 8 --size 128 --seed 0 --columns 2
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from panojax.synthetic.assets import open_assets
+from panojax.synthetic.cameras import camera_label
+from panojax.synthetic.render import HeadRenderer
+from panojax.synthetic.sampling import sample_identity
+from panojax.synthetic.scene import build_scene
+
+BACKGROUND = 235
+
+
+def over(rgba: NDArray[np.uint8], background: float = BACKGROUND) -> NDArray[np.uint8]:
+    """A picture (..., 4) with straight alpha over a grey background, 0..255."""
+    alpha = rgba[..., 3:] / np.float32(255)
+    return (rgba[..., :3] * alpha + (1 - alpha) * background + 0.5).astype(np.uint8)
+
+
+def draw_sheet(
+    identities: int,
+    yaws: int,
+    size: int,
+    seed: int,
+    columns: int,
+    *,
+    start: int = 0,
+    elevation: float = 5.0,
+    assets: Path | None = None,
+) -> NDArray[np.uint8]:
+    """RGB bytes of `identities` heads in `columns` columns, each a row of `yaws` views at `elevation` degrees."""
+    source = open_assets(assets)
+    renderer = HeadRenderer(size)
+    labels = [camera_label(2 * math.pi * i / yaws, math.radians(elevation)) for i in range(yaws)]
+    rows = []
+    for number in tqdm(range(start, start + identities), desc="heads", unit="head"):
+        renderer.load(build_scene(source, sample_identity(seed, number)))
+        rows.append(np.concatenate([over(renderer.view(label).rgba) for label in labels], axis=1))
+    renderer.close()
+    while len(rows) % columns:
+        rows.append(np.full_like(rows[0], BACKGROUND))
+    lines = [np.concatenate(rows[i : i + columns], axis=1) for i in range(0, len(rows), columns)]
+    return np.concatenate(lines, axis=0)
+
+
+def write_sheet(
+    out: Path,
+    *,
+    identities: int = 40,
+    yaws: int = 8,
+    size: int = 128,
+    seed: int = 0,
+    columns: int = 2,
+    start: int = 0,
+    quality: int = 85,
+) -> None:
+    """Save `draw_sheet` as the picture file `out`."""
+    temporary = out.with_name(f".tmp-{out.name}")
+    Image.fromarray(draw_sheet(identities, yaws, size, seed, columns, start=start)).save(temporary, quality=quality)
+    temporary.replace(out)
+
+
+if __name__ == "__main__":
+    tyro.cli(write_sheet)
