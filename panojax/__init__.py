@@ -7,16 +7,17 @@ view = panojax.render(params, head, panojax.orbit(120)[30])
 
 from panojax.api import generate, invert, map_latent, occlusion_mask, render, synthesize
 from panojax.camera import look_at, mirror, orbit
-from panojax.config import Config, GeneratorConfig
+from panojax.config import Config
 from panojax.converters.convert import convert, from_torch
 from panojax.editing.latent import interpolate, move_head
 from panojax.editing.region import find_region, solid_region
 from panojax.editing.transfer import edit
-from panojax.encoders.config import EncoderConfig
+from panojax.encoders.encoder_config import EncoderConfig
 from panojax.errors import InputError
-from panojax.generator import Head, View
-from panojax.inversion import Parts
-from panojax.local import LocalBranch
+from panojax.fields.local_branch import LocalBranch
+from panojax.generators.generator import Head, View
+from panojax.generators.generator_config import GeneratorConfig
+from panojax.inversion.pipeline import Parts
 from panojax.params import Params, load, save
 
 __all__ = [

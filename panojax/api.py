@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from panojax import camera as cameras
-from panojax import generator, inversion
-from panojax.config import check_choice
-from panojax.errors import InputError
-from panojax.generator import Head, View
-from panojax.local import check_branch
+from panojax.errors import InputError, check_choice
+from panojax.fields.local_branch import check_branch
+from panojax.generators import generator
+from panojax.generators.generator import Head, View
+from panojax.inversion import pipeline as inversion
 from panojax.params import Params
-from panojax.renderer import draw_uniforms
+from panojax.render.renderer import draw_uniforms
 
 
 def map_latent(
@@ -159,7 +159,7 @@ def invert(
     Args:
       image: [S, S, 3], RGB in [-1, 1], aligned as the model's training pictures are.
       camera: label [25] of the portrait; None is the front.
-      stitching: "texel" or "sample", see `panojax.inversion.stitch`.
+      stitching: "texel" or "sample", see `panojax.inversion.pipeline.stitch`.
       threshold: opacity above which a pixel of the portrait's rendering is foreground.
       return_parts: also give both encoders' heads, each with its own local branch if they have one, and the mask.
 

@@ -120,3 +120,45 @@ def check_label(label, name: str = "camera") -> np.ndarray:
 
 def _unit(vector):
     return vector / jnp.linalg.norm(vector, axis=-1, keepdims=True)
+
+
+def camera_rays(label: jax.Array, resolution: int) -> tuple[jax.Array, jax.Array]:
+    """Rays through the pixel centres (i + 0.5) / R of cameras [..., 25], row by row.
+
+    Returns:
+      Origins [..., R * R, 3] and unit directions [..., R * R, 3] in the world.
+    """
+    side = (jnp.arange(resolution, dtype=label.dtype) + 0.5) / resolution
+    y, x = jnp.meshgrid(side, side, indexing="ij")
+    return pixel_rays(label, jnp.stack([x.ravel(), y.ravel()], axis=-1))
+
+
+def pixel_rays(label: jax.Array, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Rays of cameras [..., 25] through positions [M, 2], (x, y) in units of the picture's side: two [..., M, 3]."""
+    cam2world, lens = unpack(label)
+    x, y = positions[:, 0], positions[:, 1]
+    fx, skew, cx, fy, cy = (lens[..., i, j, None] for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2)))
+    in_y = (y - cy) / fy
+    in_x = (x - cx - skew * in_y) / fx
+    # Sums, not a product of matrices, so that XLA for GPUs makes rays where they are used.
+    right, below, ahead = jnp.moveaxis(cam2world[..., None, :3, :3], -1, 0)
+    directions = in_x[..., None] * right + in_y[..., None] * below + ahead
+    directions = directions / jnp.linalg.norm(directions, axis=-1, keepdims=True)
+    origins = jnp.broadcast_to(cam2world[..., None, :3, 3], directions.shape)
+    return origins, directions
+
+
+def project(label: jax.Array, points: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Where a camera [25] sees points [M, 3] of the world: the inverse of `pixel_rays`.
+
+    Returns:
+      Positions [M, 2], (x, y) in units of the picture's side, at most a side away from the picture; (-1, -1) for points
+      behind the camera. Distances [M] from the camera, in world units.
+    """
+    cam2world, lens = unpack(label)
+    local = jnp.einsum("mi,ij->mj", points - cam2world[:3, 3], cam2world[:3, :3], precision=jax.lax.Precision.HIGHEST)
+    front = local[:, 2] > 1e-3
+    x, y = jnp.moveaxis(local[:, :2] / jnp.where(front, local[:, 2], 1.0)[:, None], -1, 0)
+    positions = jnp.stack([lens[0, 0] * x + lens[0, 1] * y + lens[0, 2], lens[1, 1] * y + lens[1, 2]], axis=-1)
+    positions = jnp.where(front[:, None], jnp.clip(positions, -1, 2), -1.0)
+    return positions, jnp.linalg.norm(local, axis=-1)

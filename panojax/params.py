@@ -14,12 +14,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import struct
 
-from panojax import networks, packed
-from panojax.config import Config, GeneratorConfig, check_choice, from_json, to_json
+from panojax.config import Config, from_json, to_json
 from panojax.encoders import dual
-from panojax.encoders.config import light
 from panojax.encoders.encoder import abstract_encoder
-from panojax.errors import InputError
+from panojax.encoders.encoder_config import light
+from panojax.errors import InputError, check_choice
+from panojax.files import packed
+from panojax.generators import networks
+from panojax.generators.generator_config import GeneratorConfig
 
 DEFAULT, RANDOM = "default", "random"
 DEFAULT_FOLDER = pathlib.Path(__file__).parent / "default_model"

@@ -5,6 +5,11 @@ import os
 import jax
 import pytest
 
+from panojax.config import Config
+from panojax.generators import networks
+from panojax.generators.generator_config import GeneratorConfig
+from panojax.params import Params, save
+
 # Tests run side by side: programs with threads of their own wait for one another.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
 
@@ -27,3 +32,60 @@ def quick_compilation():
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
         yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+def solid_generator() -> Params:
+    """A generator small enough to train its encoders on a CPU: an opaque bar in front of nothing, textured by z."""
+    config = GeneratorConfig(
+        z_dim=16,
+        w_dim=32,
+        channel_base=256,
+        channel_max=16,
+        plane_resolution=16,
+        plane_features=8,
+        decoder_hidden=16,
+        background=False,
+        camera_adaptation=False,
+        image_resolution=128,
+        superresolution="2X",
+        superresolution_channels=(8, 8),
+        rendering_resolution=16,
+        depth_samples=8,
+        importance_samples=8,
+        crop_margin=0.3,
+    )
+    init = jax.jit(networks.init, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
+    variables = init(config, jax.random.key(0))
+    decoder = variables["params"]["decoder"]["net.2"]
+    decoder["kernel"] = decoder["kernel"].at[:, 0].multiply(0.1)
+    decoder["bias"] = decoder["bias"].at[0].set(15.0)
+    return Params(variables, config=Config(config))
+
+
+@pytest.fixture(scope="session")
+def generator() -> Params:
+    """The generator, without encoders."""
+    return solid_generator()
+
+
+@pytest.fixture(scope="session")
+def generator_folder(generator, tmp_path_factory):
+    """Its checkpoint."""
+    folder = tmp_path_factory.mktemp("generator") / "solid"
+    save(generator, folder)
+    return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _compiled_once(tmp_path_factory):
+    """Programs compiled here serve the processes that tests start, too."""
+    folder = str(tmp_path_factory.mktemp("compiled"))
+    options = {"jax_compilation_cache_dir": folder, "jax_persistent_cache_min_compile_time_secs": 0.1}
+    before = {name: getattr(jax.config, name) for name in options}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in options.items():
+            jax.config.update(name, value)
+            patch.setenv(name.upper(), str(value))
+        yield
+    for name, value in before.items():
+        jax.config.update(name, value)

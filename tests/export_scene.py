@@ -6,11 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import scenes
 
-from panojax.camera import orbit
+from panojax.camera import camera_rays, orbit
 from panojax.export import Views, closed_surface
-from panojax.generator import Head
-from panojax.mesh import surface_at
-from panojax.rays import camera_rays
+from panojax.export.mesh import surface_at
+from panojax.generators.generator import Head
 
 RADIUS = 0.28
 GREY = 40

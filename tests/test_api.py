@@ -13,7 +13,7 @@ import scenes
 import panojax
 from panojax.camera import look_at, orbit
 from panojax.config import Config
-from panojax.encoders.config import released
+from panojax.encoders.encoder_config import released
 from panojax.params import abstract_arrays, random_params
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

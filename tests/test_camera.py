@@ -6,8 +6,8 @@ import recipe
 
 import panojax
 from panojax import camera
+from panojax.camera import camera_rays
 from panojax.errors import InputError
-from panojax.rays import camera_rays
 
 
 @pytest.mark.parametrize("name, options", [("labels", {}), ("labels_pivot", {"pivot": True})])

@@ -11,12 +11,12 @@ import scenes
 import panojax
 from panojax.config import to_json
 from panojax.encoders import dual
-from panojax.encoders.ir_se import INPUT_LAYER
-from panojax.encoders.trigrid import OFFSET_LAYERS
+from panojax.encoders.offsets import OFFSET_LAYERS
+from panojax.fields.trigrid import texel_order
+from panojax.inversion.optimize import invert_wplus
+from panojax.losses.perception import Perception
+from panojax.nn.ir_se import INPUT_LAYER
 from panojax.params import FORMAT, abstract_arrays, count, random_params, tiny
-from panojax.train.optimize import invert_wplus
-from panojax.train.perception import Perception
-from panojax.trigrid import texel_order
 
 # Where reading one array fails, orbax's threads may still read others, and complain when they are done: then and when.
 pytestmark = [

@@ -8,7 +8,7 @@ import micro
 import numpy as np
 
 from panojax.config import Config
-from panojax.generator import Head
+from panojax.generators.generator import Head
 from panojax.params import Params, random_params
 
 SIDE, RADIUS = 32, 0.12

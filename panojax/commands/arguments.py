@@ -12,8 +12,8 @@ import numpy as np
 
 from panojax.camera import check_label, front, look_at
 from panojax.commands.progress import one_line, step
-from panojax.config import GeneratorConfig
 from panojax.errors import InputError
+from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import Params, load
 
 MAX_SEEDS = 10_000
@@ -31,7 +31,7 @@ def load_heads(
     paths: Sequence[pathlib.Path], checkpoint: str | None, seconds: dict[str, float], *, dtype: str = "float32"
 ) -> tuple[Params, list[Any]]:
     """The heads in files and the model that made them all: by default the one that the first file names."""
-    from panojax.head_file import load_head, own_checkpoint
+    from panojax.files.head_file import load_head, own_checkpoint
     from panojax.params import DEFAULT
 
     model = checkpoint or str(own_checkpoint(paths[0]) or DEFAULT)

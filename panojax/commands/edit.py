@@ -81,7 +81,7 @@ def run(options: Options) -> None:
 def check(options: Options) -> None:
     """Raises InputError for options that say no edit or several, before anything slow starts."""
     from panojax.commands.arguments import view_grid
-    from panojax.config import GeneratorConfig
+    from panojax.generators.generator_config import GeneratorConfig
 
     view_grid(options.yaw, (0.0,), GeneratorConfig())
     moves = options.directions is not None or bool(options.strength)
@@ -168,11 +168,11 @@ def _edit(options: Options, folder: pathlib.Path) -> None:
     from panojax.commands.invert import panojax_version
     from panojax.commands.progress import step
     from panojax.commands.results import thumbnail
-    from panojax.head_file import save_head
-    from panojax.output import contact_sheet
+    from panojax.export.turntable import render_views
+    from panojax.files.head_file import save_head
+    from panojax.files.output import contact_sheet
+    from panojax.losses.perception import load_perception
     from panojax.photo import write_image
-    from panojax.train.perception import load_perception
-    from panojax.views import render_views
 
     seconds: dict[str, float] = {}
     perception = None if options.identity == "none" else load_perception("none", options.identity)
@@ -291,7 +291,7 @@ def _shown(params: Any, heads: tuple[Any, Any], region: Any, cameras: Any) -> An
     import jax.numpy as jnp
 
     from panojax.editing.region import show_region
-    from panojax.layers import resize
+    from panojax.nn.stylegan2 import resize
 
     @jax.jit
     def show(params, head, region, cameras):

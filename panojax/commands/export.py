@@ -86,11 +86,11 @@ def run(options: Options) -> None:
 def check(options: Options) -> None:
     """Raises InputError for what cannot be written, before anything slow starts."""
     from panojax.commands import results
-    from panojax.config import GeneratorConfig
     from panojax.export.splats import check_splats
     from panojax.export.surface import check_faces, import_fast_simplification
     from panojax.export.texture import check_texture
     from panojax.export.views import surround
+    from panojax.generators.generator_config import GeneratorConfig
 
     check_target(options.out, options.to, overwrite=options.overwrite)
     results.check_rendering(options.resolution)
@@ -145,7 +145,7 @@ def _pitches(options: Options) -> tuple[float, ...]:
 
 def _mesh(options: Options, params: Any, head: Any) -> Any:
     from panojax.commands.progress import step
-    from panojax.mesh import extract_mesh
+    from panojax.export.mesh import extract_mesh
 
     with step("extracting the mesh", {}):
         return extract_mesh(
@@ -186,7 +186,7 @@ def _write_glb(options: Options, params: Any, head: Any) -> str:
 
 
 def _write_ply(options: Options, params: Any, head: Any) -> str:
-    from panojax.mesh import write_mesh
+    from panojax.export.mesh import write_mesh
 
     mesh = _mesh(options, params, head)
     write_mesh(mesh, options.out, overwrite=options.overwrite)
@@ -230,8 +230,8 @@ def _write_video(options: Options, params: Any, head: Any) -> str:
 
     from panojax.commands.arguments import turn
     from panojax.commands.progress import step
-    from panojax.output import write_video
-    from panojax.views import render_views
+    from panojax.export.turntable import render_views
+    from panojax.files.output import write_video
 
     _, cameras = turn(options.frames, _turn_pitch(options), params.config.generator)
     with step("rendering the turntable", {}):

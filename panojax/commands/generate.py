@@ -51,7 +51,7 @@ def run(options: Options) -> None:
     from panojax.commands import results
     from panojax.commands.arguments import parse_seeds, view_grid
     from panojax.commands.output_folder import output_folder
-    from panojax.config import GeneratorConfig
+    from panojax.generators.generator_config import GeneratorConfig
 
     seeds = parse_seeds(options.seeds)
     view_grid(options.yaw, options.pitch, GeneratorConfig())
@@ -73,10 +73,10 @@ def _generate(options: Options, seeds: tuple[int, ...], folder: pathlib.Path) ->
     from panojax.commands import results
     from panojax.commands.arguments import load_model, turn, view_grid
     from panojax.commands.progress import step
-    from panojax.head_file import save_head
-    from panojax.output import contact_sheet
+    from panojax.export.turntable import render_views
+    from panojax.files.head_file import save_head
+    from panojax.files.output import contact_sheet
     from panojax.photo import write_image
-    from panojax.views import render_views
 
     seconds: dict[str, float] = {}
     params = load_model(options.checkpoint, seconds, dtype=options.dtype)

@@ -36,7 +36,7 @@ def _checkpoint(options: Options) -> None:
     """A checkpoint's configuration and the size of its networks."""
     from panojax.commands.arguments import load_model
     from panojax.config import to_json
-    from panojax.packed import is_packed, read_manifest
+    from panojax.files.packed import is_packed, read_manifest
     from panojax.params import checkpoint_folder
 
     params = load_model(options.path, {})
@@ -60,7 +60,7 @@ def _checkpoint(options: Options) -> None:
 def _head(path: pathlib.Path) -> None:
     """A head's arrays and its model."""
     from panojax.config import to_json
-    from panojax.head_file import read_head
+    from panojax.files.head_file import read_head
 
     head, mark = read_head(path)
     print(f"{path}: head, {path.stat().st_size / 2**20:.1f} MiB")

@@ -52,7 +52,7 @@ def run(options: Options) -> None:
     from panojax.commands import results
     from panojax.commands.arguments import view_grid
     from panojax.commands.output_folder import output_folder
-    from panojax.config import GeneratorConfig
+    from panojax.generators.generator_config import GeneratorConfig
 
     view_grid(options.yaw, (options.pitch,), GeneratorConfig())
     results.check_turn(options.frames, options.pitch, options.fps)
@@ -73,10 +73,10 @@ def _interpolate(options: Options, folder: pathlib.Path) -> None:
     from panojax.commands.arguments import load_heads, turn, view_grid
     from panojax.commands.progress import step
     from panojax.commands.results import thumbnail
-    from panojax.head_file import save_head
-    from panojax.output import contact_sheet, write_video
+    from panojax.export.turntable import render_views
+    from panojax.files.head_file import save_head
+    from panojax.files.output import contact_sheet, write_video
     from panojax.photo import write_image
-    from panojax.views import render_views
 
     seconds: dict[str, float] = {}
     params, (first, second) = load_heads(

@@ -125,11 +125,11 @@ def invert_photo(options: Options, model: Model, folder: pathlib.Path, seconds: 
     from panojax.commands import results
     from panojax.commands.arguments import turn
     from panojax.commands.progress import step
-    from panojax.head_file import model_mark, save_head
-    from panojax.output import contact_sheet
+    from panojax.export.turntable import render_views
+    from panojax.files.head_file import model_mark, save_head
+    from panojax.files.output import contact_sheet
     from panojax.params import save
     from panojax.photo import write_image
-    from panojax.views import render_views
 
     encoders = options.method == "encoders"
     params, config = model.params, model.params.config.generator
@@ -188,7 +188,7 @@ def invert_photo(options: Options, model: Model, folder: pathlib.Path, seconds: 
 
 def _perception(lpips: str) -> Any:
     """The perceptual loss of an optimisation. InputError says what to install where its weights are missing."""
-    from panojax.train.perception import load_perception
+    from panojax.losses.perception import load_perception
 
     try:
         return load_perception(lpips, "none")
@@ -211,7 +211,7 @@ def _optimise(options: Options, perception: Any, params: Any, portrait: Any) -> 
     from tqdm import tqdm
 
     from panojax.commands.progress import is_quiet
-    from panojax.train.optimize import ProjectionConfig, TuningConfig, invert_pti, invert_wplus
+    from panojax.inversion.optimize import ProjectionConfig, TuningConfig, invert_pti, invert_wplus
 
     pti = options.method == "pti"
     config, tuning = ProjectionConfig(steps=options.steps), TuningConfig(steps=options.steps)

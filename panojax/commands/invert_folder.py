@@ -20,7 +20,7 @@ def invert_folder(options: Options) -> None:
     from tqdm import tqdm
 
     from panojax.commands.progress import note
-    from panojax.dealing import deal
+    from panojax.devices.dealing import deal
     from panojax.photo.folder import list_photos
 
     if options.out.exists() and not options.out.is_dir():

@@ -57,7 +57,7 @@ def run(options: Options) -> None:
     from panojax.commands import results
     from panojax.commands.arguments import view_grid
     from panojax.commands.output_folder import output_folder
-    from panojax.config import GeneratorConfig
+    from panojax.generators.generator_config import GeneratorConfig
 
     view_grid(options.yaw, options.pitch, GeneratorConfig())
     results.check_rendering(options.resolution)
@@ -75,9 +75,9 @@ def _render(options: Options, folder: pathlib.Path) -> None:
     from panojax.commands import results
     from panojax.commands.arguments import load_heads, turn, view_grid
     from panojax.commands.progress import step
-    from panojax.output import contact_sheet
+    from panojax.export.turntable import render_views
+    from panojax.files.output import contact_sheet
     from panojax.photo import write_image
-    from panojax.views import render_views
 
     seconds: dict[str, float] = {}
     params, (head,) = load_heads([options.head], options.checkpoint, seconds, dtype=options.dtype)

@@ -9,14 +9,14 @@ import numpy as np
 from tqdm import tqdm
 
 from panojax.commands.arguments import turn
-from panojax.config import GeneratorConfig
 from panojax.errors import InputError
-from panojax.generator import Head
-from panojax.layers import pool
-from panojax.mesh import check_resolution, extract_mesh, import_trimesh, write_mesh
-from panojax.output import to_uint8, write_video
+from panojax.export.mesh import check_resolution, extract_mesh, import_trimesh, write_mesh
+from panojax.export.turntable import render_views
+from panojax.files.output import to_uint8, write_video
+from panojax.generators.generator import Head
+from panojax.generators.generator_config import GeneratorConfig
+from panojax.nn.stylegan2 import pool
 from panojax.params import Params
-from panojax.views import render_views
 
 
 def check_turn(frames: int, pitch: float, fps: int) -> None:

@@ -99,7 +99,7 @@ def _is_head(text: str) -> bool:
 
 def _checkpoint(options: Options) -> str:
     """The model's folder: the one that is asked for, or that the first head's file names."""
-    from panojax.head_file import own_checkpoint
+    from panojax.files.head_file import own_checkpoint
     from panojax.params import DEFAULT
 
     first = next(filter(_is_head, options.heads), None)
@@ -110,7 +110,7 @@ def _from_files(options: Options, params: Any) -> list[Any]:
     """The heads of files, and of photos with their parts."""
     from panojax.commands.portrait import align_photo, read_aligned
     from panojax.commands.progress import note, step
-    from panojax.head_file import load_head
+    from panojax.files.head_file import load_head
     from panojax.viewer.subjects import from_head, from_photo
 
     subjects, size = [], params.config.generator.image_resolution

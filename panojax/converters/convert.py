@@ -8,17 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from panojax import config as configs
-from panojax import generator
 from panojax.camera import front
-from panojax.config import Config, GeneratorConfig
+from panojax.config import Config
 from panojax.converters.encoders import read_latent_average, split_encoder_state
+from panojax.converters.generator_settings import generator_config
 from panojax.converters.layout import fit, from_state_dict
 from panojax.converters.read import read_checkpoint
 from panojax.encoders import dual
-from panojax.encoders.config import EncoderConfig
 from panojax.encoders.encoder import abstract_encoder
+from panojax.encoders.encoder_config import EncoderConfig
 from panojax.errors import InputError
+from panojax.generators import generator
+from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import Params, abstract_generator, save
 
 # Latents that the mean style code is taken over where no file gives it.
@@ -39,12 +40,12 @@ def from_torch(
       state_dict: {PyTorch name: array} of a TriPlaneGenerator (PanoHead's or EG3D's).
       init_kwargs, rendering_kwargs: as the pickle carries them.
       neural_rendering_resolution: side of the volume rendering, as the pickle carries it.
-      plane_axes: "panohead", "eg3d" or "eg3d-fixed"; None decides by `rendering_kwargs`, see `config.from_torch`.
+      plane_axes: "panohead", "eg3d" or "eg3d-fixed"; None decides by `rendering_kwargs`, see `generator_settings`.
 
     Raises:
       InputError: a needed option is missing, or the state dict does not fit; all names are reported at once.
     """
-    config = configs.from_torch(
+    config = generator_config(
         init_kwargs,
         rendering_kwargs,
         neural_rendering_resolution=neural_rendering_resolution,

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from panojax.converters.array_file import NPY_START, is_safetensors, read_npy, read_npz, read_safetensors
 from panojax.converters.pickle_objects import Global, Module, NumpyArray, Tensor, kind, one_line
 from panojax.converters.torch_file import LEGACY_START, read_embedded_pickle, read_torch_legacy, read_torch_zip
 from panojax.errors import InputError
+from panojax.files.array_file import NPY_START, is_safetensors, read_npy, read_npz, read_safetensors
 
 MAX_FILE_BYTES = 8 * 2**30
 _MAX_DEPTH = 64

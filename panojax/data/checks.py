@@ -11,9 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from panojax.camera import check_label
-from panojax.config import check_choice
-from panojax.errors import InputError
 from panojax.data import pictures
+from panojax.errors import InputError, check_choice
 
 SHOWN = 10  # problems that a message names; the rest are counted
 SIZES = 16, 4096

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from panojax.errors import InputError
 from panojax.data import checks, pictures
 from panojax.data.plan import Plan, Record, fill_splits
+from panojax.errors import InputError
 from panojax.synthetic import storage
 from panojax.synthetic.render import DEPTH_STEPS
 

@@ -19,9 +19,9 @@ from typing import Any, Literal
 import numpy as np
 
 from panojax.camera import look_at
-from panojax.errors import InputError
 from panojax.data import checks, eg3d_folder, pictures, splits
 from panojax.data.plan import Plan, fill_splits
+from panojax.errors import InputError
 
 COLUMNS = ("subject", "camera", "frame", "path")
 # Nominal (yaw, elevation) of MEAD's cameras in degrees; the left ones' yaw has the sign that `left` says.

@@ -22,11 +22,10 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from panojax.config import check_choice
-from panojax.errors import InputError
 from panojax.data import pictures
 from panojax.data.generated import GeneratedHeads
 from panojax.data.records import Source
+from panojax.errors import InputError, check_choice
 
 FIELDS = ("image", "camera", "mask", "depth")
 

@@ -20,9 +20,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
-from panojax.errors import InputError
 from panojax.data import eg3d_folder, heads_set, mead
 from panojax.data.plan import FEATURES, Plan, Record
+from panojax.errors import InputError
 
 Options = eg3d_folder.FolderOptions | heads_set.HeadsOptions | mead.MeadOptions
 

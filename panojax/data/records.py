@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow_datasets as tfds
 
-from panojax.errors import InputError
 from panojax.data import pictures
+from panojax.errors import InputError
 
 PICTURES = ("image", "mask", "depth", "parts")
 

@@ -7,9 +7,9 @@ import time
 
 import tyro
 
-from panojax.errors import InputError
 from panojax.data.pipeline import PipelineConfig, make_batches
 from panojax.data.records import RecordSet, open_set
+from panojax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

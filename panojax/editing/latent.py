@@ -5,10 +5,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from panojax import generator
 from panojax.api import check_array, check_head
 from panojax.editing.transfer import whole_planes
-from panojax.generator import Head
+from panojax.generators import generator
+from panojax.generators.generator import Head
 from panojax.params import Params
 
 

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from panojax.config import check_choice
-from panojax.errors import InputError
-from panojax.generator import Head
-from panojax.layers import pool
+from panojax.errors import InputError, check_choice
+from panojax.export.turntable import render_views
+from panojax.generators.generator import Head
+from panojax.nn.stylegan2 import pool
 from panojax.params import Params
 from panojax.photo.network import shipped
-from panojax.views import render_views
 
 # The index is the label's value. Brows, lashes, beard and teeth count as skin: they stay with the face.
 PARTS = ("background", "skin", "hair", "eyes", "clothes")

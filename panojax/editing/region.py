@@ -7,16 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from panojax import generator
 from panojax.api import check_array, check_head
-from panojax.config import GeneratorConfig, check_choice
-from panojax.errors import InputError
-from panojax.generator import Head
-from panojax.layers import pool
+from panojax.camera import camera_rays
+from panojax.errors import InputError, check_choice
+from panojax.fields.trigrid import sample_trigrid
+from panojax.generators import generator
+from panojax.generators.generator import Head
+from panojax.generators.generator_config import GeneratorConfig
+from panojax.nn.stylegan2 import pool
 from panojax.params import Params
-from panojax.rays import camera_rays
-from panojax.renderer import draw_uniforms, render_rays
-from panojax.trigrid import sample_trigrid
+from panojax.render.renderer import draw_uniforms, render_rays
 
 # Texels on which less rests than this share of an opaque surface that faces the camera are not seen.
 SEEN = 0.1

@@ -12,7 +12,7 @@ from panojax import api
 from panojax.camera import front
 from panojax.editing.region import check_region, soften
 from panojax.errors import InputError
-from panojax.generator import Head
+from panojax.generators.generator import Head
 from panojax.params import Params
 
 

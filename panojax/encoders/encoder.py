@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from panojax.encoders.config import EncoderConfig
-from panojax.encoders.ir_se import TrunkConfig
-from panojax.encoders.local import LocalEncoder
+from panojax.encoders.encoder_config import EncoderConfig
+from panojax.encoders.local_encoder import LocalEncoder
+from panojax.encoders.offsets import TrigridEncoder
 from panojax.encoders.psp import GradualStyleEncoder
-from panojax.encoders.trigrid import TrigridEncoder
 from panojax.errors import InputError
-from panojax.local import EXTRA
+from panojax.fields.local_branch import EXTRA
+from panojax.nn.ir_se import TrunkConfig
 
 
 def encode_styles(

@@ -5,11 +5,11 @@ from typing import Any
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from panojax.encoders.ir_se import INPUT_LAYER
-from panojax.encoders.pointwise import EPSILON
+from panojax.encoders.offsets import OFFSET_LAYERS
 from panojax.encoders.styles import join_heads
-from panojax.encoders.trigrid import OFFSET_LAYERS
-from panojax.trigrid import texel_order
+from panojax.fields.trigrid import texel_order
+from panojax.nn.ir_se import INPUT_LAYER
+from panojax.nn.pointwise import EPSILON
 
 
 def fold(variables: Any, dtype: str, plane_depth: int) -> dict[str, Any]:

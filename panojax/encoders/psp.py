@@ -4,9 +4,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from panojax.encoders.ir_se import TrunkConfig, trunk_features
-from panojax.encoders.layers import EqualLinear, Numerics, conv, resize_bilinear
 from panojax.encoders.styles import StyleHead, StyleWeights, apply_heads, join_heads
+from panojax.nn.ir_se import TrunkConfig, trunk_features
+from panojax.nn.layers import EqualLinear, Numerics, conv, resize_bilinear
 
 _COARSE, _MIDDLE = 3, 4  # the first styles read the deepest map, the next the middle one, the rest the finest
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from panojax.encoders.layers import Numerics, parameter, windows
+from panojax.nn.layers import Numerics, parameter, windows
 
 
 class StyleHead(nn.Module):

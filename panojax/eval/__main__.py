@@ -9,21 +9,21 @@ from typing import Annotated, Any, Literal
 import jax
 import tyro
 
-from panojax.cli import keep_compiled_programs
 from panojax.commands.arguments import load_model
+from panojax.commands.cli import keep_compiled_programs
 from panojax.commands.progress import one_line
 from panojax.errors import InputError
 from panojax.eval import report, samples
+from panojax.eval.feature_networks import NetworkOptions, load_networks
 from panojax.eval.figures import write_sheet
 from panojax.eval.methods import OPTIMISATIONS, OptimisationOptions, parse_methods
-from panojax.eval.networks import NetworkOptions, load_networks
 from panojax.eval.panohead import GeneratorMeasuring, run_generator
 from panojax.eval.reconstruction import Job, Measuring
 from panojax.eval.records import Records
 from panojax.eval.run import Run, run_inversion
 from panojax.eval.samples import Sample
 from panojax.eval.tables import Table
-from panojax.train.perception import Perception, load_perception
+from panojax.losses.perception import Perception, load_perception
 
 PARTS = ("validation", "train", "all")
 UNFINISHED = "this shard is done; run any shard again when all are, to write the tables"

@@ -14,17 +14,17 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from panojax.cli import keep_compiled_programs
 from panojax.commands.arguments import load_model, parse_seeds
+from panojax.commands.cli import keep_compiled_programs
 from panojax.commands.progress import one_line
 from panojax.errors import InputError
 from panojax.eval import gallery
 from panojax.eval.figures import write_curves, write_jpeg
 from panojax.eval.records import digest, weights_digest
 from panojax.eval.samples import heads_samples
-from panojax.packed import is_packed, read_manifest
+from panojax.files.image_file import replaced_when_done
+from panojax.files.packed import is_packed, read_manifest
 from panojax.params import DEFAULT, Params, checkpoint_folder, count
-from panojax.photo.image_file import replaced_when_done
 from panojax.train.logs import read_log
 
 PAGE = "default_model.md"

@@ -14,17 +14,17 @@ import numpy as np
 from panojax.encoders import dual
 from panojax.errors import InputError
 from panojax.eval.benchmark_training import planned_memory
-from panojax.generator import Head, make_heads
-from panojax.head_file import model_mark
-from panojax.inversion import invert_batch
-from panojax.layers import pool
+from panojax.files.head_file import model_mark
+from panojax.generators.generator import Head, make_heads
+from panojax.inversion import optimize
+from panojax.inversion.optimize import ProjectionConfig, TuningConfig
+from panojax.inversion.pipeline import invert_batch
+from panojax.losses.perception import Perception
+from panojax.nn.stylegan2 import pool
 from panojax.params import Params, load
-from panojax.train import optimize
-from panojax.train.config import StepConfig
-from panojax.train.encoder_steps import encode
-from panojax.train.optimize import ProjectionConfig, TuningConfig
-from panojax.train.perception import Perception
-from panojax.train.state import Frozen
+from panojax.train.encoder.state import Frozen
+from panojax.train.encoder.step_config import StepConfig
+from panojax.train.encoder.steps import encode
 
 KINDS = {
     "dual": "Dual",

@@ -15,18 +15,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from panojax.camera import front, look_at
+from panojax.data.balance import label_yaw
 from panojax.errors import InputError
+from panojax.eval.feature_networks import Networks, cosine
 from panojax.eval.frechet import inception_score
-from panojax.eval.networks import Networks, cosine
 from panojax.eval.reconstruction import distance
 from panojax.eval.records import Record, Records, claim, digest
 from panojax.eval.run import Run, settings
 from panojax.eval.samples import Sample
-from panojax.eval.views import embed, mask_error, see
-from panojax.generator import Head, make_heads, map_latent, synthesize
+from panojax.eval.view_figures import embed, mask_error, see
+from panojax.files.image_file import MIN_SIDE
+from panojax.generators.generator import Head, make_heads, map_latent, synthesize
 from panojax.params import Params
-from panojax.photo.image_file import MIN_SIDE
-from panojax.data.balance import label_yaw
 
 PARTS = ("all", "front", "back")
 IDENTITY_YAWS = (-45.0, 45.0)

@@ -15,13 +15,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from panojax.errors import InputError
-from panojax.layers import pool
 from panojax.data import checks, eg3d_folder, mead
 from panojax.data.pictures import compose
+from panojax.data.sources import Photo, list_photos, read_photo
+from panojax.errors import InputError
+from panojax.nn.stylegan2 import pool
 from panojax.synthetic import storage
 from panojax.synthetic.cameras import yaw_elevation
-from panojax.train.sources import Photo, list_photos, read_photo
 
 INPUT = "0"
 """Group of pictures seen from where the portrait is."""

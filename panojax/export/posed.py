@@ -13,7 +13,7 @@ from tqdm import tqdm
 from panojax.errors import InputError
 from panojax.export.splats import ply_bytes
 from panojax.export.views import Views, world_to_camera
-from panojax.photo.image_file import write_image
+from panojax.files.image_file import write_image
 
 # From OpenCV's camera axes (x right, y down, z forward) to OpenGL's (x right, y up, z backward).
 TO_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])

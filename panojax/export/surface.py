@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from panojax.errors import InputError
-from panojax.mesh import Mesh
+from panojax.export.mesh import Mesh
 
 
 @dataclasses.dataclass(frozen=True)

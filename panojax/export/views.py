@@ -11,12 +11,12 @@ from tqdm import tqdm
 
 from panojax import api
 from panojax.camera import check_label, orbit
-from panojax.config import GeneratorConfig
 from panojax.errors import InputError
-from panojax.generator import Head
-from panojax.output import to_uint8
+from panojax.export.turntable import BATCH
+from panojax.files.output import to_uint8
+from panojax.generators.generator import Head
+from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import Params
-from panojax.views import BATCH
 
 MAX_VIEWS = 1_000
 

@@ -9,10 +9,10 @@ import numpy as np
 from scipy import ndimage
 
 from panojax.errors import InputError
+from panojax.files.image_file import MIN_SIDE, read_image
 from panojax.photo.crop import Square, cut, outside
 from panojax.photo.detect import Face, choose_face, detect_faces
 from panojax.photo.framing import PANOHEAD, Framing, label_angles, square_and_camera
-from panojax.photo.image_file import MIN_SIDE, read_image
 from panojax.photo.matte import fade_outside, person_mask
 from panojax.photo.pose import face_mesh, fit_pose
 

@@ -10,9 +10,9 @@ from typing import Any
 import tqdm
 
 from panojax.errors import InputError
+from panojax.files.image_file import replaced_when_done, write_image
 from panojax.photo.alignment import align, check_options
 from panojax.photo.framing import PANOHEAD, Framing
-from panojax.photo.image_file import replaced_when_done, write_image
 
 SETTINGS = "align.json"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2", ".ppm", ".tga")

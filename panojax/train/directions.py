@@ -22,18 +22,18 @@ from tqdm import tqdm
 
 from panojax import api
 from panojax.camera import front
-from panojax.converters.array_file import read_npz
+from panojax.data.balance import label_yaw
 from panojax.editing.directions import agreement, fit_direction, save_directions
 from panojax.editing.parts import PARTS, segment
 from panojax.encoders import dual
 from panojax.encoders.encoder import encode_styles
 from panojax.errors import InputError
-from panojax.layers import pool
+from panojax.files.array_file import read_npz
+from panojax.nn.stylegan2 import pool
 from panojax.params import DEFAULT, Params, load
-from panojax.train.command import exit_code
-from panojax.data.balance import label_yaw
 from panojax.synthetic.pictures import LUMINANCE
 from panojax.synthetic.storage import list_identities, read_identity, read_parameters
+from panojax.train.command import exit_code
 
 Labelled = tuple[np.ndarray, dict[str, np.ndarray]]
 

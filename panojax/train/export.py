@@ -15,17 +15,17 @@ import jax
 import numpy as np
 
 from panojax.config import Config, from_json
+from panojax.devices.sharding import data_mesh, placed_template
 from panojax.encoders import dual
-from panojax.encoders.config import EncoderConfig
 from panojax.encoders.encoder import init_encoder
+from panojax.encoders.encoder_config import EncoderConfig
 from panojax.errors import InputError
+from panojax.inversion.spaces import GROUPS, mean_codes
 from panojax.params import Params, load, save
 from panojax.train.checkpoints import Checkpoints
+from panojax.train.encoder.presets import RunConfig
+from panojax.train.encoder.state import abstract_state
 from panojax.train.loop import CONFIG_FILE
-from panojax.train.presets import RunConfig
-from panojax.train.sharding import data_mesh, placed_template
-from panojax.train.spaces import GROUPS, mean_codes
-from panojax.train.state import abstract_state
 
 STATE_FILE = CONFIG_FILE
 

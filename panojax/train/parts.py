@@ -21,11 +21,11 @@ from tqdm import tqdm
 
 from panojax.editing.parts import PARTS, SIDE
 from panojax.errors import InputError
-from panojax.photo.image_file import replaced_when_done
+from panojax.files.image_file import replaced_when_done
 from panojax.photo.network import Network, apply, save
-from panojax.train.command import exit_code
 from panojax.synthetic.scene import PARTS as LABELS
 from panojax.synthetic.storage import list_identities, read_identity, read_parameters
+from panojax.train.command import exit_code
 
 OUTPUT = "parts"
 # Labels of the heads -> labels of the segmenter.

@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from panojax import api
-from panojax.generator import Head, View
-from panojax.layers import resize
-from panojax.output import INK, PAPER, to_uint8
+from panojax.camera import camera_rays
+from panojax.fields.trigrid import sample_trigrid
+from panojax.files.output import INK, PAPER, to_uint8
+from panojax.generators.generator import Head, View
+from panojax.nn.stylegan2 import resize
 from panojax.params import Params
-from panojax.rays import camera_rays
-from panojax.trigrid import sample_trigrid
 from panojax.viewer.quality import Quality
 
 TINT = (1.0, -0.4, -0.4)

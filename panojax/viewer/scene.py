@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from panojax.mesh import extract_mesh, write_mesh
-from panojax.output import write_video
+from panojax.export.mesh import extract_mesh, write_mesh
+from panojax.files.output import write_video
 from panojax.params import Params
 from panojax.viewer.camera import turned
 from panojax.viewer.picture import compose, take_picture

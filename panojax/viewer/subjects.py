@@ -11,7 +11,7 @@ import numpy as np
 from panojax import api
 from panojax.camera import front
 from panojax.editing import latent
-from panojax.generator import Head
+from panojax.generators.generator import Head
 from panojax.params import Params
 
 STITCHED, VISIBLE, OCCLUDED = "stitched", "E1, visible", "E2, occluded"

@@ -13,11 +13,11 @@ from PIL import Image
 
 from panojax.camera import look_at, mirror
 from panojax.config import Config
-from panojax.params import Params, random_params, tiny
 from panojax.data.eg3d_folder import FolderOptions
 from panojax.data.generated import GeneratedHeads, GeneratedOptions
 from panojax.data.prepare import prepare
 from panojax.data.records import RecordSet, open_set
+from panojax.params import Params, random_params, tiny
 from panojax.synthetic import storage
 from panojax.synthetic.render import DEPTH_STEPS, View
 

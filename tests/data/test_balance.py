@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from panojax.camera import look_at
-from panojax.errors import InputError
 from panojax.data.balance import YawBalance, balance_yaw, label_yaw, repeat_indices, yaw_copies
 from panojax.data.records import read_cameras
+from panojax.errors import InputError
 
 
 def slow_copies(yaws, balance):

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 import panojax
+from panojax.data.generated import GeneratedHeads, GeneratedOptions, make_samples
 from panojax.errors import InputError
 from panojax.params import random_params
-from panojax.data.generated import GeneratedHeads, GeneratedOptions, make_samples
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

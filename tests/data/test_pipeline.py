@@ -5,7 +5,6 @@ import pickle
 import numpy as np
 import pytest
 
-from panojax.errors import InputError
 from panojax.data import pictures
 from panojax.data.balance import YawBalance, balance_yaw
 from panojax.data.eg3d_folder import FolderOptions
@@ -13,6 +12,7 @@ from panojax.data.heads_set import HeadsOptions
 from panojax.data.pipeline import PipelineConfig, make_batches
 from panojax.data.prepare import prepare
 from panojax.data.records import open_set, read_cameras
+from panojax.errors import InputError
 
 CONFIG = PipelineConfig(batch_size=5, resolution=32, fields=("image", "camera", "mask"), prefetch=3)
 

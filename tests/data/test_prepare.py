@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from panojax.errors import InputError
 from panojax.data.__main__ import main
 from panojax.data.eg3d_folder import FolderOptions
 from panojax.data.prepare import make_records, prepare
 from panojax.data.records import open_set, read_cameras
+from panojax.errors import InputError
 
 
 def options(folder, **changes):

@@ -7,17 +7,17 @@ import json
 import numpy as np
 import pytest
 
-from panojax.errors import InputError
-from panojax.train import feed
-from panojax.train.augment import AugmentConfig, photos
+from panojax.data.augment import AugmentConfig, photos
 from panojax.data.balance import label_yaw
 from panojax.data.eg3d_folder import FolderOptions
 from panojax.data.heads_set import HeadsOptions
 from panojax.data.prepare import prepare
-from panojax.train.feed import is_prepared, open_source
-from panojax.train.generator_data import read_pictures
-from panojax.train.prepared import open_prepared
-from panojax.train.presets import tiny
+from panojax.data.prepared import open_prepared
+from panojax.errors import InputError
+from panojax.train.encoder import feed
+from panojax.train.encoder.feed import is_prepared, open_source
+from panojax.train.encoder.presets import tiny
+from panojax.train.generator.gan_data import read_pictures
 
 
 @pytest.fixture(scope="module")

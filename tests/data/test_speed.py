@@ -3,9 +3,9 @@ import types
 
 import pytest
 
-from panojax.errors import InputError
 from panojax.data.pipeline import PipelineConfig
 from panojax.data.speed import main, measure_speed
+from panojax.errors import InputError
 
 
 def test_figures_are_of_the_images_that_were_fed(faces, monkeypatch):

@@ -12,10 +12,10 @@ from two_balls import LEFT, RADIUS
 import panojax
 from panojax import api
 from panojax.editing.region import soften
-from panojax.encoders.config import light
+from panojax.encoders.encoder_config import light
 from panojax.errors import InputError
-from panojax.generator import Head
-from panojax.inversion import Parts
+from panojax.generators.generator import Head
+from panojax.inversion.pipeline import Parts
 from panojax.params import abstract_arrays
 
 copy = jax.jit(functools.partial(panojax.edit, fuse=False, border=1))

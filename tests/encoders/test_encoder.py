@@ -10,8 +10,8 @@ import pytest
 import recipe
 
 from panojax.converters.layout import from_state_dict, torch_name
-from panojax.encoders.config import EncoderConfig, light, released
 from panojax.encoders.encoder import abstract_encoder, encode_offsets, encode_styles, init_encoder
+from panojax.encoders.encoder_config import EncoderConfig, light, released
 from panojax.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -10,14 +10,14 @@ import pytest
 from eval_sets import micro_model, write_heads
 from PIL import Image
 
-from panojax import packed
 from panojax.eval import default_model, gallery
 from panojax.eval.default_model import END, PAGE, START, PageConfig, binned, make_page
 from panojax.eval.figures import write_jpeg
 from panojax.eval.reconstruction import MAX_SHOWN
 from panojax.eval.samples import heads_samples
+from panojax.export.turntable import render_views
+from panojax.files import packed
 from panojax.params import Params
-from panojax.views import render_views
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

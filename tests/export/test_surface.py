@@ -9,7 +9,7 @@ from export_scene import RADIUS, ball_surface
 
 from panojax.errors import InputError
 from panojax.export import closed_surface, sample_surface, simplify
-from panojax.mesh import Mesh
+from panojax.export.mesh import Mesh
 
 
 def ball_mesh():

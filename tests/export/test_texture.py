@@ -14,8 +14,8 @@ from panojax.camera import look_at
 from panojax.errors import InputError
 from panojax.export import bake_texture, simplify, write_textured
 from panojax.export.colours import sample_picture
+from panojax.export.mesh import Mesh
 from panojax.export.texture import texels
-from panojax.mesh import Mesh
 
 
 def test_texels_of_a_square_of_two_triangles():

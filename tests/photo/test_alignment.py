@@ -14,11 +14,11 @@ from skimage.filters import gaussian
 
 from panojax import camera
 from panojax.errors import InputError
+from panojax.files.image_file import float_to_uint8
 from panojax.photo import alignment, read_image
 from panojax.photo.alignment import align
 from panojax.photo.crop import Square, cut
 from panojax.photo.framing import HEADS, PANOHEAD, label_angles
-from panojax.photo.image_file import float_to_uint8
 
 
 @pytest.fixture(scope="module")

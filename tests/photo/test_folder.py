@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from panojax.errors import InputError
+from panojax.files.image_file import write_image
 from panojax.photo import folder as folder_module
 from panojax.photo.folder import align_folder
 from panojax.photo.framing import HEADS
-from panojax.photo.image_file import write_image
 
 
 @pytest.fixture

@@ -12,22 +12,22 @@ import pytest
 import recipe
 import scenes
 
-from panojax import inversion
 from panojax.camera import look_at
 from panojax.encoders import dual
 from panojax.encoders.encoder import encode_local
-from panojax.generator import Head, synthesize
-from panojax.inversion import local_input
-from panojax.layers import pool
-from panojax.local import make_branch
-from panojax.train.config import StepConfig
-from panojax.train.encoder_steps import compile_step, encode, encoder_step
+from panojax.fields.local_branch import make_branch
+from panojax.generators.generator import Head, synthesize
+from panojax.inversion import pipeline as inversion
+from panojax.inversion.pipeline import local_input
+from panojax.inversion.spaces import init_variables
+from panojax.losses.perception import Perception
+from panojax.nn.stylegan2 import pool
+from panojax.train.encoder.presets import tiny, tiny_e3dge
+from panojax.train.encoder.proxy import ProxyWeights, draw_proxies, proxy_terms
+from panojax.train.encoder.state import Frozen, Learner, abstract_state, init_state
+from panojax.train.encoder.step_config import StepConfig
+from panojax.train.encoder.steps import compile_step, encode, encoder_step
 from panojax.train.loop import remember
-from panojax.train.perception import Perception
-from panojax.train.presets import tiny, tiny_e3dge
-from panojax.train.proxy import ProxyWeights, draw_proxies, proxy_terms
-from panojax.train.spaces import init_variables
-from panojax.train.state import Frozen, Learner, abstract_state, init_state
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -138,7 +138,7 @@ def test_the_branch_learns_on_the_heads_that_inversion_stitches(monkeypatch):
     params = local_model.params()
     model, both = params.config, params.encoders["both"]
     mask = jnp.asarray(np.indices(model.generator.planes_shape[:4]).sum(0) % 2, jnp.float32)[None]
-    for module in ("panojax.inversion", "panojax.train.encoder_steps"):
+    for module in ("panojax.inversion.pipeline", "panojax.train.encoder.steps"):
         monkeypatch.setattr(f"{module}.head_occlusion", lambda *_, **__: mask)
     visible, occluded = (dual.part(both, which) for which in (dual.VISIBLE, dual.OCCLUDED))
     occluded = {name: occluded[name] for name in occluded if name != "local_encoder"}

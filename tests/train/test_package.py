@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 
 import panojax
-from panojax import packed
 from panojax.config import Config
 from panojax.encoders import dual
+from panojax.files import packed
 from panojax.params import Params, save
-from panojax.train import encoder as training
 from panojax.train import package as packaging
+from panojax.train.encoder import run as training
+from panojax.train.encoder.presets import tiny
+from panojax.train.encoder.state import TrainState
 from panojax.train.export import best_encoder, read_run
-from panojax.train.generator_export import write_weights
-from panojax.train.generator_presets import tiny as tiny_generator
-from panojax.train.generator_state import init_state, init_weights
+from panojax.train.generator.gan_export import write_weights
+from panojax.train.generator.gan_presets import tiny as tiny_generator
+from panojax.train.generator.gan_state import init_state, init_weights
 from panojax.train.loop import CONFIG_FILE
-from panojax.train.presets import tiny
-from panojax.train.state import TrainState
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

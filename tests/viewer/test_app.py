@@ -12,10 +12,9 @@ import trimesh
 from export_scene import bar_head
 
 import panojax
-from panojax import cli
-from panojax.commands import view
-from panojax.head_file import save_head
-from panojax.mesh import Mesh
+from panojax.commands import cli, view
+from panojax.export.mesh import Mesh
+from panojax.files.head_file import save_head
 from panojax.params import random_params
 from panojax.viewer import app, subjects
 from panojax.viewer import scene as scenes

@@ -1,0 +1,251 @@
+"""The generator's networks: mapping, synthesis, decoder, super-resolution. Module names are PyTorch's."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from panojax.fields.trigrid import texel_order
+from panojax.generators.generator_config import SUPERRESOLUTION, GeneratorConfig, count_ws
+from panojax.nn.layers import parameter
+from panojax.nn.stylegan2 import (
+    Folded,
+    FullyConnected,
+    SynthesisLayer,
+    ToRGB,
+    lrelu,
+    normalize_2nd_moment,
+    softplus,
+    upsample_image,
+)
+
+
+class Mapping(nn.Module):
+    """z [N, z_dim] and camera labels [N, c_dim] -> w [N, w_dim]; `w_avg` [w_dim] is a constant."""
+
+    w_dim: int
+    layers: int
+    lr_multiplier: float = 0.01
+    activate_last: bool = True
+
+    @nn.compact
+    def __call__(self, z, label):
+        self.variable("constants", "w_avg", jnp.zeros, (self.w_dim,))
+        embedded = normalize_2nd_moment(FullyConnected(self.w_dim, name="embed")(label))
+        x = jnp.concatenate([normalize_2nd_moment(z), embedded], axis=-1)
+        for i in range(self.layers):
+            activate = self.activate_last or i < self.layers - 1
+            x = FullyConnected(self.w_dim, self.lr_multiplier, activate, name=f"fc{i}")(x)
+        return x
+
+
+class SynthesisBlock(nn.Module):
+    """One resolution: (conv0), conv1, torgb -> features [N, H, W, features] and the running image [N, H, W, rgb]."""
+
+    features: int
+    rgb: int
+    up: bool = True
+    first: bool = False
+    noise: str = "const"
+    clamp: float | None = None
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x, image, ws):
+        """ws [N, 2 or 3, w_dim]: a style for each convolution and for torgb."""
+        ws = list(jnp.moveaxis(ws, 1, 0))
+        if self.first:
+            const = parameter(self, "const", nn.initializers.normal(1.0), (4, 4, self.features))
+            x = jnp.broadcast_to(const, (ws[0].shape[0], *const.shape)).astype(self.dtype)
+        else:
+            x = SynthesisLayer(self.features, self.up, self.noise, self.clamp, name="conv0")(
+                x.astype(self.dtype), ws.pop(0)
+            )
+        x = SynthesisLayer(self.features, False, self.noise, self.clamp, name="conv1")(x, ws.pop(0))
+        y = ToRGB(self.rgb, self.clamp, name="torgb")(x, ws.pop(0))
+        if image is None:
+            return x, y
+        return x, (upsample_image(image) if self.up else image) + y
+
+
+class Synthesis(nn.Module):
+    """ws [N, >= num_ws, w_dim] -> image [N, R, R, rgb]; a torgb shares its style with the next block's conv0."""
+
+    resolution: int
+    rgb: int
+    channel_base: int
+    channel_max: int
+    noise: str = "const"
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, ws):
+        x = image = None
+        resolution, start = 4, 0
+        while resolution <= self.resolution:
+            features = min(self.channel_base // resolution, self.channel_max)
+            convs = 1 if resolution == 4 else 2
+            x, image = SynthesisBlock(
+                features, self.rgb, first=resolution == 4, noise=self.noise, dtype=self.dtype, name=f"b{resolution}"
+            )(x, image, ws[:, start : start + convs + 1])
+            resolution, start = 2 * resolution, start + convs
+        return image
+
+
+def _weighted_sums(x, weights):
+    """[..., C] @ [C] in the kernel that makes x. Without the barrier XLA would make x, and sum, anew for each use."""
+    return jax.lax.optimization_barrier(jnp.sum(x * weights, axis=-1))
+
+
+class Decoder(nn.Module):
+    """Tri-grid features [..., C] -> density [...] before its softplus, and colour features [..., C].
+
+    Without `colours`, these are [..., 0].
+    """
+
+    config: GeneratorConfig
+
+    @nn.compact
+    def __call__(self, features, *, colours: bool = True):
+        config = self.config
+        layer = functools.partial(FullyConnected, lr_multiplier=config.decoder_lr_multiplier, dtype=config.dtype)
+        hidden = softplus(layer(config.decoder_hidden, name="net.0")(features))
+        last = layer(1 + config.plane_features, name="net.2")
+        if not colours:
+            kernel, bias = last.weights(config.decoder_hidden)
+            density = jax.lax.platform_dependent(hidden, kernel[:, 0], cpu=jnp.matmul, default=_weighted_sums) + bias[0]
+            return density, jnp.zeros((*density.shape, 0))
+        output = last(hidden).astype(jnp.float32)
+        density, colour = output[..., 0], output[..., 1:]
+        if config.decoder_activation == "sigmoid":
+            colour = jax.nn.sigmoid(colour) * (1 + 2 * 0.001) - 0.001
+        elif config.decoder_activation == "lrelu":
+            colour = lrelu(colour)
+        return density, colour
+
+
+class SuperResolution(nn.Module):
+    """Raw RGB and features [N, r, r, C] at the input size, last style [N, w_dim] -> image [N, R, R, 3]."""
+
+    config: GeneratorConfig
+
+    @nn.compact
+    def __call__(self, rgb, features, w):
+        config = self.config
+        _, _, ups = SUPERRESOLUTION[config.superresolution]
+        ws = jnp.repeat(w[:, None], 3, axis=1)
+        for i, (width, up) in enumerate(zip(config.superresolution_channels, ups)):
+            block = SynthesisBlock(
+                width,
+                3,
+                up=up,
+                noise=config.superresolution_noise,
+                clamp=config.superresolution_clamp,
+                dtype=config.dtype,
+                name=f"block{i}",
+            )
+            features, rgb = block(features, rgb, ws)
+        return rgb
+
+
+def build(config: GeneratorConfig, *, noise: str = "const") -> dict[str, nn.Module]:
+    """The modules of a generator by their PyTorch path. `noise` is the backbone's and the background's noise mode."""
+    modules: dict[str, nn.Module] = {
+        "backbone.mapping": Mapping(config.w_dim, config.mapping_layers),
+        "backbone.synthesis": Synthesis(
+            config.plane_resolution,
+            3 * config.plane_features * config.plane_depth,
+            config.channel_base,
+            config.channel_max,
+            noise,
+            config.dtype,
+        ),
+        "decoder": Decoder(config),
+        "superresolution": SuperResolution(config),
+    }
+    if config.raw_to_rgb:
+        modules["torgb"] = ToRGB(3)
+    if config.background:
+        modules["bcg_synthesis"] = Synthesis(
+            config.superresolution_input,
+            config.plane_features,
+            config.channel_base // 2,
+            config.channel_max,
+            noise,
+            config.dtype,
+        )
+    if config.camera_adaptation:
+        modules["t_mapping"] = Mapping(3, config.mapping_layers, lr_multiplier=1.0, activate_last=False)
+    return modules
+
+
+def _example_inputs(config: GeneratorConfig) -> dict[str, tuple[jax.Array, ...]]:
+    """What each module of `build` may be called with."""
+    side = config.superresolution_input
+    return {
+        "backbone.mapping": (jnp.zeros((1, config.z_dim)), jnp.zeros((1, config.c_dim))),
+        "backbone.synthesis": (jnp.zeros((1, config.num_ws, config.w_dim)),),
+        "decoder": (jnp.zeros((1, config.plane_features)),),
+        "superresolution": (
+            jnp.zeros((1, side, side, 3)),
+            jnp.zeros((1, side, side, config.plane_features)),
+            jnp.zeros((1, config.w_dim)),
+        ),
+        "torgb": (jnp.zeros((1, 1, 1, config.plane_features)), jnp.zeros((1, config.w_dim))),
+        "bcg_synthesis": (jnp.zeros((1, count_ws(side), config.w_dim)),),
+        "t_mapping": (jnp.zeros((1, config.z_dim)), jnp.zeros((1, config.c_dim))),
+    }
+
+
+def init(config: GeneratorConfig, key: jax.Array) -> dict:
+    """Random variables {"params": {module path: tree}, "constants": {module path: tree}} of a generator."""
+    inputs, modules = _example_inputs(config), build(config)
+    variables: dict = {"params": {}, "constants": {}}
+    for module_key, (path, module) in zip(jax.random.split(key, len(modules)), modules.items()):
+        for collection, tree in module.init(module_key, *inputs[path]).items():
+            variables[collection][path] = tree
+    return variables
+
+
+def module_variables(variables: dict, path: str) -> dict:
+    """The variables of one module of `build`, for its `apply`."""
+    return {collection: trees[path] for collection, trees in variables.items() if path in trees}
+
+
+def fold(config: GeneratorConfig, variables: dict) -> dict:
+    """The variables with a collection "folded": the modulated convolutions' weights as `layers.convolve` reads them.
+
+    They are in the type that they are used in, and on GPUs in the order of axes that cuDNN reads. The parameters that
+    they were made of are left out. The backbone's image gets its channels in the order `trigrid.texel_order`. Frozen
+    generators may be folded, those that are trained or saved not.
+    """
+    return _fold(config, variables, output_first=jax.default_backend() == "gpu")
+
+
+@functools.partial(jax.jit, static_argnames=("config", "output_first"))
+def _fold(config, variables, *, output_first):
+    inputs, folded = _example_inputs(config), {}
+    for path, module in build(config).items():
+        own, rngs = module_variables(variables, path), {"noise": jax.random.key(0)}
+        # Of the call only its weights are used: XLA leaves out the rest.
+        _, kept = module.apply(own, *inputs[path], rngs=rngs, mutable=["folded"])
+        if "folded" in kept:
+            folded[path] = kept["folded"]
+    done = {path[:-1] for path in flatten_dict(folded)}
+    params = flatten_dict(variables["params"])
+    left = {path: leaf for path, leaf in params.items() if path[-1] != "kernel" or path[:-1] not in done}
+    order = texel_order(3 * config.plane_features * config.plane_depth, config.plane_depth)
+    for name, block in folded["backbone.synthesis"].items():
+        weights = block["torgb"]["weights"]
+        block["torgb"] = {"weights": weights.replace(kernel=weights.kernel[..., order])}
+        bias = "backbone.synthesis", name, "torgb", "bias"
+        left[bias] = left[bias][order]
+    if output_first:
+        folded = jax.tree.map(_output_first, folded, is_leaf=lambda node: isinstance(node, Folded))
+    return {**variables, "params": unflatten_dict(left), "folded": folded}
+
+
+def _output_first(weights: Folded) -> Folded:
+    return Folded(jnp.moveaxis(weights.kernel, -1, 0), weights.energy, output_first=True)

@@ -1,0 +1,1 @@
+"""Faster twins of plain computations, and the storage they read."""

@@ -1,0 +1,81 @@
+"""Where rays meet the box, and depths along them. Leading axes `...` are any batch; "over the batch": over them all."""
+
+import jax
+import jax.numpy as jnp
+
+
+def box_range(origins: jax.Array, directions: jax.Array, side: float) -> tuple[jax.Array, jax.Array]:
+    """Where rays [..., 3] enter and leave the origin-centred cube of `side`: two [...].
+
+    Rays that miss it take the least entry as their start and, as the reference does, the greatest *entry* as their
+    end, over all rays of the batch that hit it.
+    """
+    inverse = 1 / jnp.where(directions == 0, 1e-20, directions)
+    low, high = (-side / 2 - origins) * inverse, (side / 2 - origins) * inverse
+    enter = jnp.max(jnp.minimum(low, high), axis=-1)
+    leave = jnp.min(jnp.maximum(low, high), axis=-1)
+    hit = enter <= leave
+    first = jnp.min(jnp.where(hit, enter, jnp.inf))
+    last = jnp.max(jnp.where(hit, enter, -jnp.inf))
+    return jnp.where(hit, enter, first), jnp.where(hit, leave, last)
+
+
+def stratified_depths(start: jax.Array, end: jax.Array, uniforms: jax.Array, *, disparity: bool = False) -> jax.Array:
+    """One depth in each of S strata: start, end [...] and uniforms [..., S] in [0, 1) -> [..., S].
+
+    `disparity` spreads the strata evenly in 1 / depth.
+    """
+    samples = uniforms.shape[-1]
+    steps = jnp.arange(samples, dtype=uniforms.dtype) / (samples - 1)
+    start, end = start[..., None], end[..., None]
+    if disparity:
+        position = steps + uniforms / (samples - 1)
+        return 1 / ((1 - position) / start + position / end)
+    # In this order, the rounding is the reference's; a texel is only some thousand roundings of a depth wide.
+    return start + steps * (end - start) + uniforms * ((end - start) / (samples - 1))
+
+
+def importance_depths(depths: jax.Array, weights: jax.Array, uniforms: jax.Array) -> jax.Array:
+    """Depths [..., F] drawn where the coarse weights [..., S - 1] between depths [..., S] are large, by uniforms [...,
+    F].
+
+    The weights are smoothed (max-pool 2, average-pool 2, + 0.01) and inverted as a CDF over the intervals' midpoints.
+    No gradient flows through the draws.
+    """
+    depths, weights = jax.lax.stop_gradient((depths, weights))
+    edge = jnp.full_like(weights[..., :1], -jnp.inf)
+    padded = jnp.concatenate([edge, weights, edge], axis=-1)
+    peaks = jnp.maximum(padded[..., 1:], padded[..., :-1])
+    smooth = (peaks[..., 1:] + peaks[..., :-1]) / 2 + 0.01
+    midpoints = (depths[..., 1:] + depths[..., :-1]) / 2
+    pdf = smooth[..., 1:-1] + 1e-5
+    pdf = pdf / jnp.sum(pdf, axis=-1, keepdims=True)
+    cdf = jnp.concatenate([jnp.zeros_like(pdf[..., :1]), jnp.cumsum(pdf, axis=-1)], axis=-1)
+    above = _count_up_to(cdf, uniforms)
+    below = jnp.maximum(above - 1, 0)
+    above = jnp.minimum(above, pdf.shape[-1])
+    cdf_below, cdf_above = (_pick(cdf, index) for index in (below, above))
+    width = cdf_above - cdf_below
+    width = jnp.where(width < 1e-5, 1.0, width)
+    near, far = (_pick(midpoints, index) for index in (below, above))
+    return near + (uniforms - cdf_below) / width * (far - near)
+
+
+def _count_up_to(rising: jax.Array, values: jax.Array) -> jax.Array:
+    """How many of `rising` [..., S] are at most each of values [..., F]: [..., F], by binary search."""
+    size = 1 << rising.shape[-1].bit_length()
+    padded = jnp.concatenate([rising, jnp.full((*rising.shape[:-1], size - rising.shape[-1]), jnp.inf)], axis=-1)
+    count = jnp.zeros(values.shape, jnp.int32)
+    while size > 1:
+        size //= 2
+        more = count + size
+        count = jnp.where(_pick(padded, more - 1) <= values, more, count)
+    return count
+
+
+def _pick(table: jax.Array, index: jax.Array) -> jax.Array:
+    """`jnp.take_along_axis` along the last axis, in bounds; from one flat table, so that XLA for GPUs makes it where it
+    is used."""
+    flat = jnp.ravel(table)
+    first = jnp.arange(flat.size // table.shape[-1], dtype=jnp.int32).reshape(*table.shape[:-1], 1) * table.shape[-1]
+    return flat.at[first + index].get(mode="promise_in_bounds", wrap_negative_indices=False)
