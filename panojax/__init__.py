@@ -15,10 +15,11 @@ from panojax.editing.transfer import edit
 from panojax.encoders.encoder_config import EncoderConfig
 from panojax.errors import InputError
 from panojax.fields.local_branch import LocalBranch
+from panojax.files.checkpoint import load, save
 from panojax.generators.generator import Head, View
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.inversion.pipeline import Parts
-from panojax.params import Params, load, save
+from panojax.params import Params
 
 __all__ = [
     "Config",

@@ -6,9 +6,10 @@ import jax
 import pytest
 
 from panojax.config import Config
+from panojax.files.checkpoint import save
 from panojax.generators import networks
 from panojax.generators.generator_config import GeneratorConfig
-from panojax.params import Params, save
+from panojax.params import Params
 
 # Tests run side by side: programs with threads of their own wait for one another.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"

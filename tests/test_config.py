@@ -68,9 +68,7 @@ def test_missing_options_are_named(name):
 def test_unknown_modules_are_named():
     init, rendering = manifest("panohead_mini")
     with pytest.raises(InputError, match="superresolution_module must be one of 2X, 4X, 8X, 8XDC, got '3X'"):
-        generator_config(
-            init, rendering | {"superresolution_module": "training.superresolution.SuperresolutionHybrid3X"}
-        )
+        generator_config(init, rendering | {"superresolution_module": "superresolution.SuperresolutionHybrid3X"})
     with pytest.raises(InputError, match="plane_axes must be one of panohead, eg3d, eg3d-fixed, got 'xyz'"):
         generator_config(init, rendering, plane_axes="xyz")
 

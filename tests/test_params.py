@@ -13,10 +13,11 @@ from panojax.config import to_json
 from panojax.encoders import dual
 from panojax.encoders.offsets import OFFSET_LAYERS
 from panojax.fields.trigrid import texel_order
+from panojax.files.checkpoint import FORMAT
 from panojax.inversion.optimize import invert_wplus
 from panojax.losses.perception import Perception
 from panojax.nn.ir_se import INPUT_LAYER
-from panojax.params import FORMAT, abstract_arrays, count, random_params, tiny
+from panojax.params import abstract_arrays, count, random_params, tiny
 
 # Where reading one array fails, orbax's threads may still read others, and complain when they are done: then and when.
 pytestmark = [
@@ -217,7 +218,7 @@ def test_checkpoints_of_another_version(folder):
 
 
 def test_an_installation_without_the_default_model_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr("panojax.params.DEFAULT_FOLDER", tmp_path)
+    monkeypatch.setattr("panojax.files.checkpoint.DEFAULT_FOLDER", tmp_path)
     with pytest.raises(panojax.InputError, match=r"the default model must lie in .*: install panojax again"):
         panojax.load()
 

@@ -13,8 +13,9 @@ import numpy as np
 from panojax.camera import check_label, front, look_at
 from panojax.commands.progress import one_line, step
 from panojax.errors import InputError
+from panojax.files.checkpoint import load
 from panojax.generators.generator_config import GeneratorConfig
-from panojax.params import Params, load
+from panojax.params import Params
 
 MAX_SEEDS = 10_000
 MAX_VIEWS = 1_000
@@ -31,8 +32,8 @@ def load_heads(
     paths: Sequence[pathlib.Path], checkpoint: str | None, seconds: dict[str, float], *, dtype: str = "float32"
 ) -> tuple[Params, list[Any]]:
     """The heads in files and the model that made them all: by default the one that the first file names."""
+    from panojax.files.checkpoint import DEFAULT
     from panojax.files.head_file import load_head, own_checkpoint
-    from panojax.params import DEFAULT
 
     model = checkpoint or str(own_checkpoint(paths[0]) or DEFAULT)
     params = load_model(model, seconds, dtype=dtype)

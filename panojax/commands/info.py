@@ -36,8 +36,8 @@ def _checkpoint(options: Options) -> None:
     """A checkpoint's configuration and the size of its networks."""
     from panojax.commands.arguments import load_model
     from panojax.config import to_json
+    from panojax.files.checkpoint import checkpoint_folder
     from panojax.files.packed import is_packed, read_manifest
-    from panojax.params import checkpoint_folder
 
     params = load_model(options.path, {})
     packed = checkpoint_folder(options.path)

@@ -126,9 +126,9 @@ def invert_photo(options: Options, model: Model, folder: pathlib.Path, seconds: 
     from panojax.commands.arguments import turn
     from panojax.commands.progress import step
     from panojax.export.turntable import render_views
+    from panojax.files.checkpoint import save
     from panojax.files.head_file import model_mark, save_head
     from panojax.files.output import contact_sheet
-    from panojax.params import save
     from panojax.photo import write_image
 
     encoders = options.method == "encoders"

@@ -99,8 +99,8 @@ def _is_head(text: str) -> bool:
 
 def _checkpoint(options: Options) -> str:
     """The model's folder: the one that is asked for, or that the first head's file names."""
+    from panojax.files.checkpoint import DEFAULT
     from panojax.files.head_file import own_checkpoint
-    from panojax.params import DEFAULT
 
     first = next(filter(_is_head, options.heads), None)
     return options.checkpoint or str((first and own_checkpoint(first)) or DEFAULT)

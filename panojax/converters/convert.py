@@ -18,9 +18,10 @@ from panojax.encoders import dual
 from panojax.encoders.encoder import abstract_encoder
 from panojax.encoders.encoder_config import EncoderConfig
 from panojax.errors import InputError
+from panojax.files.checkpoint import save
 from panojax.generators import generator
 from panojax.generators.generator_config import GeneratorConfig
-from panojax.params import Params, abstract_generator, save
+from panojax.params import Params, abstract_generator
 
 # Latents that the mean style code is taken over where no file gives it.
 _AVERAGE_OVER = 10_000

@@ -13,7 +13,7 @@ class LocalEncoder(nn.Module):
     """[N, R, R, 4] -> features [N, R, R, features], and the layers that turn what a point reads of them into FiLM.
 
     The features' network is one like the F stage's. The layers are only owned here, {"hidden": {"kernel", "bias"},
-    "film": {...}}: they work on points (`fields.local_branch`). The last is zero at first, so the branch changes nothing.
+    "film": {...}}: they work on points (`fields.local_branch`). The last is zero at first: the branch changes nothing.
     """
 
     trunk: TrunkConfig

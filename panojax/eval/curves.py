@@ -20,8 +20,9 @@ from panojax.config import Config
 from panojax.encoders.encoder_config import EncoderConfig
 from panojax.errors import InputError
 from panojax.eval.benchmark import machine, measure, write
+from panojax.files.checkpoint import load
 from panojax.generators.generator_config import GeneratorConfig
-from panojax.params import Params, load, random_params, tiny
+from panojax.params import Params, random_params, tiny
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 from panojax.encoders import dual
 from panojax.errors import InputError
 from panojax.eval.benchmark_training import planned_memory
+from panojax.files.checkpoint import load
 from panojax.files.head_file import model_mark
 from panojax.generators.generator import Head, make_heads
 from panojax.inversion import optimize
@@ -21,7 +22,7 @@ from panojax.inversion.optimize import ProjectionConfig, TuningConfig
 from panojax.inversion.pipeline import invert_batch
 from panojax.losses.perception import Perception
 from panojax.nn.stylegan2 import pool
-from panojax.params import Params, load
+from panojax.params import Params
 from panojax.train.encoder.state import Frozen
 from panojax.train.encoder.step_config import StepConfig
 from panojax.train.encoder.steps import encode

@@ -29,8 +29,9 @@ from panojax.encoders import dual
 from panojax.encoders.encoder import encode_styles
 from panojax.errors import InputError
 from panojax.files.array_file import read_npz
+from panojax.files.checkpoint import DEFAULT, load
 from panojax.nn.stylegan2 import pool
-from panojax.params import DEFAULT, Params, load
+from panojax.params import Params
 from panojax.synthetic.pictures import LUMINANCE
 from panojax.synthetic.storage import list_identities, read_identity, read_parameters
 from panojax.train.command import exit_code

@@ -20,8 +20,9 @@ from panojax.encoders import dual
 from panojax.encoders.encoder import init_encoder
 from panojax.encoders.encoder_config import EncoderConfig
 from panojax.errors import InputError
+from panojax.files.checkpoint import load, save
 from panojax.inversion.spaces import GROUPS, mean_codes
-from panojax.params import Params, load, save
+from panojax.params import Params
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.encoder.presets import RunConfig
 from panojax.train.encoder.state import abstract_state

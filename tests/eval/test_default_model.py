@@ -212,7 +212,7 @@ def test_jpegs_are_as_good_as_they_may_be(tmp_path):
 
 
 def test_bad_input_is_named(model, logs, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("panojax.params.DEFAULT_FOLDER", tmp_path)
+    monkeypatch.setattr("panojax.files.checkpoint.DEFAULT_FOLDER", tmp_path)
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")
     wrong = {

@@ -168,7 +168,7 @@ def test_what_fails_while_files_are_replaced_is_no_model(params, folder, monkeyp
 
 
 def test_the_default_is_the_one_that_ships(params, folder, monkeypatch):
-    monkeypatch.setattr("panojax.params.DEFAULT_FOLDER", folder)
+    monkeypatch.setattr("panojax.files.checkpoint.DEFAULT_FOLDER", folder)
     loaded = panojax.load()
     assert loaded.config == params.config
     assert panojax.load("random").config == tiny()

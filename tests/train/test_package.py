@@ -13,7 +13,8 @@ import panojax
 from panojax.config import Config
 from panojax.encoders import dual
 from panojax.files import packed
-from panojax.params import Params, save
+from panojax.files.checkpoint import save
+from panojax.params import Params
 from panojax.train import package as packaging
 from panojax.train.encoder import run as training
 from panojax.train.encoder.presets import tiny

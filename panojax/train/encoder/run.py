@@ -22,11 +22,12 @@ from panojax.data.sources import Source
 from panojax.devices.sharding import data_mesh, placed_template, replicate, replicated, run_key
 from panojax.encoders import dual
 from panojax.errors import InputError
+from panojax.files.checkpoint import load
 from panojax.generators.networks import fold
 from panojax.inversion.spaces import GROUPS, fit_encoder, mean_codes
 from panojax.losses.perception import load_perception
 from panojax.nn.stylegan2 import pool
-from panojax.params import Params, load
+from panojax.params import Params
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.command import run_command
 from panojax.train.encoder.feed import Feed, open_source

@@ -26,9 +26,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from panojax.config import Config, from_json, to_json
 from panojax.devices.sharding import data_mesh, placed_template
 from panojax.errors import InputError
+from panojax.files.checkpoint import save
 from panojax.files.image_file import replaced_when_done
 from panojax.generators.generator_config import GeneratorConfig
-from panojax.params import Params, save
+from panojax.params import Params
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.command import exit_code
 from panojax.train.generator.fit import abstract_run_state
