@@ -63,7 +63,9 @@ def absent_from_base() -> list[str]:
     base = closure(PROJECT["dependencies"])
     modules = importlib.metadata.packages_distributions()
     ours = {"panojax", "pip", "setuptools", "pkg_resources"}
-    return sorted(m for m, owners in modules.items() if m not in ours and not base & set(map(canonicalize_name, owners)))
+    return sorted(
+        m for m, owners in modules.items() if m not in ours and not base & set(map(canonicalize_name, owners))
+    )
 
 
 def test_what_only_extras_bring_is_absent_from_base():
