@@ -9,6 +9,7 @@ from typing import Any, Literal
 import tyro
 
 from panojax.errors import InputError
+from panojax.extras import need
 
 SUFFIXES = {"glb": ".glb", "ply": ".ply", "splat": ".ply", "mp4": ".mp4", "webp": ".webp"}
 FOLDERS = ("transforms", "colmap")
@@ -87,7 +88,7 @@ def check(options: Options) -> None:
     """Raises InputError for what cannot be written, before anything slow starts."""
     from panojax.commands import results
     from panojax.export.splats import check_splats
-    from panojax.export.surface import check_faces, import_fast_simplification
+    from panojax.export.surface import check_faces
     from panojax.export.texture import check_texture
     from panojax.export.views import surround
     from panojax.generators.generator_config import GeneratorConfig
@@ -103,7 +104,7 @@ def check(options: Options) -> None:
     if options.to == "glb":
         check_faces(options.faces)
         check_texture(options.texture)
-        import_fast_simplification()
+        need("fast_simplification", "simplifying meshes")
     if options.to == "splat":
         check_splats(options.splats)
         if not 0 <= options.harmonics <= 3:

@@ -7,6 +7,7 @@ from typing import Any
 import tyro
 
 from panojax.errors import InputError
+from panojax.extras import need
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,12 +131,10 @@ def _print_values(values: dict[str, Any]) -> None:
 
 def _print_parameters(networks: dict[str, Any], full: bool) -> None:
     """A table of networks with their size, or of all their parameters."""
-    from clu import parameter_overview
-
     from panojax.params import count
 
     if full:
-        print(parameter_overview.get_parameter_overview(networks))
+        print(need("clu.parameter_overview", "listing every parameter").get_parameter_overview(networks))
         return
     width = max(map(len, networks), default=0)
     for name, tree in networks.items():
