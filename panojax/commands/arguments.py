@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from panojax.camera import check_label, front, look_at
+from panojax.camera import front, look_at
+from panojax.camera_conventions import check_camera
 from panojax.commands.progress import one_line, step
 from panojax.errors import InputError
 from panojax.files.checkpoint import load
@@ -77,22 +78,23 @@ def turn(n: int, pitch: float, config: GeneratorConfig) -> tuple[list[str], np.n
     return [f"{yaw:.0f}°" for yaw in yaws], labels
 
 
-def read_camera(text: str, picture: str) -> np.ndarray:
+def read_camera(text: str, picture: str, *, convention: str = "opencv", side: int | None = None) -> np.ndarray:
     """A camera label float32 [25] from what the user gave.
 
     Args:
       text: "front"; 25 numbers with commas or spaces between; or a .json file with 25 numbers, with a "label" of them,
         or EG3D's dataset.json, in which `picture` is looked up by its name.
       picture: the picture's path.
+      convention, side: what the label is converted from, and the picture's side, see `camera_conventions.check_camera`.
 
     Raises:
-      InputError: it is none of these, the picture has no label there, or the label is no camera.
+      InputError: it is none of these, the picture has no label there, or the label is no camera that sees the head.
     """
     if text == FRONT:
         return np.asarray(front())
     values = [part for part in re.split(r"[,\s]+", text.strip(" \t\n[]")) if part]
     if len(values) > 1 and all(_is_number(value) for value in values):
-        return check_label([float(value) for value in values])
+        return check_camera([float(value) for value in values], convention=convention, side=side)
     path = pathlib.Path(text)
     try:
         data = json.loads(path.read_text())
@@ -101,7 +103,8 @@ def read_camera(text: str, picture: str) -> np.ndarray:
         raise InputError(
             f"camera must be {FRONT!r}, 25 numbers or a .json file with a label, got {text[:80]!r} ({kind})"
         ) from error
-    return check_label(_find_label(data, picture, text), f"the camera in {text}")
+    label = _find_label(data, picture, text)
+    return check_camera(label, f"the camera in {text}", convention=convention, side=side)
 
 
 def _find_label(data: Any, picture: str, source: str) -> Any:

@@ -32,6 +32,9 @@ class Options:
     camera: str | None = None
     """Camera of an aligned crop: "front", 25 numbers with commas between (--camera=-0.98,...), or a .json file with
     them; in a dataset.json the picture's name is looked up. Implies --aligned."""
+    camera_convention: Literal["opencv", "opengl", "colmap"] = "opencv"
+    """What --camera is converted from: camera-to-world with x right, y down, z forward (opencv, panojax's own) or with
+    y up, z backward (opengl), or world-to-camera (colmap)."""
     aligned: bool = False
     """The picture is an aligned, square crop; without --camera it is seen from the front."""
     face: str = "largest"
@@ -235,7 +238,12 @@ def _read_portrait(options: Options, config: Any, seconds: dict[str, float]) -> 
 
     if options.aligned or options.camera is not None:
         with step("reading the picture", seconds):
-            return read_aligned(options.photo, options.camera, config.generator.image_resolution)
+            return read_aligned(
+                options.photo,
+                options.camera,
+                config.generator.image_resolution,
+                convention=options.camera_convention,
+            )
     with step("aligning the photo", seconds):
         portrait = align_photo(options.photo, config, face=options.face, framing=options.framing)
     say(portrait.report.summary())

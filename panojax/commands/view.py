@@ -35,6 +35,9 @@ class Options:
     """The photos are aligned, square crops; without --camera they are seen from the front."""
     camera: str | None = None
     """Camera of aligned crops, as `panojax invert` takes it. Implies --aligned."""
+    camera_convention: Literal["opencv", "opengl", "colmap"] = "opencv"
+    """What --camera is converted from: camera-to-world with x right, y down, z forward (opencv, panojax's own) or with
+    y up, z backward (opengl), or world-to-camera (colmap)."""
     face: str = "largest"
     """Which face of a photo: "largest", "center", "only", or a number counted from the left, from 0."""
     framing: Literal["auto", "panohead", "heads"] = "auto"
@@ -123,7 +126,7 @@ def _from_files(options: Options, params: Any) -> list[Any]:
             raise InputError(f"checkpoint must hold two encoders to invert {text}, {_checkpoint(options)} has none")
         with step(f"inverting {name}", {}):
             if options.aligned or options.camera is not None:
-                portrait = read_aligned(text, options.camera, size)
+                portrait = read_aligned(text, options.camera, size, convention=options.camera_convention)
             else:
                 portrait = align_photo(text, params.config, face=options.face, framing=options.framing)
             subjects.append(from_photo(params, portrait.image, portrait.camera, name, stitching=options.stitching))

@@ -15,7 +15,15 @@ from panojax.photo.alignment import align, check_options
 from panojax.photo.framing import PANOHEAD, Framing
 
 SETTINGS = "align.json"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2", ".ppm", ".tga")
+# HEIC is listed although not every installation reads it: a photo that cannot be read is to be named.
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2") + (
+    ".ppm",
+    ".tga",
+    ".mpo",
+    ".heic",
+    ".heif",
+    ".hif",
+)
 
 
 @dataclasses.dataclass(frozen=True)
