@@ -174,6 +174,7 @@ def invert_photo(options: Options, model: Model, folder: pathlib.Path, seconds: 
     report = {
         "panojax": panojax_version(),
         "photo": pathlib.Path(options.photo).name,
+        "request": request(options, options.photo),
         "model": {"image_resolution": config.image_resolution, "weights": model_mark(params).weights},
         "camera": [round(float(value), 6) for value in portrait.camera],
         "camera_source": portrait.source,
@@ -187,6 +188,18 @@ def invert_photo(options: Options, model: Model, folder: pathlib.Path, seconds: 
     }
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     return report
+
+
+def request(options: Options, photo: str) -> dict[str, Any]:
+    """What a head is made of: the photo's size and time of change, and the options that say how."""
+    import json
+
+    from panojax.photo.folder import stamp
+
+    chosen = dataclasses.asdict(options)
+    for name in ("photo", "out", "overwrite"):
+        del chosen[name]
+    return {"photo": stamp(photo), "options": json.loads(json.dumps(chosen, default=str))}
 
 
 def _perception(lpips: str) -> Any:
