@@ -58,9 +58,12 @@ class Params:
         generator, encoders = networks.fold(self.config.generator, self.generator), self.encoders
         if encoders is not None:
             dtype, output_first = self.config.encoder.dtype, jax.default_backend() == "gpu"  # type: ignore[union-attr]
-            depth = self.config.generator.plane_depth
-            encoders = encoders | {"both": dual.store(encoders["both"], dtype, depth, output_first)}
-        return self.replace(generator=generator, encoders=encoders)  # type: ignore[attr-defined]
+            both = dual.store(encoders["both"], dtype, self.config.generator.field, output_first)
+            encoders = encoders | {"both": both}
+        field, _ = self.config.generator.field.reordered()
+        reordered = dataclasses.replace(self.config.generator, representation=field)
+        config = dataclasses.replace(self.config, generator=reordered)
+        return self.replace(generator=generator, encoders=encoders, config=config)  # type: ignore[attr-defined]
 
     def check_whole(self) -> None:
         """Raises InputError for parameters that `for_inference` made: they can neither be saved nor trained."""
@@ -121,7 +124,7 @@ def tiny() -> Config:
         depth_samples=24,
         importance_samples=24,
     )
-    channels = 3 * generator.plane_features * generator.plane_depth
+    channels = generator.field.channels
     encoder = light(resolution=64, n_styles=generator.num_ws, w_dim=generator.w_dim, out_channels=channels)
     return Config(generator, encoder)
 

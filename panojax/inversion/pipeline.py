@@ -19,7 +19,7 @@ from panojax.config import Config
 from panojax.encoders import dual
 from panojax.encoders.encoder import encode_local, encode_offsets, encode_styles
 from panojax.fields.local_branch import make_branch
-from panojax.fields.trigrid import image_from_planes, planes_from_image
+from panojax.fields.representation import Representation
 from panojax.generators import generator
 from panojax.generators.generator import Head, View
 from panojax.generators.generator_config import GeneratorConfig
@@ -35,7 +35,7 @@ class Parts:
     Attributes:
       visible: the head of the encoder that is faithful to the portrait.
       occluded: the head of the encoder that is plausible where the portrait shows nothing.
-      mask: [3, D, H, W], 1 = occluded from the portrait's camera.
+      mask: [*field.cells], for a tri-grid [3, D, H, W]: 1 = occluded from the portrait's camera.
     """
 
     visible: Head
@@ -62,10 +62,10 @@ def encode(config: Config, variables: Any, encoders: Any, images: jax.Array, lab
     inputs = residual_input(config, variables, heads, _flatten(twice), jnp.concatenate([labels, labels]))
     data = [jax.lax.stop_gradient(inputs)]
     if encoder.planes_channels:
-        data.append(pool(image_from_planes(planes).astype(jnp.float32), encoder.resolution))
+        data.append(pool(config.generator.field.to_image(planes).astype(jnp.float32), encoder.resolution))
     data = [x.reshape(2, -1, *x.shape[1:]) for x in data]
     offsets = on_both(functools.partial(encode_offsets, encoder), both, *data)
-    planes = planes + offset_planes(config.generator, _flatten(offsets), by_texel=stored).astype(planes.dtype)
+    planes = planes + offset_planes(config.generator, _flatten(offsets)).astype(planes.dtype)
     heads = dataclasses.replace(heads, planes=planes)
     halves = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), heads)
     return dual.part(halves, dual.VISIBLE), dual.part(halves, dual.OCCLUDED)
@@ -123,13 +123,9 @@ def localize(
     return dataclasses.replace(heads, local=make_branch(features, view, labels, fusion))
 
 
-def offset_planes(config: GeneratorConfig, offsets: jax.Array, *, by_texel: bool = False) -> jax.Array:
-    """Offsets [N, R, R, 3 * C * D] as tri-grids [N, 3, D, H, W, C], resized where the encoder's side is another.
-
-    `by_texel`: whether their channels are in the order `trigrid.texel_order`, not in the networks'.
-    """
-    resized = pool(offsets.astype(jnp.float32), config.plane_resolution)
-    return planes_from_image(resized, config.plane_depth, by_texel=by_texel)
+def offset_planes(config: GeneratorConfig, offsets: jax.Array) -> jax.Array:
+    """Offsets [N, R, R, channels] as planes [N, *field.shape], resized where the encoder's side is another."""
+    return config.field.from_image(pool(offsets.astype(jnp.float32), config.field.resolution))
 
 
 def render_heads(
@@ -145,11 +141,11 @@ def render_heads(
 def head_occlusion(
     config: GeneratorConfig, variables: Any, heads: Head, labels: jax.Array, *, threshold: float = 0.5
 ) -> jax.Array:
-    """Occlusion masks [N, 3, D, H, W] of heads seen from labels [N, 25], from their own rendered depth.
+    """Occlusion masks [N, *field.cells] of heads seen from labels [N, 25], from their own rendered depth.
 
     The depth is rendered at half the planes' resolution, or the usual one where that is finer.
     """
-    side = max(config.rendering_resolution, config.plane_resolution // 2)
+    side = max(config.rendering_resolution, config.field.resolution // 2)
     uniforms = draw_uniforms(None, (labels.shape[0], side * side), config)
     rendered = generator.render_volume(config, variables, heads, labels, uniforms, colours=False)
     occlusion = functools.partial(view_occlusion, config, threshold=threshold)
@@ -157,31 +153,21 @@ def head_occlusion(
 
 
 def view_occlusion(config: GeneratorConfig, depth, weight, label, *, threshold: float = 0.5) -> jax.Array:
-    """`occlusion_mask` with the generator's tri-grid: depth, weight [R, R, 1], label [25] -> [3, D, H, W]."""
-    return occlusion_mask(
-        depth,
-        weight,
-        label,
-        shape=config.planes_shape[:4],
-        axes=config.plane_axes,
-        box_warp=config.box_warp,
-        threshold=threshold,
-        depth_interpolation=config.depth_interpolation,
-    )
+    """`occlusion_mask` of the generator's representation: depth, weight [R, R, 1], label [25] -> [*field.cells]."""
+    return occlusion_mask(config.field, depth, weight, label, box_warp=config.box_warp, threshold=threshold)
 
 
-def stitch(visible: Head, occluded: Head, mask: jax.Array, *, rule: str = "texel") -> Head:
-    """Joins two heads: `visible` where mask [..., 3, D, H, W] is 0, `occluded` where it is 1.
+def stitch(field: Representation, visible: Head, occluded: Head, mask: jax.Array, *, rule: str = "texel") -> Head:
+    """Joins two heads: `visible` where mask [..., *field.cells] is 0, `occluded` where it is 1.
 
-    "texel" blends the tri-grids, T = (1 - O) T1 + O T2. "sample" keeps both and lets every lookup choose: the visible
+    "texel" blends the planes, T = (1 - O) T1 + O T2. "sample" keeps both and lets every lookup choose: the visible
     one where it is not zero, else the occluded one. Background, raw RGB and super-resolution take the visible head's
     codes.
     """
-    hidden = mask[..., None].astype(visible.planes.dtype)
-    kept = (1 - hidden) * visible.planes
     if rule == "sample":
+        kept = field.masked(visible.planes, 1 - mask)
         return dataclasses.replace(visible, planes=kept, occluded_planes=occluded.planes)
-    return dataclasses.replace(visible, planes=kept + hidden * occluded.planes)
+    return dataclasses.replace(visible, planes=field.blend(visible.planes, occluded.planes, mask))
 
 
 def invert_batch(
@@ -197,7 +183,7 @@ def invert_batch(
     """Heads of portraits [N, S, S, 3] seen from labels [N, 25], and the parts they are stitched from, not localised."""
     visible, occluded = encode(config, variables, encoders, images, labels)
     mask = head_occlusion(config.generator, variables, visible, labels, threshold=threshold)
-    head = stitch(visible, occluded, mask, rule=stitching)
+    head = stitch(config.generator.field, visible, occluded, mask, rule=stitching)
     assert config.encoder is not None
     if config.encoder.local_features:
         head = localize(config, variables, encoders, head, images, labels, which=dual.VISIBLE)

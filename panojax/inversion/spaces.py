@@ -22,9 +22,9 @@ GROUPS = ("psp_encoder", "triplanenet_encoder", "local_encoder")
 
 def fit_encoder(config: GeneratorConfig, encoder: EncoderConfig, space: str) -> EncoderConfig:
     """`encoder` with the code length, number of codes and offset channels that the generator and the space ask for."""
-    channels = 3 * config.plane_features * config.plane_depth
+    channels = config.field.channels
     if encoder.local_features:
-        encoder = dataclasses.replace(encoder, local_channels=config.plane_features)
+        encoder = dataclasses.replace(encoder, local_channels=config.field.features)
     return dataclasses.replace(
         encoder,
         n_styles=config.num_ws,

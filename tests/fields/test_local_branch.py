@@ -178,7 +178,7 @@ def params():
 @pytest.fixture(scope="module")
 def inverted(params):
     """Stitched of every other texel: the random model hides none from the portrait."""
-    mask = np.indices(params.config.generator.planes_shape[:4]).sum(0) % 2
+    mask = np.indices(params.config.generator.field.cells).sum(0) % 2
     invert = functools.partial(panojax.invert, return_parts=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inversion, "head_occlusion", lambda *_, **__: jnp.asarray(mask, jnp.float32)[None])
@@ -231,7 +231,7 @@ def test_inverted_heads_keep_their_branch(params, inverted):
 def test_files_keep_the_branch(tmp_path):
     params = micro.micro_generator()
     config = params.config.generator
-    planes, ws = jnp.ones(config.planes_shape), jnp.ones((config.num_ws, config.w_dim))
+    planes, ws = jnp.ones(config.field.shape), jnp.ones((config.num_ws, config.w_dim))
     head = panojax.Head(planes, ws, local=branch())
     save_head(head, tmp_path / "head.npz", params=params)
     found = load_head(tmp_path / "head.npz", params)

@@ -137,7 +137,7 @@ def test_the_branch_learns_on_the_heads_that_inversion_stitches(monkeypatch):
     """Of every other texel: the random model hides none from the portrait."""
     params = local_model.params()
     model, both = params.config, params.encoders["both"]
-    mask = jnp.asarray(np.indices(model.generator.planes_shape[:4]).sum(0) % 2, jnp.float32)[None]
+    mask = jnp.asarray(np.indices(model.generator.field.cells).sum(0) % 2, jnp.float32)[None]
     for module in ("panojax.inversion.pipeline", "panojax.train.encoder.steps"):
         monkeypatch.setattr(f"{module}.head_occlusion", lambda *_, **__: mask)
     visible, occluded = (dual.part(both, which) for which in (dual.VISIBLE, dual.OCCLUDED))

@@ -115,7 +115,7 @@ def critic_network(model: Config, config: StepConfig) -> TriGridCritic | CodeCri
     generator = model.generator
     if config.critic == "codes":
         return CodeCritic(generator.w_dim)
-    channels = 3 if config.critic == "image" else 3 * generator.plane_features * generator.plane_depth
+    channels = 3 if config.critic == "image" else generator.field.channels
     assert model.encoder is not None
     return TriGridCritic(channels, config.critic_widths, model.encoder.numerics)
 

@@ -21,7 +21,6 @@ from panojax.devices.sharding import Mesh, batch_sharding, replicated, traced_ov
 from panojax.encoders.encoder import encode_local, encode_offsets
 from panojax.errors import InputError
 from panojax.fields.local_branch import make_branch
-from panojax.fields.trigrid import image_from_planes
 from panojax.generators import generator
 from panojax.generators.generator import Head, View
 from panojax.inversion.pipeline import (
@@ -37,7 +36,6 @@ from panojax.inversion.spaces import GROUPS, draw_latents, map_latents, predict_
 from panojax.losses import terms as losses
 from panojax.nn.stylegan2 import pool
 from panojax.render.renderer import draw_uniforms
-from panojax.train.encoder.critic import critic_input
 from panojax.train.encoder.proxy import code_distance, proxy_terms
 from panojax.train.encoder.state import Frozen, TrainState, critic_network, join, optimizer, update
 from panojax.train.encoder.step_config import StepConfig
@@ -51,7 +49,7 @@ class Encoded:
     """What an encoder made of portraits.
 
     Attributes:
-      heads: with tri-grids [N, 3, D, H, W, C], codes [N, L, w_dim] and, where the encoder has one, the local branch.
+      heads: with planes [N, *field.shape], codes [N, L, w_dim] and, where the encoder has one, the local branch.
       styled: the W+ stage's picture at the encoder's resolution [N, R, R, 3], or None without an F stage.
       batch_stats: {network: running statistics} as updated, or None.
     """
@@ -181,7 +179,8 @@ def encode(
     styled, inputs = inputs[..., :3], jax.lax.stop_gradient(inputs)
     seen = None
     if encoder.planes_channels:
-        seen = pool(image_from_planes(jax.lax.stop_gradient(planes)).astype(jnp.float32), encoder.resolution)
+        seen = model.generator.field.to_image(jax.lax.stop_gradient(planes))
+        seen = pool(seen.astype(jnp.float32), encoder.resolution)
 
     @keep
     def offsets(encoder_variables, inputs, seen):
@@ -216,7 +215,7 @@ def _styles(frozen, variables, pictures, config, *, train, released):
 def stitched(frozen: Frozen, visible: Head, occluded: Head, labels: jax.Array) -> Head:
     """The dual encoder's heads: `visible` where its own depth from labels [N, 25] is seen, else `occluded`."""
     mask = head_occlusion(frozen.config.generator, frozen.generator, visible, labels)
-    return stitch(visible, occluded, mask)
+    return stitch(frozen.config.generator.field, visible, occluded, mask)
 
 
 def _occluded(frozen, pictures, labels, config):
@@ -282,7 +281,7 @@ def _step(state, frozen, batch, key, config):
 
 def _gradients(state, stats, frozen, batch, keys, config):
     """(encoder's, critic's) gradients, both statistics, and metrics for one part of a batch with a key a sample."""
-    adversary = state.critic is not None
+    adversary, field = state.critic is not None, frozen.config.generator.field
     ray_keys, latent_keys, camera_keys = jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, 3))(keys), 1, 0)
     pictures, target = _pictures(frozen, batch, config)
     labels = batch["camera"]
@@ -297,7 +296,7 @@ def _gradients(state, stats, frozen, batch, keys, config):
             return pool(image, config.loss_resolution)
         if config.critic == "codes":
             return heads.ws.reshape(-1, heads.ws.shape[-1])
-        return critic_input(heads.planes, hidden)
+        return field.critic_image(heads.planes, hidden)
 
     train = not config.freeze_batch_norm
     released = _released(state.step, config) if frozen.config.encoder.deltas else None
@@ -442,9 +441,9 @@ def _other_view(frozen, heads, other, config):
 
 
 def _hidden(frozen, heads, view, labels, config):
-    """What the critic is shown of tri-grids [N, 3, D, H, W]: 1 where the portrait does not see, or everywhere."""
+    """What the critic is shown of planes [N, *field.cells]: 1 where the portrait does not see, or everywhere."""
     if config.critic != "trigrid-occluded":
-        return jnp.ones(heads.planes.shape[:5])
+        return jnp.ones(heads.planes.shape[:-1])
     depth, weight = jax.lax.stop_gradient((view.depth, view.weight))
     occlusion = functools.partial(view_occlusion, frozen.config.generator, threshold=config.mask_threshold)
     return jax.vmap(occlusion)(depth, weight, labels)
