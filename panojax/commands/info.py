@@ -66,10 +66,18 @@ def _head(path: pathlib.Path) -> None:
     print(f"{path}: head, {path.stat().st_size / 2**20:.1f} MiB")
     for field in dataclasses.fields(head):
         value = getattr(head, field.name)
-        shape = list((value.features if field.name == "local" else value).shape) if value is not None else "none"
-        print(f"  {field.name}: {shape}")
+        print(f"  {field.name}: {_shape(value)}")
     print(f"\nmodel, its rendering parameters' SHA-256 {mark.weights}")
     _print_values(to_json(mark.config))
+
+
+def _shape(value: Any) -> Any:
+    """The shape of an array; of local branches, those of their maps."""
+    if value is None:
+        return "none"
+    if hasattr(value, "branches"):
+        return ", ".join(str(_shape(branch)) for branch in value.branches)
+    return list(getattr(value, "features", value).shape)
 
 
 def _torch_file(options: Options) -> None:

@@ -85,10 +85,15 @@ def _interpolate(options: Options, folder: pathlib.Path) -> None:
     config, model = params.config.generator, params.generator_only()
     _, cameras = view_grid(options.yaw, (options.pitch,), config)
     blend = jax.jit(panojax.interpolate)
+
+    def between(share: float) -> Any:
+        """The ends are the heads themselves, whose share must not be traced for that."""
+        return (panojax.interpolate if share in (0, 1) else blend)(model, first, second, share)
+
     with step(f"making {len(options.share)} heads", seconds):
         columns = []
         for share in options.share:
-            head = blend(model, first, second, share)
+            head = between(share)
             columns.append([thumbnail(view, 256) for view in render_views(params, head, cameras)])
             if options.heads:
                 save_head(head, folder / f"share{share:g}.npz", params=params)
@@ -101,7 +106,7 @@ def _interpolate(options: Options, folder: pathlib.Path) -> None:
         def frames() -> Any:
             for i, camera in enumerate(tqdm(around, desc="turntable", unit="frame", disable=None, leave=False)):
                 share = (1 - math.cos(2 * math.pi * i / options.frames)) / 2
-                yield from render_views(params, blend(model, first, second, share), camera[None])
+                yield from render_views(params, between(share), camera[None])
 
         with step("rendering the turntable", seconds):
             write_video(folder / f"turntable.{options.video}", frames(), fps=options.fps)

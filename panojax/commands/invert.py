@@ -218,8 +218,8 @@ def _encode(options: Options, params: Any, portrait: Any) -> Any:
 
     import panojax
 
-    invert = jax.jit(panojax.invert, static_argnames="stitching")
-    return jax.block_until_ready(invert(params, portrait.image, portrait.camera, stitching=options.stitching))
+    head = panojax.invert(params, portrait.image, portrait.camera, stitching=options.stitching)
+    return jax.block_until_ready(head)
 
 
 def _optimise(options: Options, perception: Any, params: Any, portrait: Any) -> tuple[Any, Any]:

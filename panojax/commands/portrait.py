@@ -70,19 +70,11 @@ def align_photo(photo: str, config: Config, *, face: str, framing: str = "auto")
     Raises:
       InputError: the photo cannot be read or shows no such face.
     """
-    from panojax.photo import HEADS, PANOHEAD, align
+    from panojax.photo import portrait
 
     source = np.round((astronaut() + 1) * 127.5).astype(np.uint8) if photo == ASTRONAUT else photo
-    aligned = align(
-        source,
-        face=parse_face(face),
-        size=config.generator.image_resolution,
-        framing={"panohead": PANOHEAD, "heads": HEADS}[config.framing if framing == "auto" else framing],
-    )
-    image = aligned.image
-    if config.generator.white_back:
-        image = image * aligned.mask[..., None] + (1 - aligned.mask[..., None])
-    return Portrait(image, aligned.camera, "estimated from the photo", aligned.report)
+    aligned = portrait.align(config, source, face=parse_face(face), framing=framing)  # type: ignore[arg-type]
+    return Portrait(aligned.image, aligned.camera, "estimated from the photo", aligned.report)
 
 
 def parse_face(text: str) -> str | int:

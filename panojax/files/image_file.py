@@ -43,23 +43,31 @@ def read_image(
     data, name = _file_bytes(source)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd EXIF, odd chunks and of half its size limit
-        image = _open(data, name)
-        with image:
-            _check_size(image, name)
-            size = _reduced_size(image.size, max_side)
-            if size != image.size:
-                image.draft(None, size)
-            try:
-                image.load()
-                image = _upright(image)
-                if image.mode.startswith("I") or image.mode == "F":
-                    rgb, alpha = _grey_to_float(image, name, max_side), None
-                else:
-                    rgb, alpha = _colour_to_float(image, max_side)
-            except InputError:
-                raise
-            except _BROKEN as error:
-                raise InputError(f"source must be a whole picture, got {name}: {_first_line(error)}") from error
+        with _open(data, name) as image:
+            return picture_arrays(image, name, max_side=max_side)
+
+
+def picture_arrays(
+    image: Image.Image, name: str, *, max_side: int | None = 4096
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """`read_image` for a picture that Pillow has opened; messages call it `name`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _check_size(image, name)
+        size = _reduced_size(image.size, max_side)
+        if size != image.size:
+            image.draft(None, size)
+        try:
+            image.load()
+            image = _upright(image)
+            if image.mode.startswith("I") or image.mode == "F":
+                rgb, alpha = _grey_to_float(image, name, max_side), None
+            else:
+                rgb, alpha = _colour_to_float(image, max_side)
+        except InputError:
+            raise
+        except _BROKEN as error:
+            raise InputError(f"source must be a whole picture, got {name}: {_first_line(error)}") from error
     if alpha is not None and not alpha.any():
         raise InputError(f"source must show something, got {name}, which is fully transparent")
     return rgb * np.float32(2) - np.float32(1), None if alpha is None or alpha.min() == 1 else alpha
@@ -191,7 +199,7 @@ def _open_heic(data, name):
     try:
         import pillow_heif
     except ImportError:
-        message = "which is HEIC: pip install pillow-heif, or convert it to JPEG first"
+        message = "HEIC: convert it first, or pip install pillow-heif"
         raise InputError(f"source must be a JPEG, PNG, WebP, ..., got {name}, {message}") from None
     try:
         image = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True).to_pillow()

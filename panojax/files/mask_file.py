@@ -11,6 +11,7 @@ from panojax.files.image_file import decoded
 MIDDLE = 0.1, 0.9  # what is neither white nor black
 SOFT = 0.5  # the most of what is not black that may be in between
 LABELS = 40  # so few values in between are those of classes
+FLAT = 0.02  # of the picture, in even areas of values in between, which soft edges do not have
 GREY = 0.06  # colours differ by less in a grey picture
 
 
@@ -32,9 +33,11 @@ def read_mask(source: str | os.PathLike | bytes, *, whole_head: bool = True) -> 
     mask = _coverage(image, name)
     if mask.max() <= 0:
         raise InputError(f"mask must be white somewhere, got {name}, which is black everywhere")
-    between = mask[(mask > MIDDLE[0]) & (mask < MIDDLE[1])]
-    if between.size > SOFT * np.count_nonzero(mask > MIDDLE[0]):
-        if len(np.unique(between)) <= LABELS:
+    in_between = (mask > MIDDLE[0]) & (mask < MIDDLE[1])
+    between, few = mask[in_between], len(np.unique(mask[in_between])) <= LABELS
+    flat = in_between[:-1, :-1] & (mask[:-1, :-1] == mask[1:, :-1]) & (mask[:-1, :-1] == mask[:-1, 1:])
+    if between.size > SOFT * np.count_nonzero(mask > MIDDLE[0]) or (few and flat.mean() > FLAT):
+        if few:
             raise InputError(f"mask must be white where it counts and black elsewhere, got {name}: {_CLASSES}")
         raise InputError(
             f"mask must be white where it counts and black elsewhere, got {name}, which is grey in "

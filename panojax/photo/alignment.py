@@ -3,13 +3,14 @@
 import dataclasses
 import math
 import os
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 
 from panojax.errors import InputError
-from panojax.files.image_file import MIN_SIDE, read_image
+from panojax.files.image_file import MIN_SIDE, picture_arrays, read_image
 from panojax.photo.crop import Square, cut, outside
 from panojax.photo.detect import Face, choose_face, describe_faces, detect_faces
 from panojax.photo.framing import PANOHEAD, Framing, label_angles, square_and_camera
@@ -88,16 +89,27 @@ class Aligned:
       mask: float32 [size, size] in [0, 1], the person.
       camera: label float32 [25].
       report: how good they are.
+      framing: the crop's.
+      background: "kept", or "white" where `image` is the person on white.
     """
 
     image: np.ndarray
     mask: np.ndarray
     camera: np.ndarray
     report: AlignReport
+    framing: Framing = PANOHEAD
+    background: Literal["kept", "white"] = "kept"
+
+    def on_white(self) -> "Aligned":
+        """The same with the person on white."""
+        if self.background == "white":
+            return self
+        mask = self.mask[..., None]
+        return dataclasses.replace(self, image=self.image * mask + (1 - mask), background="white")
 
 
 def align(
-    photo: str | os.PathLike | bytes | np.ndarray,
+    photo: str | os.PathLike | bytes | np.ndarray | Image.Image,
     *,
     face: str | int = "largest",
     size: int = 512,
@@ -106,8 +118,8 @@ def align(
     """Crops a photo around one head as the framing's model was trained, cuts the person out and labels the camera.
 
     Args:
-      photo: a path, an encoded picture's bytes, or an upright picture [H, W, 3] or [H, W, 4], uint8 or float in [-1, 1]
-        (alpha in [0, 1]).
+      photo: a path, an encoded picture's bytes, a Pillow picture, or a picture [H, W, 3] or [H, W, 4], uint8 or float in
+        [-1, 1] (alpha in [0, 1]).
       face: "largest", "center", "only" (an error if there are several), or a number counted from the left, from 0.
       size: side of the crop in pixels.
       framing: the model's crop and camera.
@@ -156,7 +168,7 @@ def align(
         warnings=(),
     )
     report = dataclasses.replace(report, warnings=_warnings(report, face))
-    return Aligned(np.clip(image, -1, 1), mask, camera, report)
+    return Aligned(np.clip(image, -1, 1), mask, camera, report, framing)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,6 +242,8 @@ def check_options(face: str | int, size: int) -> None:
 
 def _picture(photo: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """The photo as rgb [H, W, 3] in [-1, 1] and alpha [H, W] in [0, 1] or None."""
+    if isinstance(photo, Image.Image):
+        return picture_arrays(photo, "the picture")
     if not isinstance(photo, np.ndarray):
         return read_image(photo)
     if photo.ndim != 3 or photo.shape[2] not in (3, 4) or min(photo.shape[:2]) < MIN_SIDE:
