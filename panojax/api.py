@@ -146,7 +146,7 @@ def occlusion_mask(params: Params, view: View, camera: jax.Array, *, threshold: 
         check_array("view.depth", view.depth, (side, side, 1)),
         check_array("view.weight", view.weight, (side, side, 1)),
     )
-    return inversion.view_occlusion(params.config.generator, depth, weight, camera, threshold=threshold)
+    return generator.view_occlusion(params.config.generator, depth, weight, camera, threshold=threshold)
 
 
 def invert(

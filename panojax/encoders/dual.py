@@ -41,6 +41,13 @@ def on_both(function: Callable[..., Any], *stacked: Any) -> Any:
     )
 
 
+def on_each(function: Callable[..., Any], count: int, variables: Any, *data: Any) -> Any:
+    """`function(variables, *data)` for each of `count` > 1 encoders: variables stacked, data [count, N, ...]."""
+    del count
+    stored = variables
+    return on_both(function, stored, *data)
+
+
 def at_once(function: Callable[..., Any], *stacked: Any) -> Any:
     """`on_both` where the device is known to be an accelerator: one batched computation with `products=True`, see
     `Numerics`. Only this is traced, where `on_both` traces the CPU's way as well."""

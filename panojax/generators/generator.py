@@ -18,7 +18,8 @@ from panojax.generators.generator_config import GeneratorConfig, count_ws
 from panojax.generators.networks import build, module_variables
 from panojax.kernels.forward import unless_differentiated
 from panojax.nn.stylegan2 import resize
-from panojax.render.renderer import Rendered, render_rays
+from panojax.render.occlusion import occlusion_mask
+from panojax.render.renderer import Rendered, draw_uniforms, render_rays
 
 BLOCK = 8192  # points of which a CPU makes densities and colours at a time
 
@@ -211,3 +212,32 @@ def finish(
     image = _apply(config, variables, "superresolution", rgb, small, ws[:, -1], key=superresolution_key)
     mask = weight * (1 + 2 * 0.001) - 0.001
     return View(image=image, raw=raw, depth=rendered.depth, weight=weight, mask=mask)
+
+
+def render_heads(
+    config: GeneratorConfig, variables: Any, heads: Head, labels: jax.Array, *, resolution: int | None = None
+) -> View:
+    """Views of a batch of heads, with midpoint sampling."""
+    side = resolution or config.rendering_resolution
+    uniforms = draw_uniforms(None, (labels.shape[0], side * side), config)
+    rendered = render_volume(config, variables, heads, labels, uniforms)
+    return finish(config, variables, rendered, heads)
+
+
+def head_occlusion(
+    config: GeneratorConfig, variables: Any, heads: Head, labels: jax.Array, *, threshold: float = 0.5
+) -> jax.Array:
+    """Occlusion masks [N, *field.cells] of heads seen from labels [N, 25], from their own rendered depth.
+
+    The depth is rendered at half the planes' resolution, or the usual one where that is finer.
+    """
+    side = max(config.rendering_resolution, config.field.resolution // 2)
+    uniforms = draw_uniforms(None, (labels.shape[0], side * side), config)
+    rendered = render_volume(config, variables, heads, labels, uniforms, colours=False)
+    occlusion = functools.partial(view_occlusion, config, threshold=threshold)
+    return jax.vmap(occlusion)(rendered.depth, rendered.weight, labels)
+
+
+def view_occlusion(config: GeneratorConfig, depth, weight, label, *, threshold: float = 0.5) -> jax.Array:
+    """`occlusion_mask` of the generator's representation: depth, weight [R, R, 1], label [25] -> [*field.cells]."""
+    return occlusion_mask(config.field, depth, weight, label, box_warp=config.box_warp, threshold=threshold)

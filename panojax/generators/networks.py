@@ -213,18 +213,20 @@ def module_variables(variables: dict, path: str) -> dict:
     return {collection: trees[path] for collection, trees in variables.items() if path in trees}
 
 
-def fold(config: GeneratorConfig, variables: dict) -> dict:
+def fold(config: GeneratorConfig, variables: dict, *, reorder: bool = False) -> dict:
     """The variables with a collection "folded": the modulated convolutions' weights as `layers.convolve` reads them.
 
     They are in the type that they are used in, and on GPUs in the order of axes that cuDNN reads. The parameters that
-    they were made of are left out. The backbone's image gets its channels in the order of `field.reordered`. Frozen
-    generators may be folded, those that are trained or saved not.
+    they were made of are left out. Frozen generators may be folded, those that are trained or saved not.
+
+    Args:
+      reorder: the backbone's image gets its channels in the order of `field.reordered`, for its representation.
     """
-    return _fold(config, variables, output_first=jax.default_backend() == "gpu")
+    return _fold(config, variables, output_first=jax.default_backend() == "gpu", reorder=reorder)
 
 
-@functools.partial(jax.jit, static_argnames=("config", "output_first"))
-def _fold(config, variables, *, output_first):
+@functools.partial(jax.jit, static_argnames=("config", "output_first", "reorder"))
+def _fold(config, variables, *, output_first, reorder):
     inputs, folded = _example_inputs(config), {}
     for path, module in build(config).items():
         own, rngs = module_variables(variables, path), {"noise": jax.random.key(0)}
@@ -235,7 +237,7 @@ def _fold(config, variables, *, output_first):
     done = {path[:-1] for path in flatten_dict(folded)}
     params = flatten_dict(variables["params"])
     left = {path: leaf for path, leaf in params.items() if path[-1] != "kernel" or path[:-1] not in done}
-    _, order = config.field.reordered()
+    _, order = config.field.reordered() if reorder else (None, None)
     for name, block in folded["backbone.synthesis"].items() if order is not None else ():
         weights = block["torgb"]["weights"]
         block["torgb"] = {"weights": weights.replace(kernel=weights.kernel[..., order])}

@@ -17,6 +17,7 @@ from panojax.encoders.encoder import encode_offsets, encode_styles
 from panojax.fields.trigrid import TriGrid, planes_from_image
 from panojax.generators.generator import render_volume
 from panojax.inversion import pipeline as inversion
+from panojax.inversion import stages
 from panojax.inversion.pipeline import stitch
 from panojax.nn.layers import Numerics
 from panojax.nn.stylegan2 import pool
@@ -219,17 +220,17 @@ def test_gradient_by_image(float64, monkeypatch):
     params, picture = float64, scenes.portraits(1)[0].astype("float64")
     computed, given = {}, {}
 
-    def hold(name):
-        original = getattr(inversion, name)
+    def hold(module, name):
+        original = getattr(module, name)
 
         def call(*args, **options):
             computed[name] = original(*args, **options)
             return jnp.where(given["hold"], given[name], computed[name]) if given else computed[name]
 
-        monkeypatch.setattr(inversion, name, call)
+        monkeypatch.setattr(module, name, call)
 
-    for name in ("residual_input", "head_occlusion"):
-        hold(name)
+    hold(stages, "residual_input")
+    hold(inversion, "head_occlusion")
 
     def loss(x, held):
         given.update(held)
