@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import sys
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -16,9 +16,13 @@ class Options:
 
     Writes a picture and a mask for each photo, and dataset.json in EG3D's format. A photo that cannot be used is
     reported and the others go on. Run again with the same settings, it does only what is missing.
+
+    For example:
+
+        panojax align photos --out aligned
     """
 
-    photos: tyro.conf.Positional[tuple[pathlib.Path, ...]]
+    photos: Annotated[tuple[pathlib.Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PHOTO [PHOTO ...]")]
     """Pictures, or folders of pictures."""
     out: pathlib.Path
     """Folder for the crops: new, empty, or filled by an earlier run."""

@@ -36,9 +36,30 @@ def load_heads(
     from panojax.files.checkpoint import DEFAULT
     from panojax.files.head_file import load_head, own_checkpoint
 
+    paths = [head_file(path) for path in paths]
     model = checkpoint or str(own_checkpoint(paths[0]) or DEFAULT)
     params = load_model(model, seconds, dtype=dtype)
     return params, [load_head(path, params) for path in paths]
+
+
+def head_file(path: str | os.PathLike) -> pathlib.Path:
+    """The head's file at a path; in a folder that `panojax invert` wrote, its head.npz.
+
+    Raises:
+      InputError: there is nothing, or a folder without a head or with several.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        if (path / "head.npz").is_file():
+            return path / "head.npz"
+        found = sorted(entry.name for entry in path.glob("*.npz"))
+        if len(found) != 1:
+            some = ", ".join(found[:5]) or "none"
+            raise InputError(f"head must be a head's file (.npz) or a folder with one, got {str(path)!r} with {some}")
+        return path / found[0]
+    if not path.exists():
+        raise InputError(f"head must be a head's file (.npz), got {str(path)!r}, which does not exist")
+    return path
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

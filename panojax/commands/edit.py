@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import pathlib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -21,13 +21,18 @@ class Options:
     --box encloses. HEAD --strength NAME=NUMBER: the head moves along directions that come with the default model, or
     of --directions, a file that `python -m panojax.train.directions` wrote. Writes head.npz, sheet.png with views
     before and after, and report.json with the change at each yaw.
+
+    For example:
+
+        panojax edit me --strength age=2 --out older
+        panojax edit me other --part hair --out new_hair
     """
 
-    head: tyro.conf.Positional[pathlib.Path]
+    head: Annotated[pathlib.Path, tyro.conf.Positional, tyro.conf.arg(metavar="HEAD")]
     """File of the head to change (.npz)."""
     out: pathlib.Path
     """Folder for the results, new or empty."""
-    reference: tyro.conf.Positional[pathlib.Path | None] = None
+    reference: Annotated[pathlib.Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="REFERENCE")] = None
     """File of the head that the part comes from, made by the same model."""
     mask: tuple[pathlib.Path, ...] = ()
     """Pictures that are white where the reference shows the part, as large as the model's pictures."""

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 import sys
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -20,10 +20,15 @@ class Options:
 
     glb: a mesh with a baked texture. ply: a mesh with coloured vertices. splat: Gaussian splats (.ply). transforms:
     posed pictures for nerfstudio and instant-ngp. colmap: posed pictures as COLMAP's text. mp4, webp: a turntable.
+
+    For example:
+
+        panojax export me --to glb --out me.glb
+        panojax export me/head.npz --to splat --out me.ply
     """
 
-    head: tyro.conf.Positional[pathlib.Path]
-    """File of the head (.npz)."""
+    head: Annotated[pathlib.Path, tyro.conf.Positional, tyro.conf.arg(metavar="HEAD")]
+    """File of the head (.npz), or the folder that `panojax invert` wrote."""
     to: Literal["glb", "ply", "splat", "transforms", "colmap", "mp4", "webp"]
     """What to write."""
     out: pathlib.Path

@@ -10,6 +10,10 @@ class Options:
     """Make heads from random latents: pictures, a contact sheet, and each head as a file.
 
     A seed gives the latent that PanoHead's and EG3D's own tools draw for it.
+
+    For example:
+
+        panojax generate --seeds 0-7 --out people
     """
 
     out: pathlib.Path

@@ -11,6 +11,11 @@ class Options:
     """Make synthetic heads seen from every side, with true cameras, masks, depth and parts.
 
     They are built from CC0 assets, which --fetch-assets downloads once. A run that was stopped goes on where it was.
+
+    For example:
+
+        panojax heads --fetch-assets
+        panojax heads --identities 10 --views 8 --out raw/heads
     """
 
     out: pathlib.Path | None = None

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -11,9 +11,14 @@ from panojax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Say what a checkpoint folder, a head's file or a PyTorch checkpoint holds. Nothing in it is executed."""
+    """Say what a checkpoint folder, a head's file or a PyTorch checkpoint holds. Nothing in it is executed.
 
-    path: tyro.conf.Positional[str]
+    For example:
+
+        panojax info me/head.npz
+    """
+
+    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
     """Checkpoint folder, "default", "random", head (.npz), or pickle, torch.save or safetensors file."""
     parameters: bool = False
     """List every parameter with its shape, mean and spread."""

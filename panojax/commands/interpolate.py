@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import pathlib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -15,11 +15,15 @@ class Options:
     """Show the heads between two that `invert` or `generate` stored.
 
     Writes strip.png, a row of heads for each yaw, and what else is asked for.
+
+    For example:
+
+        panojax interpolate me other --out between --turntable
     """
 
-    first: tyro.conf.Positional[pathlib.Path]
+    first: Annotated[pathlib.Path, tyro.conf.Positional, tyro.conf.arg(metavar="FIRST")]
     """File of a head (.npz)."""
-    second: tyro.conf.Positional[pathlib.Path]
+    second: Annotated[pathlib.Path, tyro.conf.Positional, tyro.conf.arg(metavar="SECOND")]
     """File of another head of the same model."""
     out: pathlib.Path
     """Folder for the results, new or empty."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -19,14 +19,20 @@ class Options:
     input.png, reconstruction.png, sheet.png, turntable.mp4, head.npz, report.json and, with --mesh, a coloured mesh;
     --method pti also writes tuned_model/, which `panojax render` finds beside head.npz.
 
-    Of a folder's photos each gets such a folder in OUT. Those that cannot be used are reported and the others go on;
-    run again, it does only what is missing. Several GPUs share the work.
+    Of several photos, or a folder's, each gets such a folder in OUT. Those that cannot be used are reported and the
+    others go on; run again, it does only what is missing or has changed. Several GPUs share the work.
+
+    For example:
+
+        panojax invert astronaut --out astronaut_head
+        panojax invert me.jpg --out me --mesh
+        panojax invert photos --out heads --video none
     """
 
-    photo: tyro.conf.Positional[str]
-    """A picture, a folder of pictures, or the word "astronaut": the portrait that comes with scikit-image."""
+    photo: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PHOTO [PHOTO ...]")]
+    """Pictures, folders of pictures, or the word "astronaut": the portrait that comes with scikit-image."""
     out: pathlib.Path
-    """Folder for the results, new or empty; for a folder's photos, maybe filled by an earlier run."""
+    """Folder for the results, new or empty; for several photos, maybe filled by an earlier run."""
     checkpoint: str = "default"
     """Folder that `panojax convert` wrote, or "default"."""
     camera: str | None = None
@@ -87,15 +93,32 @@ def run(options: Options) -> None:
         raise InputError(f"steps must be at least 1, got {options.steps}")
     if options.mesh:
         results.check_mesh(options.mesh_resolution)
-    if pathlib.Path(options.photo).is_dir():
+    check_photos(options)
+    if len(options.photo) > 1 or pathlib.Path(options.photo[0]).is_dir():
         from panojax.commands.invert_folder import invert_folder
 
         invert_folder(options)
         return
     seconds: dict[str, float] = {}
     with output_folder(options.out, overwrite=options.overwrite) as folder:
-        report = invert_photo(options, load(options, seconds), folder, seconds)
+        report = invert_photo(options.photo[0], options, load(options, seconds), folder, seconds)
     print(f"{options.out}: {', '.join(report['files'])}")
+
+
+def check_photos(options: Options) -> None:
+    """Raises InputError for photos or a camera that are not there, before the model is loaded."""
+    from panojax.commands.arguments import read_camera
+    from panojax.commands.portrait import ASTRONAUT
+    from panojax.data.pictures import picture_side
+
+    if not options.photo:
+        raise InputError("photo must name a picture or a folder of pictures, got none")
+    for photo in options.photo:
+        if photo != ASTRONAUT and not pathlib.Path(photo).exists():
+            raise InputError(f"photo must be a picture or a folder of pictures, got {photo!r}, which does not exist")
+    if options.camera is not None and len(options.photo) == 1 and pathlib.Path(options.photo[0]).is_file():
+        side = picture_side(pathlib.Path(options.photo[0]))
+        read_camera(options.camera, options.photo[0], convention=options.camera_convention, side=side)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +144,9 @@ def load(options: Options, seconds: dict[str, float]) -> Model:
     return Model(params, perception)
 
 
-def invert_photo(options: Options, model: Model, folder: pathlib.Path, seconds: dict[str, float]) -> dict[str, Any]:
+def invert_photo(
+    photo: str, options: Options, model: Model, folder: pathlib.Path, seconds: dict[str, float]
+) -> dict[str, Any]:
     """Inverts the photo and writes all files to `folder`; the report."""
     import json
 
@@ -136,7 +161,7 @@ def invert_photo(options: Options, model: Model, folder: pathlib.Path, seconds: 
 
     encoders = options.method == "encoders"
     params, config = model.params, model.params.config.generator
-    portrait = _read_portrait(options, params.config, seconds)
+    portrait = _read_portrait(photo, options, params.config, seconds)
     write_image(folder / "input.png", portrait.image)
     with step("inverting", seconds):
         if encoders:
@@ -173,8 +198,8 @@ def invert_photo(options: Options, model: Model, folder: pathlib.Path, seconds: 
             )
     report = {
         "panojax": panojax_version(),
-        "photo": pathlib.Path(options.photo).name,
-        "request": request(options, options.photo),
+        "photo": pathlib.Path(photo).name,
+        "request": request(options, photo),
         "model": {"image_resolution": config.image_resolution, "weights": model_mark(params).weights},
         "camera": [round(float(value), 6) for value in portrait.camera],
         "camera_source": portrait.source,
@@ -244,7 +269,7 @@ def _optimise(options: Options, perception: Any, params: Any, portrait: Any) -> 
         return params, invert_wplus(params, portrait.image, portrait.camera, **common)
 
 
-def _read_portrait(options: Options, config: Any, seconds: dict[str, float]) -> Any:
+def _read_portrait(photo: str, options: Options, config: Any, seconds: dict[str, float]) -> Any:
     """The portrait for a model, as large as its pictures or smaller, with its camera."""
     from panojax.commands.portrait import align_photo, read_aligned
     from panojax.commands.progress import note, say, step
@@ -252,13 +277,13 @@ def _read_portrait(options: Options, config: Any, seconds: dict[str, float]) -> 
     if options.aligned or options.camera is not None:
         with step("reading the picture", seconds):
             return read_aligned(
-                options.photo,
+                photo,
                 options.camera,
                 config.generator.image_resolution,
                 convention=options.camera_convention,
             )
     with step("aligning the photo", seconds):
-        portrait = align_photo(options.photo, config, face=options.face, framing=options.framing)
+        portrait = align_photo(photo, config, face=options.face, framing=options.framing)
     say(portrait.report.summary())
     for warning in portrait.report.warnings:
         note(warning)

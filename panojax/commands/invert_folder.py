@@ -1,6 +1,5 @@
-"""`panojax invert FOLDER`: a head of every photo, dealt to the devices as they become free."""
+"""`panojax invert` of a folder or of several photos: a head of every photo, dealt to the devices as they become free."""
 
-import dataclasses
 import json
 import pathlib
 from collections.abc import Callable, Sequence
@@ -28,14 +27,14 @@ def invert_folder(options: Options) -> None:
 
     if options.out.exists() and not options.out.is_dir():
         raise InputError(f"out must be a folder, got the file {str(options.out)!r}")
-    photos = list_photos([options.photo])
+    photos = list_photos(options.photo)
     jobs = {photo: options.out / name for photo, name in zip(photos, folder_names(photos))}
     old = {photo: read_report(folder) for photo, folder in jobs.items()}
     todo = [photo for photo in photos if options.overwrite or not is_current(old[photo], options, photo)]
     if anew := [photo for photo in todo if old[photo] is not None and not options.overwrite]:
         note(f"{len(anew)} photos or their options have changed since, their heads are made anew: {_some(anew)}")
     if gone := _others(options.out, set(jobs.values())):
-        note(f"{options.out} also holds heads whose photos are not in {options.photo}: {_some(gone)}")
+        note(f"{options.out} also holds heads whose photos are not in {', '.join(options.photo[:3])}: {_some(gone)}")
     failed: dict[str, str] = {}
     warned: dict[str, list[str]] = {}
 
@@ -45,7 +44,7 @@ def invert_folder(options: Options) -> None:
         def work(photo: str) -> None:
             with jax.default_device(device):
                 try:
-                    warned[photo] = _invert(dataclasses.replace(options, photo=photo), own, jobs[photo], old[photo])
+                    warned[photo] = _invert(photo, options, own, jobs[photo], old[photo])
                 except InputError as error:
                     failed[photo] = str(error)
 
@@ -66,13 +65,15 @@ def invert_folder(options: Options) -> None:
     print(f"{options.out}: {len(jobs) - len(failed)} heads, {len(failed)} left out")
 
 
-def _invert(options: Options, model: Model, folder: pathlib.Path, old: dict[str, Any] | None) -> list[str]:
+def _invert(
+    photo: str, options: Options, model: Model, folder: pathlib.Path, old: dict[str, Any] | None
+) -> list[str]:
     """Inverts one photo into its folder; what its alignment warns of."""
     from panojax.commands.output_folder import output_folder
     from panojax.commands.progress import quietly
 
     with quietly(), output_folder(folder, overwrite=options.overwrite or old is not None) as work:
-        report = invert_photo(options, model, work, {})
+        report = invert_photo(photo, options, model, work, {})
     for name in set((old or {}).get("files", ())) - set(report["files"]):
         if pathlib.PurePath(name).name == name and (folder / name).is_file():
             (folder / name).unlink()

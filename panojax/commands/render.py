@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -12,10 +12,15 @@ class Options:
     """Render a head that `invert` or `generate` stored, with the model that made it.
 
     Writes a picture for each yaw at each pitch, and what else is asked for.
+
+    For example:
+
+        panojax render me --yaw -45 0 45 --out views
+        panojax render me/head.npz --turntable --out turn
     """
 
-    head: tyro.conf.Positional[pathlib.Path]
-    """File of the head (.npz)."""
+    head: Annotated[pathlib.Path, tyro.conf.Positional, tyro.conf.arg(metavar="HEAD")]
+    """File of the head (.npz), or the folder that `panojax invert` wrote."""
     out: pathlib.Path
     """Folder for the results, new or empty."""
     checkpoint: str | None = None

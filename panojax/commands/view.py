@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import threading
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -17,10 +17,15 @@ class Options:
     """Look at heads in a browser: orbit with the mouse, compare, edit, save pictures and videos.
 
     A photo is inverted first, and its head shown beside those of both encoders. Ctrl-C ends the server.
+
+    For example:
+
+        panojax view me other
+        panojax view photo.jpg --seeds 0-3
     """
 
-    heads: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Files of heads (.npz), or photos (or the word "astronaut")."""
+    heads: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[HEAD|PHOTO ...]")] = ()
+    """Files of heads (.npz) or folders that `panojax invert` wrote, or photos (or the word "astronaut")."""
     checkpoint: str | None = None
     """Folder of the model that made the heads; by default the one that the first head's file names, or else
     "default"."""
@@ -81,6 +86,7 @@ def start(options: Options) -> Any:
         raise InputError("heads must name a head's file or a photo, or --seeds be given, got neither")
     if len(options.heads) + len(seeds) > MAX_HEADS:
         raise InputError(f"heads and seeds must be at most {MAX_HEADS}, got {len(options.heads) + len(seeds)}")
+    _check_heads(options)
     results.check_truncation(options.truncation, None)
     results.check_mesh(None)
     import_viser()
@@ -97,20 +103,35 @@ def start(options: Options) -> Any:
 
 
 def _is_head(text: str) -> bool:
-    return pathlib.Path(text).suffix.lower() == ".npz"
+    path = pathlib.Path(text)
+    return path.suffix.lower() == ".npz" or path.is_dir()
+
+
+def _check_heads(options: Options) -> None:
+    """Raises InputError for heads and photos that are not there, before the model is loaded."""
+    from panojax.commands.arguments import head_file
+    from panojax.commands.portrait import ASTRONAUT
+
+    for text in options.heads:
+        if _is_head(text):
+            head_file(text)
+        elif text != ASTRONAUT and not pathlib.Path(text).is_file():
+            raise InputError(f"heads must be files of heads or photos, got {text!r}, which does not exist")
 
 
 def _checkpoint(options: Options) -> str:
     """The model's folder: the one that is asked for, or that the first head's file names."""
+    from panojax.commands.arguments import head_file
     from panojax.files.checkpoint import DEFAULT
     from panojax.files.head_file import own_checkpoint
 
     first = next(filter(_is_head, options.heads), None)
-    return options.checkpoint or str((first and own_checkpoint(first)) or DEFAULT)
+    return options.checkpoint or str((first and own_checkpoint(head_file(first))) or DEFAULT)
 
 
 def _from_files(options: Options, params: Any) -> list[Any]:
     """The heads of files, and of photos with their parts."""
+    from panojax.commands.arguments import head_file
     from panojax.commands.portrait import align_photo, read_aligned
     from panojax.commands.progress import note, step
     from panojax.files.head_file import load_head
@@ -118,10 +139,11 @@ def _from_files(options: Options, params: Any) -> list[Any]:
 
     subjects, size = [], params.config.generator.image_resolution
     for text in options.heads:
-        name = pathlib.Path(text).stem
         if _is_head(text):
-            subjects.append(from_head(params, load_head(text, params), name))
+            path = head_file(text)
+            subjects.append(from_head(params, load_head(path, params), head_name(path)))
             continue
+        name = pathlib.Path(text).stem
         if params.config.encoder is None:
             raise InputError(f"checkpoint must hold two encoders to invert {text}, {_checkpoint(options)} has none")
         with step(f"inverting {name}", {}):
@@ -133,6 +155,12 @@ def _from_files(options: Options, params: Any) -> list[Any]:
         for warning in portrait.report.warnings if portrait.report else ():
             note(warning)
     return subjects
+
+
+def head_name(path: pathlib.Path) -> str:
+    """What a head is called: its folder, where the file has the name that all have, else its file."""
+    folder = path.absolute().parent.name
+    return folder if path.stem == "head" and folder else path.stem
 
 
 def _from_seeds(options: Options, params: Any, seeds: tuple[int, ...]) -> list[Any]:
