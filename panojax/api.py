@@ -233,7 +233,7 @@ def check_range(image: Any) -> None:
     if not (np.isfinite(low) and np.isfinite(high)):
         raise InputError("image must be finite, got NaN or infinity")
     if max(-low, high) > BEYOND:
-        hint = ": it looks like 0 to 255, divide by 127.5 and subtract 1" if 0 <= low and high <= 255 else ""
+        hint = ": it looks like 0 to 255, divide by 127.5 and subtract 1" if low >= 0 and high <= 255 else ""
         raise InputError(f"image must be in [-1, 1], got {low:.3g} to {high:.3g}{hint}")
 
 

@@ -95,7 +95,7 @@ def test_conventions_convert_and_find_their_own_mistakes():
     np.testing.assert_allclose(check_camera(OPENGL, convention="opengl"), TRUE, atol=1e-6)
     both = np.concatenate([COLMAP[:16], PIXELS[16:]])
     np.testing.assert_allclose(check_camera(both, convention="colmap", side=512), TRUE, atol=1e-6)
-    with pytest.raises(InputError, match="in units of the picture's side, got 2182.8"):
+    with pytest.raises(InputError, match=r"in units of the picture's side, got 2182.8"):
         convert_label(both, "colmap")
     with pytest.raises(InputError, match="must look at the head"):
         check_camera(TRUE, convention="opengl")
@@ -127,7 +127,7 @@ def test_every_reader_refuses_and_converts(folder):
         "trained on": lambda: list_photos([folder]),
     }
     for read in readers.values():
-        with pytest.raises(InputError, match="looks like intrinsics in pixels .* and OpenGL axes"):
+        with pytest.raises(InputError, match=r"looks like intrinsics in pixels .* and OpenGL axes"):
             read()
     np.testing.assert_allclose(read_camera(source, picture, convention="opengl", side=64), TRUE, atol=1e-6)
     converted = eg3d_folder.FolderOptions(folder, "set", size=64, camera_convention="opengl")

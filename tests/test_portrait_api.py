@@ -46,9 +46,7 @@ def test_align_takes_framing_and_background_from_the_model(params, photo):
     assert aligned.framing == HEADS and aligned.background == "white"
     assert aligned.image.shape == (128, 128, 3) and aligned.image[:2, :2].min() > 0.99
     kept = params.replace(config=dataclasses.replace(params.config, framing="panohead"))
-    kept = dataclasses.replace(
-        kept.config, generator=dataclasses.replace(params.config.generator, white_back=False)
-    )
+    kept = dataclasses.replace(kept.config, generator=dataclasses.replace(params.config.generator, white_back=False))
     other = panojax.align(params.replace(config=kept), photo)
     assert other.background == "kept" and other.image[:2, :2].max() < 0.9
     assert other.report.crop_size < 0.9 * aligned.report.crop_size
@@ -94,7 +92,7 @@ def test_what_is_no_portrait_is_refused_in_one_line(params, image, message):
 
 def test_cameras_and_framings_of_others_are_refused(params, photo):
     image = jnp.zeros((64, 64, 3))
-    with pytest.raises(InputError, match="camera must look at the head.*world-to-camera"):
+    with pytest.raises(InputError, match=r"camera must look at the head.*world-to-camera"):
         label = np.asarray(look_at(0.5)).copy()
         label[:16] = np.linalg.inv(label[:16].reshape(4, 4)).ravel()
         panojax.invert(params, image, label)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import sys
 from typing import Annotated, Literal
 
 import tyro
@@ -46,7 +45,7 @@ def run(options: Options) -> None:
         face=parse_face(options.face),
         size=options.size,
         framing={"panohead": PANOHEAD, "heads": HEADS}[options.framing],
-        progress=sys.stderr.isatty(),
+        progress=True,
     )
     for photo, warnings in report.warned:
         note(f"{photo}: {'; '.join(warnings)}")

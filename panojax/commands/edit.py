@@ -32,15 +32,15 @@ class Options:
     """File of the head to change (.npz)."""
     out: pathlib.Path
     """Folder for the results, new or empty."""
-    reference: Annotated[pathlib.Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="REFERENCE")] = None
+    reference: Annotated[pathlib.Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[REFERENCE]")] = None
     """File of the head that the part comes from, made by the same model."""
     mask: tuple[pathlib.Path, ...] = ()
     """Pictures that are white where the reference shows the part, as large as the model's pictures."""
     camera: tuple[str, ...] = ()
     """Camera of each mask: "front", a yaw or yaw and pitch in degrees (90 or 90,10), 25 numbers, or a .json file."""
     camera_convention: Literal["opencv", "opengl", "colmap"] = "opencv"
-    """What cameras of masks are converted from: camera-to-world with x right, y down, z forward (opencv, panojax's own) or with
-    y up, z backward (opengl), or world-to-camera (colmap)."""
+    """What cameras of masks are converted from: camera-to-world with x right, y down, z forward (opencv, panojax's own)
+    or with y up, z backward (opengl), or world-to-camera (colmap)."""
     source_mask: tuple[pathlib.Path, ...] = ()
     """Likewise for what the part covers on the head itself, such as longer hair that has to go."""
     source_camera: tuple[str, ...] = ()

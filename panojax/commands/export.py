@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import pathlib
-import sys
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -169,7 +168,7 @@ def _views(options: Options, params: Any, head: Any) -> Any:
 
     labels = surround(options.views, _pitches(options), params.config.generator)
     with step(f"rendering {len(labels)} views", {}):
-        return take_views(params, head, labels, resolution=options.resolution, progress=sys.stderr.isatty())
+        return take_views(params, head, labels, resolution=options.resolution, progress=True)
 
 
 def _write_glb(options: Options, params: Any, head: Any) -> str:
@@ -181,7 +180,7 @@ def _write_glb(options: Options, params: Any, head: Any) -> str:
     with step("simplifying the mesh", {}):
         surface = simplify(mesh, options.faces)
     with step("baking the texture", {}):
-        textured = bake_texture(surface, views, size=options.texture, progress=sys.stderr.isatty())
+        textured = bake_texture(surface, views, size=options.texture, progress=True)
     write_textured(textured, options.out, overwrite=options.overwrite)
     height, width = textured.texture.shape[:2]
     return (
@@ -206,7 +205,7 @@ def _write_splat(options: Options, params: Any, head: Any) -> str:
     mesh, views = _mesh(options, params, head), _views(options, params, head)
     with step("placing the splats", {}):
         splats = splats_from_surface(
-            closed_surface(mesh.vertices, mesh.faces), views, count=options.splats, progress=sys.stderr.isatty()
+            closed_surface(mesh.vertices, mesh.faces), views, count=options.splats, progress=True
         )
     write_splats(splats, options.out, degree=options.harmonics, y_up=options.y_up, overwrite=options.overwrite)
     return f"{options.splats} splats"
@@ -223,16 +222,15 @@ def _write_posed(options: Options, params: Any, head: Any) -> str:
     surface = closed_surface(mesh.vertices, mesh.faces)
     points, normals = sample_surface(surface, options.points)
     with step("colouring the points", {}):
-        colours, _ = gather_colours(surface, points, normals, views, progress=sys.stderr.isatty())
+        colours, _ = gather_colours(surface, points, normals, views, progress=True)
     write = write_transforms if options.to == "transforms" else write_colmap
     with output_folder(options.out) as folder, step("writing the pictures", {}):
-        write(folder, views, points, colours, progress=sys.stderr.isatty())
+        write(folder, views, points, colours, progress=True)
     return f"{len(views.labels)} pictures, {options.points} points"
 
 
 def _write_video(options: Options, params: Any, head: Any) -> str:
-    from tqdm import tqdm
-
+    from panojax.bars import bar
     from panojax.commands.arguments import turn
     from panojax.commands.progress import step
     from panojax.export.turntable import render_views
@@ -241,6 +239,6 @@ def _write_video(options: Options, params: Any, head: Any) -> str:
     _, cameras = turn(options.frames, _turn_pitch(options), params.config.generator)
     with step("rendering the turntable", {}):
         views = render_views(params, head, cameras, resolution=options.resolution)
-        frames = tqdm(views, total=options.frames, desc=options.out.name, unit="frame", disable=None, leave=False)
+        frames = bar(views, total=options.frames, desc=options.out.name, unit="frame")
         write_video(options.out, frames, fps=options.fps, overwrite=options.overwrite)
     return f"{options.frames} frames"

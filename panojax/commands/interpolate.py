@@ -71,9 +71,9 @@ def run(options: Options) -> None:
 def _interpolate(options: Options, folder: pathlib.Path) -> None:
     """Does the work and writes all files to `folder`."""
     import jax
-    from tqdm import tqdm
 
     import panojax
+    from panojax.bars import bar
     from panojax.commands.arguments import load_heads, turn, view_grid
     from panojax.commands.progress import step
     from panojax.commands.results import thumbnail
@@ -96,7 +96,7 @@ def _interpolate(options: Options, folder: pathlib.Path) -> None:
 
     with step(f"making {len(options.share)} heads", seconds):
         columns = []
-        for share in options.share:
+        for share in bar(options.share, desc="heads", unit="head"):
             head = between(share)
             columns.append([thumbnail(view, 256) for view in render_views(params, head, cameras)])
             if options.heads:
@@ -108,7 +108,7 @@ def _interpolate(options: Options, folder: pathlib.Path) -> None:
         _, around = turn(options.frames, options.pitch, config)
 
         def frames() -> Any:
-            for i, camera in enumerate(tqdm(around, desc="turntable", unit="frame", disable=None, leave=False)):
+            for i, camera in enumerate(bar(around, desc="turntable", unit="frame")):
                 share = (1 - math.cos(2 * math.pi * i / options.frames)) / 2
                 yield from render_views(params, between(share), camera[None])
 

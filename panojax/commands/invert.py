@@ -249,19 +249,18 @@ def _encode(options: Options, params: Any, portrait: Any) -> Any:
 
 def _optimise(options: Options, perception: Any, params: Any, portrait: Any) -> tuple[Any, Any]:
     """The model that renders the head, which is its own after PTI, and the head."""
-    from tqdm import tqdm
-
+    from panojax.bars import bar
     from panojax.commands.progress import is_quiet
     from panojax.inversion.optimize import ProjectionConfig, TuningConfig, invert_pti, invert_wplus
 
     pti = options.method == "pti"
     config, tuning = ProjectionConfig(steps=options.steps), TuningConfig(steps=options.steps)
-    total, hidden = (1 + pti) * options.steps, is_quiet() or None
-    with tqdm(total=total, desc=options.method, unit="step", disable=hidden, leave=False) as bar:
+    total = (1 + pti) * options.steps
+    with bar(total=total, desc=options.method, unit="step", hidden=is_quiet()) as shown:
 
         def show(done: int, loss: float) -> None:
-            bar.set_postfix(loss=f"{loss:.4f}")
-            bar.update(done - bar.n)
+            shown.set_postfix(loss=f"{loss:.4f}")
+            shown.update(done - shown.n)
 
         common: dict[str, Any] = {"perception": perception, "config": config, "progress": show}
         if pti:

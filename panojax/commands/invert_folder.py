@@ -1,4 +1,4 @@
-"""`panojax invert` of a folder or of several photos: a head of every photo, dealt to the devices as they become free."""
+"""`panojax invert` of a folder or several photos: a head of each, dealt to the devices as they become free."""
 
 import json
 import pathlib
@@ -19,8 +19,8 @@ def invert_folder(options: Options) -> None:
       InputError: there is no photo, or none could be inverted.
     """
     import jax
-    from tqdm import tqdm
 
+    from panojax.bars import bar
     from panojax.commands.progress import note
     from panojax.devices.dealing import deal
     from panojax.photo.folder import list_photos
@@ -53,8 +53,8 @@ def invert_folder(options: Options) -> None:
     if todo:
         model = load(options, {})
         workers = [worker(model, device) for device in jax.local_devices()]
-        with tqdm(total=len(jobs), initial=len(jobs) - len(todo), desc="invert", unit="photo", disable=None) as bar:
-            deal(todo, workers, bar.update)
+        with bar(total=len(jobs), initial=len(jobs) - len(todo), desc="invert", unit="photo", leave=True) as shown:
+            deal(todo, workers, shown.update)
     for photo in photos:
         if photo in failed:
             note(f"{photo} was left out: {failed[photo]}")
@@ -65,9 +65,7 @@ def invert_folder(options: Options) -> None:
     print(f"{options.out}: {len(jobs) - len(failed)} heads, {len(failed)} left out")
 
 
-def _invert(
-    photo: str, options: Options, model: Model, folder: pathlib.Path, old: dict[str, Any] | None
-) -> list[str]:
+def _invert(photo: str, options: Options, model: Model, folder: pathlib.Path, old: dict[str, Any] | None) -> list[str]:
     """Inverts one photo into its folder; what its alignment warns of."""
     from panojax.commands.output_folder import output_folder
     from panojax.commands.progress import quietly

@@ -6,9 +6,10 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
+from panojax.bars import bar
 from panojax.commands.arguments import turn
+from panojax.commands.progress import is_quiet
 from panojax.errors import InputError
 from panojax.export.mesh import check_resolution, extract_mesh, import_trimesh, write_mesh
 from panojax.export.turntable import render_views
@@ -60,7 +61,7 @@ def write_turntable(
     """Renders a full turn around a head, at a pitch in degrees, into a video."""
     _, cameras = turn(frames, pitch, params.config.generator)
     views = render_views(params, head, cameras, resolution=resolution)
-    write_video(path, tqdm(views, total=frames, desc=path.name, unit="frame", disable=None, leave=False), fps=fps)
+    write_video(path, bar(views, total=frames, desc=path.name, unit="frame", hidden=is_quiet()), fps=fps)
 
 
 def write_head_mesh(
@@ -68,7 +69,9 @@ def write_head_mesh(
 ) -> dict[str, Any]:
     """Writes a head's mesh and gives its numbers; `resolution` None is two points a texel, at most 256."""
     resolution = resolution or min(256, 2 * params.config.generator.field.resolution)
-    mesh = extract_mesh(params, head, resolution=resolution, level=level, largest_component=largest, progress=True)
+    mesh = extract_mesh(
+        params, head, resolution=resolution, level=level, largest_component=largest, progress=not is_quiet()
+    )
     write_mesh(mesh, path)
     return {"resolution": resolution, "level": mesh.level, "vertices": len(mesh.vertices), "faces": len(mesh.faces)}
 

@@ -43,9 +43,7 @@ def read_json(path: pathlib.Path, argument: str) -> Any:
         raise InputError(f"{argument} must be a JSON file, got {path}: {error}") from None
 
 
-def read_labels(
-    path: pathlib.Path, problems: list[str], *, convention: str = "opencv"
-) -> dict[str, np.ndarray]:
+def read_labels(path: pathlib.Path, problems: list[str], *, convention: str = "opencv") -> dict[str, np.ndarray]:
     """Labels float32 [25] by picture from EG3D's `dataset.json`; what is wrong with entries goes to `problems`.
 
     Raises:

@@ -2,8 +2,8 @@
 
 import numpy as np
 from scipy import ndimage, spatial
-from tqdm import tqdm
 
+from panojax.bars import bar
 from panojax.errors import InputError
 from panojax.export.surface import Surface, sample_surface
 from panojax.export.views import Views, project
@@ -42,7 +42,7 @@ def gather_colours(
     spacing = np.sqrt(surface.areas.sum() / OCCLUDERS)
     densest = max(float(views.opacity.max()), 1e-6)
     total, colours = np.zeros(len(points)), np.zeros((len(points), 3))
-    frames = tqdm(views.labels, desc="colours", unit="view", disable=None if progress else True, leave=False)
+    frames = bar(views.labels, desc="colours", unit="view", hidden=not progress)
     for label, image, opacity in zip(frames, views.images, views.opacity):
         shown, cosine = shown_points(blockers, points, normals, label, spacing)
         positions, _ = project(points[shown], label)

@@ -8,8 +8,8 @@ import pathlib
 import numpy as np
 from PIL import Image
 from scipy.spatial.transform import Rotation
-from tqdm import tqdm
 
+from panojax.bars import bar
 from panojax.errors import InputError
 from panojax.export.splats import ply_bytes
 from panojax.export.views import Views, world_to_camera
@@ -110,7 +110,7 @@ def rgba(image: np.ndarray, opacity: np.ndarray) -> np.ndarray:
 def _write_pictures(folder: pathlib.Path, views: Views, progress: bool) -> list[str]:
     """Writes the pictures and gives their names."""
     names = [f"{number:04d}.png" for number in range(len(views.images))]
-    shown = tqdm(names, desc="pictures", disable=None if progress else True, leave=False)
+    shown = bar(names, desc="pictures", hidden=not progress)
     for name, image, opacity in zip(shown, views.images, views.opacity):
         write_image(folder / name, rgba(image, opacity))
     return names

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from panojax import api
+from panojax.bars import bar
 from panojax.camera import check_label, orbit
 from panojax.errors import InputError
 from panojax.export.turntable import BATCH
@@ -76,14 +76,14 @@ def take_views(
     labels = np.stack([check_label(label, f"labels[{i}]") for i, label in enumerate(labels)])
     params = params.generator_only()
     images, opacity = [], []
-    with tqdm(total=len(labels), desc="views", unit="view", disable=None if progress else True, leave=False) as bar:
+    with bar(total=len(labels), desc="views", unit="view", hidden=not progress) as shown:
         for start in range(0, len(labels), BATCH):
             some = labels[start : start + BATCH]
             padded = np.concatenate([some, np.repeat(some[-1:], BATCH - len(some), axis=0)])
             pictures, weights = _take(params, head, jnp.asarray(padded), resolution=resolution)
             images.append(to_uint8(np.asarray(pictures)[: len(some)]))
             opacity.append(np.asarray(weights, np.float32)[: len(some)])
-            bar.update(len(some))
+            shown.update(len(some))
     return Views(labels, np.concatenate(images), np.concatenate(opacity))
 
 

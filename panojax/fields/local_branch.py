@@ -144,7 +144,7 @@ def sample_map(table: jax.Array, positions: jax.Array) -> jax.Array:
 
 
 def check_branch(local: LocalBranch | LocalMix, channels: int, name: str) -> None:
-    """Raises InputError unless a branch's arrays, or those of each in a mix, fit one another and lookups of `channels`."""
+    """Raises InputError unless a branch's arrays, or those of each of a mix, fit each other and `channels`."""
     if isinstance(local, LocalMix):
         if jnp.shape(local.shares) != (len(local.branches),) or not local.branches:
             raise InputError(

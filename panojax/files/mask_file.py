@@ -88,7 +88,9 @@ def _scaled(values: np.ndarray, name: str) -> np.ndarray:
         if full / 2 < top <= full:
             return (values / full).astype(np.float32)
     if top < 128:
-        raise InputError(f"mask must have values up to 1, 255 or 65535, got {name}, with values up to {top:g}: {_CLASSES}")
+        raise InputError(
+            f"mask must have values up to 1, 255 or 65535, got {name}, with values up to {top:g}: {_CLASSES}"
+        )
     raise InputError(f"mask must have values up to 1, 255 or 65535, got {name}, with values up to {top:g}")
 
 
@@ -117,4 +119,3 @@ def _is_inverted(mask: np.ndarray) -> bool:
     corners = np.concatenate([mask[:corner, :corner].ravel(), mask[:corner, -corner:].ravel()])
     middle = mask[height * 3 // 8 : height * 5 // 8 + 1, width * 3 // 8 : width * 5 // 8 + 1]
     return bool(corners.mean() > MIDDLE[1] and middle.mean() < MIDDLE[0])
-

@@ -118,8 +118,8 @@ def align(
     """Crops a photo around one head as the framing's model was trained, cuts the person out and labels the camera.
 
     Args:
-      photo: a path, an encoded picture's bytes, a Pillow picture, or a picture [H, W, 3] or [H, W, 4], uint8 or float in
-        [-1, 1] (alpha in [0, 1]).
+      photo: a path, an encoded picture's bytes, a Pillow picture, or a picture [H, W, 3] or [H, W, 4], uint8 or float
+        in [-1, 1] (alpha in [0, 1]).
       face: "largest", "center", "only" (an error if there are several), or a number counted from the left, from 0.
       size: side of the crop in pixels.
       framing: the model's crop and camera.

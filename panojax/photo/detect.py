@@ -68,8 +68,9 @@ def choose_face(faces: list[Face], face: str | int, shape: tuple[int, ...]) -> F
 
     Args:
       faces: of one picture, from left to right.
-      face: "largest", by its size and how sure the detector is of it (`prominence`); "center" for the one nearest to the picture's middle; "only", which refuses several; or a number,
-        counted from 0 at the left (`alignment.check_options` has checked it).
+      face: "largest", by its size and how sure the detector is of it (`prominence`); "center" for the one nearest to
+        the picture's middle; "only", which refuses several; or a number, counted from 0 at the left
+        (`alignment.check_options` has checked it).
       shape: of the picture, [H, W, ...].
 
     Raises:

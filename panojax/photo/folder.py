@@ -7,8 +7,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import tqdm
-
+from panojax.bars import bar
 from panojax.errors import InputError
 from panojax.files.image_file import replaced_when_done, write_image
 from panojax.photo.alignment import align, check_options
@@ -16,13 +15,9 @@ from panojax.photo.framing import PANOHEAD, Framing
 
 SETTINGS = "align.json"
 # HEIC is listed although not every installation reads it: a photo that cannot be read is to be named.
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2") + (
-    ".ppm",
-    ".tga",
-    ".mpo",
-    ".heic",
-    ".heif",
-    ".hif",
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2"),
+    *(".ppm", ".tga", ".mpo", ".heic", ".heif", ".hif"),
 )
 
 
@@ -72,7 +67,7 @@ def align_folder(
     out = pathlib.Path(out)
     _open_folder(out, {"face": face, "size": size, "framing": dataclasses.asdict(framing)})
     aligned, failed, warned, labels = [], [], [], []
-    for index, photo in enumerate(tqdm.tqdm(photos, desc="align", unit="photo", disable=not progress)):
+    for index, photo in enumerate(bar(photos, desc="align", unit="photo", hidden=not progress, leave=True)):
         name = f"img{index:08d}.png"
         entry = _finished(out, index, photo)
         if entry is None:

@@ -56,7 +56,10 @@ RIGHT = {
 CLASSES = np.where(HEAD, np.arange(32)[None] % 19, 0)
 WRONG = {
     "classes": (Image.fromarray(CLASSES.astype(np.uint8)), "looks like class labels"),
-    "classes with 255 for none": (Image.fromarray(np.where(HEAD, np.arange(32)[:, None] // 8 * 20 + 40, 255).astype(np.uint8)), "class labels"),
+    "classes with 255 for none": (
+        Image.fromarray(np.where(HEAD, np.arange(32)[:, None] // 8 * 20 + 40, 255).astype(np.uint8)),
+        "class labels",
+    ),
     "palette of classes": (
         Image.fromarray((CLASSES % 4).astype(np.uint8), "P").convert("P"),
         "class labels|black everywhere",

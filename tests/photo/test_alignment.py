@@ -155,7 +155,9 @@ def test_a_sure_face_goes_before_a_larger_patch_that_is_hardly_one(astronaut, mo
     monkeypatch.setattr(alignment, "detect_faces", lambda rgb: [patch, face])
     got = align(astronaut, size=128)
     assert got.report.box == face.box and got.report.faces == 2
-    assert re.search(r"this is the largest one .*others are chosen by number: 0 at x .*score 0.67", got.report.warnings[0])
+    assert re.search(
+        r"this is the largest one .*others are chosen by number: 0 at x .*score 0.67", got.report.warnings[0]
+    )
 
 
 def test_of_several_faces_one_that_the_mesh_does_not_see_counts_last(astronaut, monkeypatch):
