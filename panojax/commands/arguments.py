@@ -58,7 +58,7 @@ def head_file(path: str | os.PathLike) -> pathlib.Path:
             raise InputError(f"head must be a head's file (.npz) or a folder with one, got {str(path)!r} with {some}")
         return path / found[0]
     if not path.exists():
-        raise InputError(f"head must be a head's file (.npz), got {str(path)!r}, which does not exist")
+        raise InputError(f"head must be a head's file (.npz), got {str(path)!r}: nothing there")
     return path
 
 

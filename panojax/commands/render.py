@@ -31,6 +31,8 @@ class Options:
     """Pitches in degrees; positive looks from below. The first one is also the sheet's and the turntable's."""
     resolution: int | None = None
     """Side of the volume rendering; by default the checkpoint's."""
+    size: int | None = None
+    """Side of the pictures and the turntable in pixels; by default the model's."""
     sheet: bool = False
     """Write sheet.png, twelve views around the head."""
     turntable: bool = False
@@ -62,10 +64,12 @@ def run(options: Options) -> None:
     from panojax.commands import results
     from panojax.commands.arguments import view_grid
     from panojax.commands.output_folder import output_folder
+    from panojax.export.views import check_size
     from panojax.generators.generator_config import GeneratorConfig
 
     view_grid(options.yaw, options.pitch, GeneratorConfig())
     results.check_rendering(options.resolution)
+    check_size(options.size)
     results.check_turn(options.frames, options.pitch[0], options.fps)
     if options.mesh:
         results.check_mesh(options.mesh_resolution)
@@ -81,7 +85,7 @@ def _render(options: Options, folder: pathlib.Path) -> None:
     from panojax.commands.arguments import load_heads, turn, view_grid
     from panojax.commands.progress import step
     from panojax.export.turntable import render_views
-    from panojax.files.output import contact_sheet
+    from panojax.files.output import contact_sheet, sized
     from panojax.photo import write_image
 
     seconds: dict[str, float] = {}
@@ -89,7 +93,8 @@ def _render(options: Options, folder: pathlib.Path) -> None:
     config = params.config.generator
     names, cameras = view_grid(options.yaw, options.pitch, config)
     with step("rendering", seconds):
-        for name, view in zip(names, render_views(params, head, cameras, resolution=options.resolution)):
+        views = render_views(params, head, cameras, resolution=options.resolution)
+        for name, view in zip(names, sized(views, options.size)):
             write_image(folder / f"{name}.png", view)
     if options.sheet:
         with step("rendering the sheet", seconds):
@@ -106,6 +111,7 @@ def _render(options: Options, folder: pathlib.Path) -> None:
                 pitch=options.pitch[0],
                 fps=options.fps,
                 resolution=options.resolution,
+                size=options.size,
             )
     if options.mesh:
         with step("extracting the mesh", seconds):

@@ -13,7 +13,7 @@ from panojax.commands.progress import is_quiet
 from panojax.errors import InputError
 from panojax.export.mesh import check_resolution, extract_mesh, import_trimesh, write_mesh
 from panojax.export.turntable import render_views
-from panojax.files.output import to_uint8, write_video
+from panojax.files.output import sized, to_uint8, write_video
 from panojax.generators.generator import Head
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.nn.stylegan2 import pool
@@ -57,10 +57,11 @@ def write_turntable(
     pitch: float,
     fps: int,
     resolution: int | None = None,
+    size: int | None = None,
 ) -> None:
     """Renders a full turn around a head, at a pitch in degrees, into a video."""
     _, cameras = turn(frames, pitch, params.config.generator)
-    views = render_views(params, head, cameras, resolution=resolution)
+    views = sized(render_views(params, head, cameras, resolution=resolution), size)
     write_video(path, bar(views, total=frames, desc=path.name, unit="frame", hidden=is_quiet()), fps=fps)
 
 

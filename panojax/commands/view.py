@@ -86,11 +86,11 @@ def start(options: Options) -> Any:
         raise InputError("heads must name a head's file or a photo, or --seeds be given, got neither")
     if len(options.heads) + len(seeds) > MAX_HEADS:
         raise InputError(f"heads and seeds must be at most {MAX_HEADS}, got {len(options.heads) + len(seeds)}")
-    _check_heads(options)
     results.check_truncation(options.truncation, None)
     results.check_mesh(None)
     import_viser()
     check_address(options.host, options.port)
+    _check_heads(options)
     params = load_model(_checkpoint(options), {}, dtype=options.dtype)
     directions = read_directions(options.directions, params) if options.directions else own_directions(params)
     scene = Scene(params, [*_from_files(options, params), *_from_seeds(options, params, seeds)], directions)
