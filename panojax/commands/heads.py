@@ -42,10 +42,12 @@ def run(options: Options) -> None:
     """Runs the command. InputError says what is wrong with its input."""
     from panojax.synthetic.assets import fetch_assets
     from panojax.synthetic.generate import check_arguments, generate_heads
+    from panojax.synthetic.render import import_moderngl
 
     if options.out is None and not options.fetch_assets:
         raise InputError("out must name a folder, or --fetch-assets be given, got neither")
     check_arguments(options.identities, options.views, options.size, options.seed, options.start, options.processes)
+    import_moderngl()  # before a long download, not after it
     if options.fetch_assets:
         print(f"{fetch_assets(options.assets)}: assets")
     if options.out is not None:

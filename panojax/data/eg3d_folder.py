@@ -14,6 +14,7 @@ import numpy as np
 
 from panojax.camera_conventions import Convention
 from panojax.data import checks, pictures, splits
+from panojax.data.framing import folder_framing
 from panojax.data.plan import Plan, Record, fill_splits
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -81,6 +82,7 @@ def plan(options: FolderOptions) -> Plan:
         size=options.size,
         encoding=options.encoding,
         description=f"{options.name}: pictures with camera labels from a folder with EG3D's dataset.json",
+        metadata={} if (framing := folder_framing(source)) is None else {"framing": framing},
     )
 
 

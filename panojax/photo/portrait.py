@@ -8,9 +8,7 @@ from PIL import Image
 
 from panojax.errors import InputError, check_choice
 from panojax.photo.alignment import Aligned
-from panojax.photo.framing import HEADS, PANOHEAD, Framing
-
-FRAMINGS = {"panohead": PANOHEAD, "heads": HEADS}
+from panojax.photo.framing import FRAMINGS, Framing
 
 
 def align(
