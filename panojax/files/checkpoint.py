@@ -4,7 +4,7 @@ import contextlib
 import gc
 import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import jax
@@ -20,12 +20,13 @@ DEFAULT_FOLDER = pathlib.Path(__file__).parents[1] / "default_model"
 FORMAT = 1
 
 
-def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32") -> Params:
+def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32", own: Collection[Any] = ()) -> Params:
     """Reads a checkpoint that `convert` or `save` wrote, or a packed model.
 
     Args:
       checkpoint: its folder; or "default", the model that ships with panojax; or "random", a small random one.
       dtype: compute type, "float32" or "bfloat16".
+      own: the representation and the encoder of the model where these are not the package's: checkpoints hold no code.
 
     Raises:
       InputError: there is no checkpoint, it is damaged, or it does not fit its own configuration.
@@ -40,7 +41,7 @@ def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32") ->
     if not (folder / "_CHECKPOINT_METADATA").exists():
         raise InputError(f"checkpoint must be a folder that `panojax convert` wrote, got {checkpoint}")
     with _unfinished_reads_dropped():
-        config, stored, refused = _restore(folder, checkpoint)
+        config, stored, refused = _restore(folder, checkpoint, own)
         if refused:
             gc.collect()
     if refused:
@@ -53,7 +54,7 @@ def checkpoint_folder(checkpoint: str | pathlib.Path) -> pathlib.Path:
     return DEFAULT_FOLDER if str(checkpoint) == DEFAULT else pathlib.Path(checkpoint).resolve()
 
 
-def _restore(folder: pathlib.Path, checkpoint: str | pathlib.Path) -> tuple[Config, Any, str]:
+def _restore(folder: pathlib.Path, checkpoint: str | pathlib.Path, own: Collection[Any]) -> tuple[Config, Any, str]:
     """An orbax checkpoint's configuration, its arrays or None, and why they could not be read, or ""."""
     # Each process of a distributed run reads for itself, onto its own device.
     alone = ocp.options.MultiprocessingOptions(
@@ -68,7 +69,7 @@ def _restore(folder: pathlib.Path, checkpoint: str | pathlib.Path) -> tuple[Conf
         if not isinstance(meta, dict) or meta.get("format") != FORMAT:
             raise InputError(f"checkpoint {checkpoint} must be of format {FORMAT}, got {str(meta)[:80]}")
         try:
-            config = from_json(Config, meta["model"])
+            config = from_json(Config, meta["model"], own)
         except (InputError, KeyError, TypeError) as error:
             raise InputError(f"checkpoint {checkpoint} has no readable configuration: {_first_line(error)}") from error
         template = jax.tree.map(
