@@ -41,6 +41,8 @@ LONG = {
     "python -m panojax.photo": "needs labelled crops, or the published networks",
 }
 SUFFIXES = {"FORMAT": ".glb", "glb": ".glb", "obj": ".obj", "ply": ".ply", "splat": ".ply"}
+# Pages whose Python is run from top to bottom, too.
+RUN_PYTHON = ("docs/recipes.md",)
 # What names in running text stand for.
 STANDS_FOR = {
     "PHOTO": "photo.jpg",
@@ -251,14 +253,27 @@ def run(command: Command, folder: pathlib.Path, cache: pathlib.Path) -> str | No
             shutil.rmtree(target)
         else:
             target.unlink(missing_ok=True)
+    return _run(_program(words), folder, cache)
+
+
+def run_python(page: pathlib.Path, folder: pathlib.Path, cache: pathlib.Path) -> str | None:
+    """Runs a page's Python from top to bottom in a sandbox; what it said last if it failed, or None."""
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    return _run([sys.executable, "-c", "\n".join(blocks)], folder, cache)
+
+
+def _program(words: list[str]) -> list[str]:
     start = [sys.executable, "-m", "panojax"] if words[0] == "panojax" else [sys.executable, "-m", words[2]]
-    rest = words[1:] if words[0] == "panojax" else words[3:]
+    return [*start, *(words[1:] if words[0] == "panojax" else words[3:])]
+
+
+def _run(program: list[str], folder: pathlib.Path, cache: pathlib.Path) -> str | None:
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
-    done = subprocess.run([*start, *rest], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(program, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     return None if done.returncode == 0 else (done.stderr.strip() or done.stdout.strip())[-500:]
 
 
@@ -286,6 +301,11 @@ def main() -> int:
             print(f"({time.monotonic() - start:.0f} s)", flush=True)
             if wrong:
                 failed.append(f"{command.place}: {wrong}")
+        for page in RUN_PYTHON if only is None else ():
+            wrong = run_python(ROOT / page, sandbox, cache)
+            print(f"{'FAILED' if wrong else 'ran   '}  the Python of {page}", flush=True)
+            if wrong:
+                failed.append(f"{page}: {wrong}")
     print("\n".join(failed) or f"{len(found)} commands are as they are written")
     return min(len(failed), 100)
 
