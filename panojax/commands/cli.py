@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import tyro
 
 from panojax.commands import align, convert, edit, export, generate, heads, info, interpolate, invert, render, view
+from panojax.commands.overview import answer
 from panojax.commands.progress import one_line
 from panojax.errors import InputError
 
@@ -38,12 +39,15 @@ RUN: dict[type, Callable[[Any], None]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line (None: this process's) and gives its exit code."""
+    if text := answer(sys.argv[1:] if arguments is None else arguments):
+        print(text)
+        return 0
     options = tyro.cli(
         Command,  # type: ignore[arg-type]
         args=arguments,
         prog="panojax",
         description="Single-image 360-degree head reconstruction.",
-        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
+        config=(tyro.conf.OmitSubcommandPrefixes,),
     )
     keep_compiled_programs()
     try:

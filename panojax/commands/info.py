@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -12,9 +12,14 @@ from panojax.extras import need
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Say what a checkpoint folder, a head's file or a PyTorch checkpoint holds. Nothing in it is executed."""
+    """Say what a checkpoint folder, a head's file or a PyTorch checkpoint holds. Nothing in it is executed.
 
-    path: tyro.conf.Positional[str]
+    For example:
+
+        panojax info me/head.npz
+    """
+
+    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
     """Checkpoint folder, "default", "random", head (.npz), or pickle, torch.save or safetensors file."""
     parameters: bool = False
     """List every parameter with its shape, mean and spread."""
@@ -67,10 +72,18 @@ def _head(path: pathlib.Path) -> None:
     print(f"{path}: head, {path.stat().st_size / 2**20:.1f} MiB")
     for field in dataclasses.fields(head):
         value = getattr(head, field.name)
-        shape = list((value.features if field.name == "local" else value).shape) if value is not None else "none"
-        print(f"  {field.name}: {shape}")
+        print(f"  {field.name}: {_shape(value)}")
     print(f"\nmodel, its rendering parameters' SHA-256 {mark.weights}")
     _print_values(to_json(mark.config))
+
+
+def _shape(value: Any) -> Any:
+    """The shape of an array; of local branches, those of their maps."""
+    if value is None:
+        return "none"
+    if hasattr(value, "branches"):
+        return ", ".join(str(_shape(branch)) for branch in value.branches)
+    return list(getattr(value, "features", value).shape)
 
 
 def _torch_file(options: Options) -> None:

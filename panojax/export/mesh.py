@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
-from tqdm import tqdm
 
+from panojax.bars import bar
 from panojax.errors import InputError
 from panojax.extras import need
 from panojax.generators import networks
@@ -104,7 +104,7 @@ def density_grid(params: Params, head: Head, resolution: int, *, progress: bool 
     params, total = params.generator_only(), resolution**3
     grid = np.empty(total, np.float32)
     starts = range(0, total, CHUNK)
-    for start in tqdm(starts, desc="density", unit="chunk", disable=None if progress else True):
+    for start in bar(starts, desc="density", unit="chunk", hidden=not progress):
         size = min(CHUNK, total - start)
         grid[start : start + size] = np.asarray(_densities(params, head, start, resolution=resolution))[:size]
     if np.isnan(grid).any():
