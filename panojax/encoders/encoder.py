@@ -161,7 +161,8 @@ def _style_encoder(config: EncoderConfig, products: bool = False) -> GradualStyl
 
 
 def _offset_encoder(config: EncoderConfig, products: bool = False) -> TrigridEncoder:
-    return TrigridEncoder(config.trunk, config.out_channels, config.head_width, _numerics(config, products))
+    sizes = config.trunk, config.out_channels, config.head_width
+    return TrigridEncoder(*sizes, _numerics(config, products), config.pixel_shuffle)
 
 
 def _local_encoder(config: EncoderConfig, products: bool = False) -> LocalEncoder:

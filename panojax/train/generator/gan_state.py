@@ -175,7 +175,7 @@ def take_over(weights: Mapping[str, Any], earlier: Mapping[str, Any]) -> tuple[d
 def _lr_multiplier(model, layers):
     """Of a layer, by its path."""
     if layers[-1].startswith("fc") and layers[-2] in ("backbone.mapping", "mapping"):
-        return 0.01
+        return model.mapping_lr_multiplier if layers[-2] == "backbone.mapping" else 0.01
     return model.decoder_lr_multiplier if "decoder" in layers else 1.0
 
 
