@@ -1,7 +1,7 @@
 """The tri-grid: three axis-aligned planes with D depth slices each. One slice is EG3D's tri-plane.
 
 Planes are [3, D, H, W, C]. A point with coordinates in [-1, 1] reads each plane trilinearly, texel centres at half
-pixels, zeros outside, and takes the mean. `axes` says per plane which coordinate (0 x, 1 y, 2 z) runs along W, H and D, or
+pixels, zeros outside, and takes the mean. `axes` says per plane which coordinate (0 x, 1 y, 2 z) runs along W, H and D; or it
 holds three rows whose products with the point do.
 """
 
@@ -46,7 +46,6 @@ class TriGrid(Representation):
 
     def __post_init__(self):
         check_choice("order", self.order, ("network", "texel"))
-        _check_axes(self.axes)
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
@@ -124,11 +123,11 @@ class TriGrid(Representation):
 
 
 def axis_rows(along: Sequence) -> np.ndarray:
-    """One plane's entry of `axes` as three rows [3, 3]: a point's coordinates on the plane are their products with it."""
+    """One plane's entry of `axes` as rows [3, 3]: a point's coordinates on the plane are their products with it."""
     return np.eye(3)[list(along)] if isinstance(along[0], int) else np.asarray(along, np.float64)
 
 
-def _check_axes(axes: Axes) -> None:
+def check_axes(axes: Axes) -> None:
     """Raises InputError unless each plane has three independent directions."""
     try:
         rows = np.stack([axis_rows(along) for along in axes])

@@ -5,7 +5,7 @@ import math
 
 from panojax.errors import InputError, check_choice
 from panojax.fields.representation import Representation
-from panojax.fields.trigrid import PLANE_AXES, Axes, TriGrid
+from panojax.fields.trigrid import PLANE_AXES, Axes, TriGrid, check_axes
 
 # Module name after "SuperresolutionHybrid" -> (input side, widths of the two blocks, does each block up-sample).
 SUPERRESOLUTION = {
@@ -130,6 +130,7 @@ class GeneratorConfig:
         for name in ("conv_clamp", "superresolution_clamp"):
             if (getattr(self, name) or 0) < 0:
                 raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
+        check_axes(self.plane_axes)
         if not self.depth_interpolation and self.plane_depth != 1:
             raise InputError(f"bilinear lookups need plane_depth 1, got {self.plane_depth}")
         if self.image_resolution != self.superresolution_input * self.superresolution_factor:

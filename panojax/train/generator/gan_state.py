@@ -67,8 +67,8 @@ class GanState:
 
 
 def generator_adam(config: GanConfig) -> optax.GradientTransformation:
-    """Adam with betas (0, 0.99), corrected for the density regulariser's updates."""
-    return _adam(config.learning_rate, config.density_interval)
+    """Adam with betas (0, 0.99), corrected for the density regulariser's updates where there are any."""
+    return _adam(config.learning_rate, config.density_interval if config.density_weight else None)
 
 
 def discriminator_adam(config: GanConfig) -> optax.GradientTransformation:
@@ -198,5 +198,5 @@ def _places(paths):
 
 
 def _adam(learning_rate, interval):
-    factor = lazy_factor(interval)
+    factor = 1.0 if interval is None else lazy_factor(interval)
     return optax.adam(learning_rate * factor, b1=0.0, b2=0.99**factor, eps=1e-8)
