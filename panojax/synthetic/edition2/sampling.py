@@ -5,10 +5,12 @@ Shape and skin are drawn as in the first edition.
 
 from typing import Any
 
+from dataclasses import replace
+
 import numpy as np
 
 from panojax.synthetic import assets, splits
-from panojax.synthetic.edition2 import styles
+from panojax.synthetic.edition2 import accessories, garments, styles
 from panojax.synthetic.edition2.people import Clothes, Face, Hair, Light, Person, Wear
 from panojax.synthetic.identity import Colour, Shape
 from panojax.synthetic.sampling import (
@@ -33,6 +35,16 @@ TEXTURE_WEIGHTS = {  # straight, soft, wavy, curly, ringlets, coily
     "african": (0.03, 0.04, 0.06, 0.15, 0.17, 0.55),
     "asian": (0.50, 0.28, 0.16, 0.04, 0.01, 0.01),
     "caucasian": (0.27, 0.28, 0.27, 0.12, 0.05, 0.01),
+}
+HATTED = 0.07
+HAT_WEIGHTS = {  # of women, of men
+    "beanie": (2.0, 3.0), "slouch": (1.0, 0.8), "cap": (1.2, 3.5), "cap_back": (0.3, 1.2), "bucket": (0.8, 0.8),
+    "fedora": (0.6, 1.2), "sun": (1.2, 0.1), "beret": (1.0, 0.3), "turban": (0.7, 0.7), "hijab": (2.6, 0.0),
+    "headscarf": (1.0, 0.3), "headband": (1.2, 0.2),
+}  # fmt: skip
+GARMENT_WEIGHTS = {  # shirt, collar, suit, jacket, hoodie, scarf, turtleneck
+    "female": (0.46, 0.13, 0.04, 0.13, 0.08, 0.07, 0.09),
+    "male": (0.38, 0.22, 0.12, 0.09, 0.11, 0.03, 0.05),
 }
 LAMPS = 0.3  # share of heads that are lit by lamps
 DIM = ("night",)  # environments that are drawn half as often
@@ -122,18 +134,67 @@ def sample_face(rng: Rng, shape: Shape, hair: Hair) -> Face:
 
 
 def sample_wear(rng: Rng, shape: Shape, hair: Hair) -> Wear:
-    """Nothing, yet."""
-    none: Colour = (0.0, 0.0, 0.0)
-    return Wear("", none, none, 0.0, "", (none, none), "", none, int(rng.integers(2**31)))
+    """Glasses, a hat or earrings, each on some; one head in three wears something."""
+    sex = sex_of(shape)
+    glasses = rng.random() < 0.13 + 0.08 * (shape.age > 50)
+    hat = rng.random() < HATTED
+    rings = rng.random() < (0.22 if sex == "female" and shape.age > 10 else 0.02)
+    metals: tuple[Colour, ...] = ((0.62, 0.60, 0.57), (0.65, 0.48, 0.22), (0.05, 0.05, 0.055), (0.55, 0.36, 0.27))
+    frames = tuple(accessories.FRAMES)
+    frame = _pick(rng, frames)
+    metal = accessories.FRAMES[frame][5] < 1.0
+    dark = np.exp(rng.normal(-3.6, 0.5)) * np.exp(rng.normal(0, 0.25, 3))
+    bright = rng.beta(1.5, 2.5, 3) * 0.6
+    plastic = dark if rng.random() < 0.75 else bright
+    sun = rng.random() < 0.12
+    shade = rng.uniform(0.006, 0.03) * np.exp(rng.normal(0, 0.3, 3))
+    colours = cloth_colour(rng), cloth_colour(rng)
+    weights = [HAT_WEIGHTS[name][sex == "male"] for name in accessories.HATS]
+    return Wear(
+        glasses=frame if glasses else "",
+        glasses_colour=_colour(metals[int(rng.integers(4))] if metal else np.clip(plastic, 0.006, 0.6)),
+        lens=_colour(shade),
+        lens_tint=_number(rng.uniform(0.8, 1.0) if sun else rng.uniform(0.02, 0.10) + 0.25 * (rng.random() < 0.06)),
+        hat=_pick(rng, accessories.HATS, weights) if hat else "",
+        hat_colours=colours,
+        earrings=_pick(rng, accessories.EARRINGS) if rings else "",
+        earring_colour=_colour(metals[int(rng.choice([0, 1, 3]))]),
+        seed=int(rng.integers(2**31)),
+    )
+
+
+def cloth_colour(rng: Rng) -> Colour:
+    """Of cloth: mostly muted, often dark or white, sometimes bright."""
+    kind = rng.random()
+    if kind < 0.28:
+        return _colour(np.exp(rng.normal(-3.6, 0.5)) * np.exp(rng.normal(0, 0.15, 3)).clip(0.6, 1.5))
+    if kind < 0.42:
+        return _colour(rng.uniform(0.45, 0.78) * np.exp(rng.normal(0, 0.03, 3)))
+    grey = rng.beta(1.0, 2.2) * 0.6 + 0.02
+    hue = rng.dirichlet((0.9, 0.9, 0.9)) * 3
+    return _colour(np.clip(grey * (1 + rng.beta(1.3, 1.6) * (hue - 1)), 0.008, 0.8))
 
 
 def sample_clothes(rng: Rng, shape: Shape) -> Clothes:
-    """Cloth over the shoulders."""
+    """A garment over the shoulders and its colours."""
     plain = sample_shirt(rng)
+    weights = GARMENT_WEIGHTS["male" if sex_of(shape) == "male" else "female"]
+    garment = _pick(rng, garments.GARMENTS, weights)
+    if shape.age < 14 and garment == "suit":
+        garment = "hoodie"
+    white = rng.random() < 0.6
     return Clothes(
-        "shirt", plain.neckline, plain.depth, plain.colours, plain.colours[1], plain.colours[1], plain.pattern,
-        plain.period, plain.looseness, int(rng.integers(2**31)),
-    )  # fmt: skip
+        garment=garment,
+        neckline=plain.neckline,
+        depth=plain.depth,
+        colours=(cloth_colour(rng), cloth_colour(rng)),
+        inner=_colour(rng.uniform(0.55, 0.78) * np.exp(rng.normal(0, 0.03, 3))) if white else cloth_colour(rng),
+        tie=cloth_colour(rng),
+        pattern=plain.pattern if garment in ("shirt", "collar", "scarf") or rng.random() < 0.15 else "plain",
+        period=plain.period,
+        looseness=plain.looseness,
+        seed=int(rng.integers(2**31)),
+    )
 
 
 def sample_lights(rng: Rng, environments: tuple[str, ...]) -> Light:
@@ -164,6 +225,9 @@ def sample_person(seed: int, number: int) -> Person:
     split = splits.split_of(number)
     shape = sample_shape(stream(seed, number, "shape"))
     hair = sample_hair(stream(seed, number, "hair 2"), shape, split)
+    wear = sample_wear(stream(seed, number, "wear"), shape, hair)
+    if wear.hat:
+        hair = replace(hair, form=styles.below_hat(hair.form, wear.hat))
     return Person(
         number=number,
         seed=seed,
@@ -173,7 +237,7 @@ def sample_person(seed: int, number: int) -> Person:
         skin=sample_skin(stream(seed, number, "skin"), shape, split),
         hair=hair,
         face=sample_face(stream(seed, number, "face 2"), shape, hair),
-        wear=sample_wear(stream(seed, number, "wear"), shape, hair),
+        wear=wear,
         shirt=sample_clothes(stream(seed, number, "shirt 2"), shape),
         light=sample_lights(stream(seed, number, "light 2"), assets.ENVIRONMENTS),
     )

@@ -7,17 +7,16 @@ from typing import Any
 import numpy as np
 
 from panojax.synthetic import paint
-from panojax.synthetic.edition2 import growth, hair, lighting
+from panojax.synthetic.edition2 import accessories, garments, growth, hair, lighting
 from panojax.synthetic.edition2.growth import MM, Landmarks, Strands
 from panojax.synthetic.edition2.lighting import Surround
 from panojax.synthetic.edition2.people import Hair, Light, Person
 from panojax.synthetic.edition2.solid import Solid, grid_points, make_solid
-from panojax.synthetic.meshes import CHIN, CROWN, FACE, Floats, vertex_normals
+from panojax.synthetic.meshes import CHIN, CROWN, FACE, Floats, fit_proxy, vertex_normals
 from panojax.synthetic.pictures import LUMINANCE, Bytes, iris_picture, picture_mean, read_picture, skin_colour, skin_picture
 from panojax.synthetic.scene import (
     BUST_DEPTH,
     MOUTH_OPENERS,
-    NECK_FOOT,
     PARTS,
     UNITS_PER_DECIMETRE,
     Part,
@@ -26,7 +25,6 @@ from panojax.synthetic.scene import (
     head_frame,
     lower_arms,
     lower_bound,
-    neckline,
     read_fitted,
     to_world,
 )
@@ -135,6 +133,23 @@ def small_parts(body: Body, person: Person) -> list[Part]:
     return small
 
 
+def worn_parts(body: Body, person: Person, solid: Solid) -> list[Part]:
+    """Hat, glasses and earrings."""
+    wear, parts = person.wear, []
+    if wear.hat:
+        parts += accessories.hat_parts(body, wear, solid)
+    if wear.glasses:
+        balls = to_world(fit_proxy(read_fitted(body.assets / "eyes/HighPolyEyes.json"), body.decimetres), body.origin)
+        middles = [0.5 * (ball.min(axis=0) + ball.max(axis=0)) for ball in (balls[balls[:, 0] > 0], balls[balls[:, 0] < 0])]
+        parts += accessories.glasses_parts(body, wear, (middles[0], middles[1]), solid)
+    if wear.earrings:
+        ears, _ = paint._regions(body.assets)
+        both = [body.points[(ears > 0.5) & (side * body.points[:, 0] > 0)] for side in (1, -1)]
+        lobes = [ear[ear[:, 1].argmin()] for ear in both]
+        parts += accessories.earring_parts(body, wear, (lobes[0], lobes[1]))
+    return parts
+
+
 def bend_inside(points: Floats) -> Floats:
     """Strands bent smoothly so that they stay in the picture and in the generator's cube."""
 
@@ -150,8 +165,11 @@ def bend_inside(points: Floats) -> Floats:
 def grown_hair(body: Body, person: Person, solid: Solid) -> list[Strands]:
     """Head hair and beard with their materials."""
     ground = growth.hair_ground(body.assets, body.points, body.normals, person.hair.form.seed)
-    hidden = np.zeros(len(ground.top), bool)
+    hidden = accessories.hidden_roots(person.wear, ground, body.marks)
     strands = hair.head_hair(person.hair, ground, solid, body.marks, hidden)
+    strands = [
+        replace(piece, points=accessories.under_hat(person.wear, piece.points, solid, body.marks)) for piece in strands
+    ]
     strands += hair.beard_strands(body.assets, person.face, body.points, body.normals, solid)
     return [
         replace(piece, points=bend_inside(piece.points), uniforms=material(person, piece.label)) for piece in strands
@@ -187,32 +205,18 @@ def build_head(assets: Path, person: Person) -> Head:
         picture=picture,
         uniforms={"colour": colour},
     )
-    tights = mesh.groups["helper-tights"]
-    cloth_normals = vertex_normals(body.points, tights.vertices[tights.triangles])
-    foot = body.marks.chin - NECK_FOOT * UNITS_PER_DECIMETRE
-    pattern = float(("plain", "melange", "stripes", "checks", "dots").index(shirt.pattern))
-    cloth = body_part(
-        lower_bound(tights, body.points, body.lowest),
-        (body.points + cloth_normals * (shirt.looseness * MM)).astype(np.float32),
-        cloth_normals,
-        body.rest,
-        weights,
-        kind="cloth",
-        label="clothes",
-        picture=np.full((1, 1, 4), 255, np.uint8),
-        uniforms={
-            "colour": shirt.colours[0],
-            "second": shirt.colours[1],
-            "finish": (pattern, 1.0 / (shirt.period * MM), 0.5, 0.0),
-            "cuts": neckline(shirt, float(foot)),  # type: ignore[arg-type]
-        },
-    )
+    bare = make_solid(assets, body.points)
     strands = grown_hair(body, person, solid)
     rng = np.random.default_rng(form.seed)
     surround = lighting.surround_of(person.light, assets)
     mean = (picture_mean(picture) * colour).astype(np.float32)
     return Head(
-        parts=(cloth, skin, *small_parts(body, person)),
+        parts=(
+            *garments.clothes_parts(body, shirt, bare, weights),
+            skin,
+            *small_parts(body, person),
+            *worn_parts(body, person, bare),
+        ),
         strands=tuple(strands),
         person=person,
         surround=surround,

@@ -1,5 +1,6 @@
 """The second edition's hair styles: cuts with ranges of their numbers, times textures from straight to coily."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,19 @@ BEARDS: dict[str, tuple[float, float, float, tuple[float, float]]] = {
     "moustache": (0.06, 0.0, 0.3, (6, 14)),
     "circle": (0.05, 0.10, 0.5, (3, 10)),
 }
+
+
+def below_hat(style: Style, hat: str) -> Style:
+    """A style as a hat leaves it: pressed flat, no fringe, nothing tied where the hat is."""
+    if hat == "headband":
+        return style
+    tied = style.gather if style.gather in ("low", "sides") else ""
+    lengths = {name: min(getattr(style, name), 90.0) for name in ("side", "back")} if style.gather and not tied else {}
+    return replace(
+        style, fringe=0.0, quiff=0.0, lift=min(style.lift, 12.0), volume=min(style.volume, 3.0), spring=0.0, gather=tied,
+        thickness=min(style.thickness, 7.0), gravity=max(style.gravity, 0.8), stiffness=min(style.stiffness, 25.0),
+        cling=0.7, tail=style.tail if tied else "", **lengths,
+    )  # fmt: skip
 
 
 def combinations() -> list[tuple[str, str]]:
