@@ -30,6 +30,8 @@ class Options:
     """Side of the pictures in pixels."""
     seed: int = 0
     """Number of the family of people."""
+    edition: int = 2
+    """Edition of the heads: 2 has hair of strands, environments, glasses and hats; 1 draws what it always drew."""
     processes: int = 1
     """Processes that work side by side."""
     fetch_assets: bool = False
@@ -60,5 +62,6 @@ def run(options: Options) -> None:
             options.processes,
             start=options.start,
             assets=options.assets,
+            edition=options.edition,
         )
         print(f"{folder}: {options.identities} heads, {options.views} views each")
