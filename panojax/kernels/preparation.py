@@ -3,9 +3,11 @@
 An operation says by `once` what it makes of weights. `prepare` traces a call of a network, in which nothing is
 computed, notes which weights come to which `once`, and makes it of them. The network is then called with the tree that
 `prepare` gives as with the one before: it has the same paths, and no layer asks which of the two it got. Layers that
-know nothing of `once` keep their weights.
+know nothing of `once` keep their weights, and so do weights that come to one with these and to another with those.
+A weight that comes to `once` must be read nowhere else.
 """
 
+import collections
 import contextlib
 import contextvars
 import functools
@@ -119,7 +121,7 @@ def _made(use: _Use) -> Callable[..., Any]:
 
 
 def _uses(call, config, tree, types) -> list[_Use]:
-    found = []
+    found: list[_Use] = []
 
     def traced(leaves):
         # Without `jit` within, which would pass other tracers on than those of the leaves.
@@ -128,7 +130,8 @@ def _uses(call, config, tree, types) -> list[_Use]:
         found.extend(watch.uses.values())
 
     jax.eval_shape(traced, [jax.ShapeDtypeStruct(*one) for one in types])
-    return found
+    times = collections.Counter(place for use in found for place in use.places)
+    return [use for use in found if all(times[place] == 1 for place in use.places)]
 
 
 @contextlib.contextmanager
