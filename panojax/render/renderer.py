@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from panojax.nn.stylegan2 import softplus
+from panojax.kernels.activations import softplus
 from panojax.render.marching import clip_depth, interval_weights, sample_weights
 from panojax.render.rays import box_range, importance_depths, stratified_depths
 

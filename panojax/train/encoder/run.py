@@ -24,7 +24,7 @@ from panojax.devices.sharding import data_mesh, placed_template, replicate, repl
 from panojax.encoders import dual
 from panojax.errors import InputError
 from panojax.files.checkpoint import load
-from panojax.generators.networks import fold
+from panojax.generators import networks
 from panojax.inversion.spaces import GROUPS, fit_encoder, mean_codes
 from panojax.losses.perception import load_perception
 from panojax.nn.stylegan2 import pool
@@ -118,7 +118,7 @@ def freeze(config: RunConfig, params: Params, mesh: Any) -> Frozen:
     framing = data_framing(config.data) or params.config.framing
     model = Config(generator, encoder, framing=framing)
     occluded = None if config.occluded is None else _encoder(config, "occluded", dual.OCCLUDED, model)
-    frozen = Frozen(fold(generator, params.generator), average, perception, occluded, config=model)
+    frozen = Frozen(networks.prepare(generator, params.generator), average, perception, occluded, config=model)
     placed: Frozen = replicate(frozen, mesh)
     return placed
 
