@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from panojax.data import checks, eg3d_folder, mead
+from panojax.data.photo_reader import Photo, list_photos, read_photo
 from panojax.data.pictures import compose
-from panojax.data.sources import Photo, list_photos, read_photo
 from panojax.errors import InputError
 from panojax.nn.stylegan2 import pool
 from panojax.synthetic import storage
