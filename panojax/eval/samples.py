@@ -60,7 +60,7 @@ def portrait_samples(
     """Photos of folders with EG3D's dataset.json, each on its own: FFHQ and LPFF, CelebA-HQ, ...
 
     Args:
-      folders: as `train.sources.list_photos` reads them, or prepared sets.
+      folders: as `data.photo_reader.list_photos` reads them, or prepared sets.
       masks: a folder inside each of them with masks; "." where they lie beside the pictures as mask*.png.
       part, held_out: the encoders' training holds the "validation" part out; "all" takes every photo.
 
