@@ -31,7 +31,7 @@ from panojax.train.generator.fit import FitState, abstract_run_state, compile_fi
 from panojax.train.generator.gan_export import read_start, write_model
 from panojax.train.generator.gan_feed import open_feed
 from panojax.train.generator.gan_presets import PRESETS, GeneratorRun
-from panojax.train.generator.gan_state import GanState, init_state, init_weights, take_over
+from panojax.train.generator.gan_state import GanState, init_state, init_weights, take_over, with_moments
 from panojax.train.generator.gan_steps import Step, compile_step
 from panojax.train.generator.schedules import rendering_resolution
 from panojax.train.loop import Loop, remember, write_overview
@@ -138,13 +138,16 @@ def _begin(config: GeneratorRun, checkpoints: Checkpoints, mesh: Mesh) -> tuple[
     if checkpoints.latest is not None:
         restored, _, step = checkpoints.restore(placed_template(abstract_run_state(config), mesh))
         return restored, step
-    weights, images = init_weights(objective, config.seed), 0
+    weights, images, moments = init_weights(objective, config.seed), 0, None
     if config.start:
         images, earlier = read_start(config.start)
+        moments = earlier.get("moments")
         weights, message = take_over(weights, earlier)
         if jax.process_index() == 0:
-            print(f"start: {images / 1000:.0f} kimg, Adam's moments are new\n{message}", file=sys.stderr)
+            print(f"start: {images / 1000:.0f} kimg\n{message}", file=sys.stderr)
     state: Any = init_state(objective, weights, images=images)
+    if moments is not None:
+        state = with_moments(state, moments)
     if config.stage == "fit":
         state = init_fit(state, config.fit, jax.random.fold_in(jax.random.key(config.seed), 3))
     return replicate(state, mesh), 0
