@@ -21,7 +21,7 @@ class HeadReader(Reader):
     """All views of the identities of a split, in their order.
 
     Attributes:
-      paths: the identities' files.
+      paths: the identities' files. Their labels are [views, 25] each.
       part: their split.
       counts: how many views each has.
     """
@@ -29,9 +29,8 @@ class HeadReader(Reader):
     fields = ("image", "mask", "depth", "camera", "head")
     backgrounds = False
 
-    def __init__(self, paths: Sequence[pathlib.Path], *, part: str = "all"):
+    def __init__(self, paths: Sequence[pathlib.Path], labels: Sequence[np.ndarray], *, part: str = "all"):
         self.paths, self.part = tuple(paths), part
-        labels = [read_parameters(path)[1] for path in self.paths]
         self._cameras = np.concatenate(labels).astype(np.float32)
         self.counts = np.array([len(rows) for rows in labels])
 
@@ -78,7 +77,12 @@ def open_heads(folder: str | pathlib.Path, part: str = "train") -> HeadReader:
       InputError: there are none in it, or a file is no identity.
     """
     check_choice("part", part, ("train", "validation", "test"))
-    paths = [path for path in list_identities(folder) if split_of(int(path.stem)) == part]
+    paths, labels = [], []
+    for path in list_identities(folder):
+        identity, own = read_parameters(path)
+        if identity.get("split", split_of(int(path.stem))) == part:
+            paths.append(path)
+            labels.append(own)
     if not paths:
         raise InputError(f"data folder {folder} has no heads in its {part} split")
-    return HeadReader(paths, part=part)
+    return HeadReader(paths, labels, part=part)

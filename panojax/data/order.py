@@ -87,7 +87,7 @@ class Order:
         numbers = (numbers if self.samples is None else numbers[numbers < self.samples])[part]
         turn, place = np.divmod(numbers, len(self._pattern))
         source = self._pattern[place]
-        at = turn * self._counts[source] + self._rank[place]  # the how manieth of its source
+        at = turn * self._counts[source] + self._rank[place]  # its number among those of its source
         row, mirrored = np.zeros(len(at), np.int64), np.zeros(len(at), bool)
         for i in range(len(self.streams)):
             mine = source == i
@@ -174,7 +174,7 @@ class _Others:
 
 
 def _period(shares: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which source each sample of a period is of, the how manieth of it, and how many each has.
+    """Which source each sample of a period is of, its number among those of its source, and how many each has.
 
     Sample i of a source's n lies at (i + 1/2) / n of the period, so that any run of samples is as mixed as it can be.
     """
