@@ -58,7 +58,10 @@ def loose_hair(style: Style, ground: Ground, kept: NDArray[np.int32], solid: Sol
     guides = growth.grow(style, ground, solid, marks, lengths[at], shelf)
     everyone = np.arange(len(lengths), dtype=np.int32)
     flow = growth.comb(style, ground, everyone, marks)
-    groups, fringe = flow.groups(), flow.fringe
+    groups, fringe = flow.groups(), flow.fringe.copy()
+    nearby = groups[at][ground.roots.mixed]
+    lone = ~(nearby == groups[:, None]).any(axis=1)  # no guide of their group is near: they join the nearest one
+    groups[lone], fringe[lone] = nearby[lone, 0], flow.fringe[at][ground.roots.mixed[lone, 0]]
     centres, member = ground.roots.clumps[style.clumps]
     rng = np.random.default_rng(style.seed + 9)
 
