@@ -21,6 +21,8 @@ from panojax.synthetic.sampling import stream
 
 FORMAT_VERSION = 1
 SIZES = 16, 2048
+# Mesa's software GL and NumPy's matrix products work in the calling thread where there are several processes.
+ONE_THREAD = {"LP_NUM_THREADS": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 PATIENCE = 1.0  # seconds between looks at whether a silent process still lives
 
 Done = Callable[[int], None]
@@ -86,8 +88,9 @@ def _run_processes(numbers: list[int], processes: int, options: dict[str, Any]) 
     """
     context = multiprocessing.get_context("spawn")
     news = context.Queue()
-    before = os.environ.get("LP_NUM_THREADS")
-    os.environ.setdefault("LP_NUM_THREADS", "0")  # Mesa's software GL: draw in the calling thread
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    for name, value in ONE_THREAD.items():
+        os.environ.setdefault(name, value)
     try:
         workers = [
             context.Process(target=_work, args=(numbers[i::processes], options, news), daemon=True)
@@ -96,8 +99,9 @@ def _run_processes(numbers: list[int], processes: int, options: dict[str, Any]) 
         for worker in workers:
             worker.start()
     finally:
-        if before is None:
-            del os.environ["LP_NUM_THREADS"]
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
     left = len(numbers)
     try:
         while left:

@@ -14,6 +14,7 @@ from panojax.synthetic.cameras import FOCAL, RADIUS, Doubles, split_label
 from panojax.synthetic.edition2 import lighting, shaders, volume
 from panojax.synthetic.edition2.growth import MM, Strands
 from panojax.synthetic.edition2.scene import PARTS, Head
+from panojax.synthetic.edition2.solid import dot
 from panojax.synthetic.meshes import Floats
 from panojax.synthetic.render import (
     DEPTH_STEPS,
@@ -81,7 +82,7 @@ def ribbon_vertices(strands: Strands, ambient: Floats) -> tuple[bytes, bytes]:
     tangents = np.empty_like(points)
     tangents[:, 1:-1] = points[:, 2:] - points[:, :-2]
     tangents[:, 0], tangents[:, -1] = points[:, 1] - points[:, 0], points[:, -1] - points[:, -2]
-    tangents /= np.sqrt((tangents**2).sum(-1, keepdims=True) + 1e-14)
+    tangents /= np.sqrt(dot(tangents, tangents) + np.float32(1e-14))[..., None]
     along = np.linspace(0, 1, k, dtype=np.float32)
     values = np.empty((n, k, 12), np.float16)
     values[..., :3] = tangents

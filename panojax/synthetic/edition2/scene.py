@@ -1,10 +1,12 @@
 """A head of the second edition as meshes, strands and light in world units, ready for its renderer."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from panojax.synthetic import paint
 from panojax.synthetic.edition2 import accessories, garments, growth, hair, lighting
@@ -32,6 +34,7 @@ from panojax.synthetic.shape import body_positions, read_body
 
 __all__ = ["PARTS", "Head", "build_head"]
 
+IRIS_SIDE = 384  # pixels
 EYE_VERTICES = slice(14598, 14670)
 METERED = 0.40  # radiance of skin that the camera aims at
 METERING = 0.7  # how far it goes towards that from the scene's own
@@ -105,6 +108,21 @@ def camera_gain(light: Light, surround: Surround, skin: Floats) -> tuple[float, 
     return float(red), float(green), float(blue)
 
 
+@cache
+def small_iris(assets: Path, iris: str) -> Bytes:
+    """An eye's texture, untinted, at the size that pictures of heads can show."""
+    whole = iris_picture(assets, iris, (1.0, 1.0, 1.0))
+    return np.asarray(Image.fromarray(whole).resize((IRIS_SIDE, IRIS_SIDE), Image.Resampling.BOX))
+
+
+def tinted_iris(assets: Path, iris: str, tint: tuple[float, float, float]) -> Bytes:
+    """An eye's texture with its coloured pixels tinted."""
+    rgba = small_iris(assets, iris).astype(np.float32)
+    coloured = np.clip((rgba[..., :3].max(axis=-1) - rgba[..., :3].min(axis=-1)) / 35, 0, 1)[..., None]
+    rgb = rgba[..., :3] * (1 + coloured * (np.array(tint, np.float32) - 1))
+    return np.dstack([np.clip(rgb, 0, 255), rgba[..., 3]]).astype(np.uint8)
+
+
 def small_parts(body: Body, person: Person) -> list[Part]:
     """Eyes, brows, lashes, and teeth."""
     face, assets = person.face, body.assets
@@ -120,7 +138,7 @@ def small_parts(body: Body, person: Person) -> list[Part]:
     def picture(folder: str, name: str) -> Bytes:
         return read_picture(assets / f"{folder}/{name}.png")
 
-    iris = iris_picture(assets, face.iris, face.iris_tint)
+    iris = tinted_iris(assets, face.iris, face.iris_tint)
     density, lash_density = (face.brow_density, 0.0, 0.0, 0.0), (face.lash_density, 0.0, 0.0, 0.0)
     brows, lashes = picture("eyebrows", face.brows), picture("eyelashes", face.lashes)
     small = [
