@@ -31,6 +31,7 @@ class Strands:
     points: Floats  # (strands, points, 3)
     width: float  # world units, at the root
     tint: Floats  # (strands, 3) factors on the colour
+    fine: Floats | None = None  # (strands,) factors on the width
     taper: float = 0.35  # share of the width that is left at the tip
     uniforms: dict[str, Any] = field(default_factory=dict)  # of the shader: colours, gloss, thickness
 
@@ -176,7 +177,8 @@ class Comb:
         away = points - (self.marks.crown + np.array([style.whorl * MM, 0, -0.09], np.float32))
         away = unit(away) + style.swirl * np.cross(UP, unit(away)).astype(np.float32)
         fall = style.parted * self.side[:, None] * LEFT * (0.15 + top) + style.sweep * AHEAD
-        fall = fall * (1 - self.behind)[:, None] + self.behind[:, None] * (away + 0.3 * self.side[:, None] * LEFT)
+        back = np.minimum(away, np.array([9, 9, -0.15], np.float32)) + 0.3 * self.side[:, None] * LEFT
+        fall = fall * (1 - self.behind)[:, None] + self.behind[:, None] * back
         mixed = style.radial * away + (1 - style.radial) * fall + style.across * LEFT * top + down
         front = AHEAD * 1.0 - UP * 0.5 + style.fringe_sweep * LEFT
         mixed = np.where(self.fringe[:, None], front, mixed)
@@ -197,7 +199,7 @@ def grow(style: Style, ground: Ground, solid: Solid, marks: Landmarks, lengths: 
     flow = comb(style, ground, at, marks)
     start, normal = ground.places[at], ground.outward[at]
     error = solid.look(start)[0]
-    step = (lengths * MM / (STEPS - 1))[:, None].astype(np.float32)
+    whole = (lengths * MM / (STEPS - 1))[:, None].astype(np.float32)
     lift = np.radians(style.lift * (1 - 0.35 * (1 - ground.top[at])) * np.where(flow.fringe, 0.7, 1.0))[:, None]
     quiff = np.radians(style.quiff) * (ground.top[at] * (1 - smooth(ground.azimuth[at], 20, 75)))[:, None]
     lift = np.minimum(lift + quiff, np.pi / 2).astype(np.float32)
@@ -205,7 +207,8 @@ def grow(style: Style, ground: Ground, solid: Solid, marks: Landmarks, lengths: 
     points, grown = [start], np.zeros(len(at), np.float32)
     point = start
     gap = style.face_gap * MM
-    for _ in range(STEPS - 1):
+    for size in np.linspace(0.4, 1.6, STEPS - 1, dtype=np.float32):  # short steps where hair leaves the head
+        step = whole * size
         distance, outward = solid.look(point)
         near = np.exp(-np.maximum(distance, 0) / (45 * MM))[:, None]
         follow = style.follow * near * flow.field(point, outward)

@@ -90,6 +90,8 @@ def ribbon_vertices(strands: Strands, ambient: Floats) -> tuple[bytes, bytes]:
     values[..., 5:8] = strands.tint[:, None]
     values[..., 8:11] = ambient
     values[..., 11] = 1 - (1 - strands.taper) * along**3
+    if strands.fine is not None:
+        values[..., 11] *= strands.fine[:, None].astype(np.float16)
     repeats = np.full(k, 2)
     repeats[[0, -1]] = 3
     at = np.repeat(np.arange(k), repeats)
@@ -216,7 +218,7 @@ class Renderer:
 
     def _upload_strands(self, strands: Strands, ambient: Floats) -> DrawnStrands:
         gl = self.gl
-        few = Strands(strands.label, strands.points[::FEW], 0.0, strands.tint[::FEW], strands.taper)
+        few = Strands(strands.label, strands.points[::FEW], 0.0, strands.tint[::FEW], None, strands.taper)
         whole = [gl.buffer(data) for data in ribbon_vertices(strands, ambient)]
         part = [gl.buffer(data) for data in ribbon_vertices(few, ambient[::FEW])]
         names = ("tangent", "at", "tint", "ambient", "wide")

@@ -12,7 +12,7 @@ from panojax.synthetic import paint
 from panojax.synthetic.edition2 import accessories, garments, growth, hair, lighting
 from panojax.synthetic.edition2.growth import MM, Landmarks, Strands
 from panojax.synthetic.edition2.lighting import Surround
-from panojax.synthetic.edition2.people import Hair, Light, Person
+from panojax.synthetic.edition2.people import Clothes, Hair, Light, Person
 from panojax.synthetic.edition2.solid import Solid, grid_points, make_solid
 from panojax.synthetic.meshes import CHIN, CROWN, FACE, Floats, fit_proxy, vertex_normals
 from panojax.synthetic.pictures import LUMINANCE, Bytes, iris_picture, picture_mean, read_picture, skin_colour, skin_picture
@@ -93,11 +93,12 @@ def build_body(assets: Path, person: Person) -> Body:
     return Body(assets, points, normals, rest, body, origin, marks, lowest)
 
 
-def head_solid(body: Body, looseness: float) -> Solid:
+def head_solid(body: Body, shirt: Clothes) -> Solid:
     """What hair collides with: the skin, and clothes below the neck."""
+    off = shirt.looseness + {"suit": 9.0, "jacket": 9.0, "hoodie": 6.0}.get(shirt.garment, 3.0)
     heights = grid_points()[0][0, :, 0, 1]
-    cloth = growth.smooth(-heights, -(body.marks.chin - 0.12), -(body.marks.chin - 0.20))
-    return make_solid(body.assets, body.points, (cloth * (looseness + 3) * MM).astype(np.float32))
+    cloth = growth.smooth(-heights, -(body.marks.chin - 0.07), -(body.marks.chin - 0.14))
+    return make_solid(body.assets, body.points, (cloth * off * MM).astype(np.float32))
 
 
 def camera_gain(light: Light, surround: Surround, skin: Floats) -> tuple[float, float, float]:
@@ -147,7 +148,7 @@ def small_parts(body: Body, person: Person) -> list[Part]:
         part("eyelashes", face.lashes, "thin", "brows", lashes, colour=(0.012,) * 3, extra=lash_density),
     ]
     if any(person.shape.expression.get(unit, 0.0) > 0.02 for unit in MOUTH_OPENERS):
-        small.append(part("teeth", face.teeth, "teeth", "teeth", picture("teeth", face.teeth), colour=(0.95, 0.92, 0.86)))
+        small.append(part("teeth", face.teeth, "teeth", "teeth", picture("teeth", face.teeth), colour=(0.80, 0.74, 0.64)))
     return small
 
 
@@ -209,7 +210,7 @@ def material(person: Person, label: str) -> dict[str, Any]:
 def build_head(assets: Path, person: Person) -> Head:
     """Assemble the head of `person` from an assets folder (see assets.open_assets)."""
     mesh, body = read_body(assets), build_body(assets, person)
-    solid = head_solid(body, person.shirt.looseness)
+    solid = head_solid(body, person.shirt)
     face, form, shirt = person.face, person.hair.form, person.shirt
     weights = paint.paint_weights(assets, hairline=0.0, beard_cover=face.beard_cover)
     weights[:, 0] = growth.hair_density(mesh.positions, form) * (0.5 + 0.5 * form.density)

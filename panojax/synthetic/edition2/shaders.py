@@ -83,7 +83,7 @@ Surface surface(vec4 c) {
     return Surface(albedo, c.a, 1.0, 0.06);
 }
 #elif KIND == TEETH
-Surface surface(vec4 c) { return Surface(pow(c.rgb, vec3(2.2)) * colour, c.a, 0.8, 0.25); }
+Surface surface(vec4 c) { return Surface(pow(c.rgb, vec3(2.2)) * colour, c.a, 0.35, 0.3); }
 #elif KIND == HARD
 Surface surface(vec4 c) {  // finish = pattern (1 tortoise), metal, roughness
     float blot = smoothstep(0.35, 0.65, grain(r * 130.0 + seed));
@@ -203,7 +203,7 @@ void main() {{
     float TRT = exp(-pow((a - 0.19) / 0.30, 2.0)) * (0.3 + 0.7 * facing);
     float TT = exp(-pow(a / 0.45, 2.0)) * pow(1.0 - facing, 3.0);
     vec3 glow = pow(albedo, vec3(0.65));
-    vec3 shine = vec3(0.045 * R * gloss) + glow * (0.10 * TRT * gloss + 0.40 * TT);
+    vec3 shine = vec3(0.058 * R * gloss) + glow * (0.12 * TRT * gloss + 0.40 * TT);
     vec3 mirrored = around(reflect(-V, N), 4.0) * 0.015 * gloss * clamp(dot(soft, vec3(1.2)), 0.0, 1.0);
     vec3 seen = albedo * light + key_colour * passed * shine * sl + mirrored * (0.6 + glow);
     shaded = vec4(developed(seen * camera_gain), 1.0); part_of = float(part) / 255.0;
