@@ -55,6 +55,8 @@ def loose_hair(style: Style, ground: Ground, kept: NDArray[np.int32], solid: Sol
     lengths = growth.root_lengths(ground, style)
     at = ground.roots.guides
     shelf = (0.25 + 0.75 * ground.top[at]) * style.volume
+    if style.parted > 0.5:  # hair is flat where it is parted
+        shelf *= 0.35 + 0.65 * growth.smooth(np.abs(ground.places[at, 0] - style.part * MM), 4 * MM, 45 * MM)
     shelf = np.where(growth.fringe_of(ground, style)[at], np.minimum(0.35 * shelf, 4.0), shelf)
     guides = growth.grow(style, ground, solid, marks, lengths[at], shelf)
     everyone = np.arange(len(lengths), dtype=np.int32)
