@@ -187,7 +187,8 @@ class Comb:
 
 def keep_off_face(points: Floats, side: Floats, marks: Landmarks, gap: float, fringe: NDArray[np.bool_]) -> Floats:
     """Moves points (n, 3) that hang before the face outwards to |x| = gap (world units) on their `side`."""
-    front = smooth(points[:, 2], 0.02, 0.10) * smooth(marks.brow + 0.085 - points[:, 1], 0.0, 0.06)
+    near = 0.02 - 0.07 * smooth(marks.chin + 0.03 - points[:, 1], 0.0, 0.05)  # the neck lies further back
+    front = ramp(points[:, 2] - near, 0.0, 0.08) * smooth(marks.brow + 0.085 - points[:, 1], 0.0, 0.06)
     wanted = side * np.maximum(side * points[:, 0], gap)
     x = points[:, 0] + front * (wanted - points[:, 0]) * ~fringe
     return np.column_stack([x, points[:, 1], points[:, 2]]).astype(np.float32)
@@ -218,7 +219,9 @@ def grow(style: Style, ground: Ground, solid: Solid, marks: Landmarks, lengths: 
         pulled = follow - heavy * UP - cling * outward + (1 - near) * 0.15 * normal * style.spring
         # On the shoulders hair slides to the back, from beside the face to the front.
         lies = smooth(outward[:, 1], 0.25, 0.7) * smooth(-point[:, 1], -(marks.chin - 0.02), -(marks.chin - 0.10))
-        pulled = pulled + (1.6 * lies * flow.slide)[:, None] * AHEAD
+        pulled = pulled + (2.2 * lies * flow.slide)[:, None] * AHEAD
+        low = smooth(marks.chin + 0.06 - point[:, 1], 0.0, 0.10) * smooth(np.abs(point[:, 0]), 0.10, 0.20)
+        pulled = pulled - (0.7 * low * np.sign(point[:, 0]))[:, None] * LEFT
         bend = np.minimum(step / (style.stiffness * MM), 0.9)
         direction = unit(direction * (1 - bend) + pulled * bend)
         moved = point + step * direction

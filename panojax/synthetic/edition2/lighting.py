@@ -20,7 +20,7 @@ from panojax.synthetic.pictures import LUMINANCE
 ROWS, COLUMNS = 32, 64
 KEY_RADIUS = np.radians(32.0)  # of the lobe about the brightest place that becomes the shadowing light
 SHARPEST = 60.0  # a map's radiance over its mean is cut there once the key light is out
-STRONGEST = 0.5  # the key's irradiance over the sum of the rest's from all sides
+STRONGEST = 0.42  # the key's irradiance over the sum of the rest's from all sides
 KEY_CAST = 0.5  # share of its cast that the key light keeps: cameras balance it
 CAST = 0.45  # share of their colours that environments keep, so that hair is one colour all around
 STUDIO_LOBE = 6.0  # sharpness of lamps in the map

@@ -36,6 +36,7 @@ __all__ = ["PARTS", "Head", "build_head"]
 
 IRIS_SIDE = 384  # pixels
 EYE_VERTICES = slice(14598, 14670)
+EAR_FOOT, FLAT_EARS = 0.138, 0.35  # world units: how far ears stand out to hair, which hides or parts around them
 METERED = 0.40  # radiance of skin that the camera aims at
 METERING = 0.7  # how far it goes towards that from the scene's own
 WIDEST, BENT = 0.35, 0.24  # world units: hair's |x|, |z| is bent below the first, from the second on
@@ -94,11 +95,16 @@ def build_body(assets: Path, person: Person) -> Body:
 
 
 def head_solid(body: Body, shirt: Clothes) -> Solid:
-    """What hair collides with: the skin, and clothes below the neck."""
+    """What hair collides with: the skin with flat ears, and clothes below the neck."""
     off = shirt.looseness + {"suit": 9.0, "jacket": 9.0, "hoodie": 6.0}.get(shirt.garment, 3.0)
     heights = grid_points()[0][0, :, 0, 1]
     cloth = growth.smooth(-heights, -(body.marks.chin - 0.07), -(body.marks.chin - 0.14))
-    return make_solid(body.assets, body.points, (cloth * off * MM).astype(np.float32))
+    ears, _ = paint._regions(body.assets)
+    x = body.points[:, 0]
+    flat = np.sign(x) * np.minimum(np.abs(x), EAR_FOOT + FLAT_EARS * np.maximum(np.abs(x) - EAR_FOOT, 0))
+    points = body.points.copy()
+    points[:, 0] = x + ears * (flat - x)
+    return make_solid(body.assets, points.astype(np.float32), (cloth * off * MM).astype(np.float32))
 
 
 def camera_gain(light: Light, surround: Surround, skin: Floats) -> tuple[float, float, float]:
@@ -143,7 +149,7 @@ def small_parts(body: Body, person: Person) -> list[Part]:
     density, lash_density = (face.brow_density, 0.0, 0.0, 0.0), (face.lash_density, 0.0, 0.0, 0.0)
     brows, lashes = picture("eyebrows", face.brows), picture("eyelashes", face.lashes)
     small = [
-        part("eyes", "HighPolyEyes", "eyes", "eyes", iris, colour=(0.74, 0.71, 0.69)),
+        part("eyes", "HighPolyEyes", "eyes", "eyes", iris, colour=(0.66, 0.63, 0.61)),
         part("eyebrows", face.brows, "thin", "brows", brows, colour=face.brow_colour, extra=density),
         part("eyelashes", face.lashes, "thin", "brows", lashes, colour=(0.012,) * 3, extra=lash_density),
     ]
@@ -203,8 +209,8 @@ def material(person: Person, label: str) -> dict[str, Any]:
     """Uniforms of strands of the head's hair or the beard."""
     own: Hair = person.hair
     if label == "beard":
-        return {"colour": person.face.beard_colour, "second": person.face.beard_colour, "gloss": 0.5, "thickness": 60.0}
-    return {"colour": own.colour, "second": own.tip_colour, "gloss": own.gloss, "thickness": 45.0}
+        return {"colour": person.face.beard_colour, "second": person.face.beard_colour, "gloss": 0.5, "thickness": 40.0}
+    return {"colour": own.colour, "second": own.tip_colour, "gloss": own.gloss, "thickness": 24.0}
 
 
 def build_head(assets: Path, person: Person) -> Head:

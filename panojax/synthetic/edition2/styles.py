@@ -30,8 +30,8 @@ CURLS = ("curly", "ringlets", "coily")
 SHORT: dict[str, Range] = {"gravity": (0.1, 0.3), "stiffness": (25, 45), "thickness": (2, 5), "strands": 22000,
                            "width": 0.75, "ragged": 4, "layers": (0.25, 0.5), "clumps": 3000.0}  # fmt: skip
 LONG: dict[str, Range] = {"front": 420, "top": 420, "side": 380, "back": 360, "radial": 0.25, "parted": 1.0,
-                          "lift": (6, 28), "gravity": (0.7, 1.3), "stiffness": (14, 24), "volume": (6, 16),
-                          "thickness": (7, 15), "sweep": (-0.5, 0.1), "strands": 21000, "width": 0.85,
+                          "lift": (6, 28), "gravity": (0.7, 1.3), "stiffness": (14, 24), "volume": (4, 12),
+                          "thickness": (6, 14), "sweep": (-0.5, 0.1), "strands": 21000, "width": 0.85,
                           "ragged": (3, 30), "layers": (0.05, 0.35), "face_gap": (50, 72)}  # fmt: skip
 MIDDLE: dict[str, Range] = {"part": (-6, 6), "part_bend": (-4, 4)}
 SIDE: dict[str, Range] = {"part": (18, 42), "part_bend": (-6, 6), "flip": True}
