@@ -13,8 +13,9 @@ from panojax.synthetic.edition2.people import Face, Hair, Style
 from panojax.synthetic.edition2.solid import Solid
 from panojax.synthetic.meshes import Floats
 
-POINTS = 250_000  # of all strands of a head: what more would need is spread over fewer, wider ones
+POINTS = 290_000  # of all strands of a head: what more would need is spread over fewer, wider ones
 TAIL_STRANDS = 3200
+STRAY = 2.2  # power of a random number that says how far a strand lies off its guides: few are strays
 Rng = np.random.Generator
 
 
@@ -22,9 +23,9 @@ def points_per_strand(style: Style, longest: float) -> int:
     """How many points a strand needs to follow its waves."""
     needed = 5 + longest / 22
     if style.wave > 0:
-        needed = max(needed, 5.5 * longest / style.wave_length)
+        needed = max(needed, 4.6 * longest / style.wave_length)
     if style.curl > 0:
-        needed = max(needed, 5.0 * longest / style.curl_length)
+        needed = max(needed, 4.4 * longest / style.curl_length)
     return int(np.clip(needed, 4, 34))
 
 
@@ -54,6 +55,8 @@ def loose_hair(style: Style, ground: Ground, kept: NDArray[np.int32], solid: Sol
     lengths = growth.root_lengths(ground, style)
     at = ground.roots.guides
     shelf = (0.25 + 0.75 * ground.top[at]) * style.volume
+    if style.parted > 0.5:  # hair is flat where it is parted
+        shelf *= 0.35 + 0.65 * growth.smooth(np.abs(ground.places[at, 0] - style.part * MM), 4 * MM, 45 * MM)
     shelf = np.where(growth.fringe_of(ground, style)[at], np.minimum(0.35 * shelf, 4.0), shelf)
     guides = growth.grow(style, ground, solid, marks, lengths[at], shelf)
     everyone = np.arange(len(lengths), dtype=np.int32)
@@ -70,7 +73,7 @@ def loose_hair(style: Style, ground: Ground, kept: NDArray[np.int32], solid: Sol
         loose = ground.random[which]
         ends = cut_shares(style, curves, fringe[which], marks, loose[:, 1:3])
         t = np.linspace(0, 1, STEPS, dtype=np.float32)
-        off = style.thickness * spread * (loose[:, 3:] ** 1.5) * np.minimum(4 * t, 1)[None]
+        off = style.thickness * spread * (loose[:, 3:] ** STRAY) * np.minimum(4 * t, 1)[None]
         _, outward = solid.look(curves)
         return curves + (off * MM)[..., None].astype(np.float32) * outward, ends
 
@@ -290,7 +293,10 @@ def head_hair(hair: Hair, ground: Ground, solid: Solid, marks: Landmarks, hidden
         width = style.width * (1.0 if style.rope or len(curves) >= 0.8 * len(kept) else (len(kept) / len(curves)) ** 0.4)
         width = min(width, 1.35 * style.width)
         taper = 0.8 if style.rope else 0.45
-        strands.append(Strands("hair", curves, width * MM, tints(hair, np.asarray(locks), rng), taper))
+        fine = rng.uniform(0.75, 1.25, len(curves)).astype(np.float32)
+        if len(curves) <= len(kept) and not style.rope:
+            fine *= 1.1 - 0.6 * ground.random[kept[: len(curves)], 3] ** 2  # strays are single hairs
+        strands.append(Strands("hair", curves, width * MM, tints(hair, np.asarray(locks), rng), fine, taper))
     return strands
 
 
@@ -338,4 +344,4 @@ def beard_strands(assets: Path, face: Face, points: Floats, normals: Floats, sol
         leader = start_of[centres[member[mine]]]
         curves = growth.clump(curves, np.where((leader >= 0)[:, None, None], curves[leader], curves), 0.45, 0.5)
     tint = np.exp(rng.normal(0, 0.28, (len(mine), 1)) + rng.normal(0, 0.05, (len(mine), 3))).astype(np.float32)
-    return [Strands("beard", curves, 0.42 * MM, tint, 0.4)]
+    return [Strands("beard", curves, 0.42 * MM, tint, None, 0.4)]

@@ -30,13 +30,13 @@ CURLS = ("curly", "ringlets", "coily")
 SHORT: dict[str, Range] = {"gravity": (0.1, 0.3), "stiffness": (25, 45), "thickness": (2, 5), "strands": 22000,
                            "width": 0.75, "ragged": 4, "layers": (0.25, 0.5), "clumps": 3000.0}  # fmt: skip
 LONG: dict[str, Range] = {"front": 420, "top": 420, "side": 380, "back": 360, "radial": 0.25, "parted": 1.0,
-                          "lift": (12, 40), "gravity": (0.7, 1.3), "stiffness": (14, 24), "volume": (8, 20),
-                          "thickness": (8, 16), "sweep": (-0.5, 0.1), "strands": 15000, "width": 1.05,
+                          "lift": (6, 28), "gravity": (0.7, 1.3), "stiffness": (14, 24), "volume": (4, 12),
+                          "thickness": (6, 14), "sweep": (-0.5, 0.1), "strands": 21000, "width": 0.85,
                           "ragged": (3, 30), "layers": (0.05, 0.35), "face_gap": (50, 72)}  # fmt: skip
 MIDDLE: dict[str, Range] = {"part": (-6, 6), "part_bend": (-4, 4)}
 SIDE: dict[str, Range] = {"part": (18, 42), "part_bend": (-6, 6), "flip": True}
 TIED: dict[str, Range] = {"front": 200, "top": 200, "side": 200, "back": 200, "volume": (2, 9), "thickness": (1, 3),
-                          "strands": 15000, "width": 0.95, "lift": 10}  # fmt: skip
+                          "strands": 17000, "width": 0.85, "lift": 10}  # fmt: skip
 FRINGE: dict[str, Range] = {"fringe": (22, 40), "fringe_width": (38, 58), "fringe_level": (12, 28), "front": 130,
                             "fringe_sweep": (-0.25, 0.25), "fringe_open": (-2, 8)}  # fmt: skip
 CURTAIN: dict[str, Range] = {"face_gap": (30, 46), "layers": (0.25, 0.5), "front": (140, 210)}
