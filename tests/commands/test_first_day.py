@@ -67,7 +67,7 @@ def test_what_is_missing_is_said_before_the_model_is_loaded(no_model, tmp_path, 
 
 def test_a_folder_stands_for_its_head(tmp_path):
     (tmp_path / "me").mkdir()
-    with pytest.raises(InputError, match="got '.*me' with none"):
+    with pytest.raises(InputError, match=r"got '.*me' with none"):
         head_file(tmp_path / "me")
     (tmp_path / "me" / "seed0000.npz").touch()
     assert head_file(tmp_path / "me") == tmp_path / "me" / "seed0000.npz"
