@@ -138,8 +138,9 @@ def test_a_folder_run_again_sees_what_has_changed(inversions, tmp_path, capsys):
     assert done == [] and "also holds heads whose photos are not in" in said and said.count("y") >= 1
     # Several photos are a folder of them.
     inversions.clear()
-    assert main(["invert", str(photos / "x.png"), str(photos), "--out", str(tmp_path / "two")]) == 0
-    assert len(inversions) == 2 and len(list((tmp_path / "two").iterdir())) == 2
+    Image.new("RGB", (40, 40)).save(tmp_path / "x.png")
+    assert main(["invert", str(tmp_path / "x.png"), str(photos), "--out", str(tmp_path / "two")]) == 0
+    assert len(inversions) == 2 and {path.name for path in (tmp_path / "two").iterdir()} == {"x.png", "x.png_2"}
 
 
 def test_bars_are_lines_in_a_pipe(capsys, monkeypatch):
