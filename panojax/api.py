@@ -86,7 +86,7 @@ def render(
     uniforms: tuple[jax.Array, jax.Array] | None = None,
     *,
     background_ws: jax.Array | None = None,
-    density_noise: float = 0.0,
+    density_noise: float | None = None,
 ) -> View:
     """A head seen from a camera.
 
@@ -98,7 +98,8 @@ def render(
       uniforms: the draws themselves, coarse [R * R, S] and fine [R * R, S_fine] in [0, 1); they take the place of
         `key`'s.
       background_ws: style codes [L, w_dim] for the background instead of the head's.
-      density_noise: standard deviation of noise on the densities; needs a key.
+      density_noise: standard deviation of noise on the densities; needs a key. None is the configuration's where there
+        is a key, else none.
 
     Returns:
       A View: image [H, W, 3], raw [R, R, 3], depth, weight, mask [R, R, 1].
@@ -109,6 +110,8 @@ def render(
     side = config.rendering_resolution if resolution is None else resolution
     if side < 2:
         raise InputError(f"resolution must be at least 2, got {resolution}")
+    if density_noise is None:
+        density_noise = config.density_noise if key is not None else 0.0
     if key is None and (density_noise or config.superresolution_noise == "random"):
         raise InputError("random noise needs a key, got None")
     ray_key, noise_key, finish_key = (None, None, None) if key is None else jax.random.split(key, 3)

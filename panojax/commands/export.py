@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from panojax.errors import InputError
+from panojax.extras import need
 
 SUFFIXES = {"glb": ".glb", "obj": ".obj", "ply": ".ply", "splat": ".ply", "mp4": ".mp4", "webp": ".webp"}
 FOLDERS = ("transforms", "colmap")
@@ -95,7 +96,7 @@ def check(options: Options) -> None:
     """Raises InputError for what cannot be written, before anything slow starts."""
     from panojax.commands import results
     from panojax.export.splats import check_splats
-    from panojax.export.surface import check_faces, import_fast_simplification
+    from panojax.export.surface import check_faces
     from panojax.export.texture import check_texture
     from panojax.export.views import check_size, surround
     from panojax.generators.generator_config import GeneratorConfig
@@ -112,7 +113,7 @@ def check(options: Options) -> None:
     if options.to in ("glb", "obj"):
         check_faces(options.faces)
         check_texture(options.texture)
-        import_fast_simplification()
+        need("fast_simplification", "simplifying meshes")
     if options.to == "splat":
         check_splats(options.splats)
         if not 0 <= options.harmonics <= 3:

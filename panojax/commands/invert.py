@@ -234,7 +234,7 @@ def _perception(lpips: str) -> Any:
     try:
         return load_perception(lpips, "none")
     except InputError as error:
-        raise InputError(f'{error}; it comes with "panojax[losses]", and --lpips none does without') from error
+        raise InputError(f"{error}, or --lpips none does without") from error
 
 
 def _encode(options: Options, params: Any, portrait: Any) -> Any:

@@ -11,8 +11,9 @@ from panojax.bars import bar
 from panojax.commands.arguments import turn
 from panojax.commands.progress import is_quiet
 from panojax.errors import InputError
-from panojax.export.mesh import check_resolution, extract_mesh, import_trimesh, write_mesh
+from panojax.export.mesh import check_resolution, extract_mesh, write_mesh
 from panojax.export.turntable import render_views
+from panojax.extras import need
 from panojax.files.output import sized, to_uint8, write_video
 from panojax.generators.generator import Head
 from panojax.generators.generator_config import GeneratorConfig
@@ -35,7 +36,7 @@ def check_rendering(resolution: int | None) -> None:
 
 def check_mesh(resolution: int | None) -> None:
     """Raises InputError for a mesh that cannot be made, before anything slow starts."""
-    import_trimesh()
+    need("trimesh", "writing meshes")
     if resolution is not None:
         check_resolution(resolution)
 

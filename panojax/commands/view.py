@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from panojax.errors import InputError
+from panojax.extras import need
 
 MAX_HEADS = 24
 
@@ -77,7 +78,7 @@ def start(options: Options) -> Any:
     from panojax.commands.arguments import load_model, parse_seeds
     from panojax.commands.progress import step
     from panojax.editing.directions import own_directions, read_directions
-    from panojax.viewer.app import check_address, import_viser, serve
+    from panojax.viewer.app import check_address, serve
     from panojax.viewer.quality import full_quality, moving_qualities
     from panojax.viewer.scene import Request, Scene
 
@@ -88,7 +89,7 @@ def start(options: Options) -> Any:
         raise InputError(f"heads and seeds must be at most {MAX_HEADS}, got {len(options.heads) + len(seeds)}")
     results.check_truncation(options.truncation, None)
     results.check_mesh(None)
-    import_viser()
+    need("viser", "the viewer")
     check_address(options.host, options.port)
     _check_heads(options)
     params = load_model(_checkpoint(options), {}, dtype=options.dtype)

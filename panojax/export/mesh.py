@@ -14,6 +14,7 @@ from scipy.sparse import csgraph
 
 from panojax.bars import bar
 from panojax.errors import InputError
+from panojax.extras import need
 from panojax.generators import networks
 from panojax.generators.generator import Head, query_field
 from panojax.params import Params
@@ -183,7 +184,7 @@ def write_mesh(mesh: Mesh, path: str | os.PathLike, *, overwrite: bool = False) 
 
     path = pathlib.Path(path)
     suffix = check_mesh_suffix(path)
-    trimesh = import_trimesh()
+    trimesh = need("trimesh", "writing meshes")
     glb = suffix == ".glb"
     colours = linear_colours(mesh.colours) if glb else mesh.colours
     shape = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colours, process=False)
@@ -198,15 +199,6 @@ def check_mesh_suffix(path: str | os.PathLike) -> str:
     if suffix not in MESH_SUFFIXES:
         raise InputError(f"path must end in {' or '.join(MESH_SUFFIXES)}, got {str(path)!r}")
     return suffix
-
-
-def import_trimesh():
-    """The module trimesh, or an InputError that says how to get it."""
-    try:
-        import trimesh
-    except ImportError:
-        raise InputError('meshes are written by trimesh, which is not there: pip install "panojax[export]"') from None
-    return trimesh
 
 
 def linear_colours(colours: np.ndarray) -> np.ndarray:

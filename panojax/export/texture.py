@@ -10,9 +10,9 @@ from scipy import ndimage
 
 from panojax.errors import InputError
 from panojax.export.colours import gather_colours
-from panojax.export.mesh import import_trimesh
 from panojax.export.surface import Surface, interpolate
 from panojax.export.views import Views
+from panojax.extras import need
 from panojax.files.image_file import replaced_when_done, write_image
 
 # Empty texels between the charts of the layout, for bilinear lookups and the coarser levels of viewers.
@@ -94,7 +94,7 @@ def fill(picture: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 def check_texture(size: int) -> None:
     """Raises InputError for a texture that cannot be made, before anything slow starts."""
-    import_xatlas()
+    need("xatlas", "laying out textures")
     if not 64 <= size <= 8192:
         raise InputError(f"texture must be 64 to 8192 texels a side, got {size}")
 
@@ -108,7 +108,7 @@ def unwrap(surface: Surface, size: int) -> tuple[np.ndarray, np.ndarray, np.ndar
       uv: float64 [W, 2], see `TexturedMesh`.
       shape: height and width of the layout in texels.
     """
-    xatlas = import_xatlas()
+    xatlas = need("xatlas", "laying out textures")
     atlas = xatlas.Atlas()
     atlas.add_mesh(
         surface.vertices.astype(np.float32), surface.faces.astype(np.uint32), surface.normals.astype(np.float32)
@@ -120,15 +120,6 @@ def unwrap(surface: Surface, size: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     atlas.generate(chart_options=charts, pack_options=options)
     source, faces, uv = atlas[0]
     return source.astype(np.int64), faces.astype(np.int64), uv.astype(np.float64), (atlas.height, atlas.width)
-
-
-def import_xatlas():
-    """The module xatlas, or an InputError that says how to get it."""
-    try:
-        import xatlas
-    except ImportError:
-        raise InputError('textures are laid out by xatlas, which is not there: pip install "panojax[export]"') from None
-    return xatlas
 
 
 def texels(uv: np.ndarray, faces: np.ndarray, height: int, width: int) -> tuple[np.ndarray, ...]:
@@ -202,7 +193,7 @@ def write_textured(mesh: TexturedMesh, path: str | os.PathLike, *, overwrite: bo
     path = pathlib.Path(path)
     if path.suffix.lower() != ".glb":
         raise InputError(f"path must end in .glb, got {str(path)!r}")
-    trimesh = import_trimesh()
+    trimesh = need("trimesh", "writing meshes")
     material = trimesh.visual.material.PBRMaterial(
         baseColorTexture=Image.fromarray(mesh.texture), metallicFactor=0.0, roughnessFactor=1.0
     )

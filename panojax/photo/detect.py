@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 
 from panojax.errors import InputError
+from panojax.nn.graph import shipped
 from panojax.photo.crop import Square, cut
-from panojax.photo.network import shipped
 
 INPUT_SIDE = 640
 STRIDES = (8, 16, 32)
@@ -125,7 +125,7 @@ def _search(rgb, square, threshold):
     scale = square.side / INPUT_SIDE
     corner = np.array([square.x - square.side / 2, square.y - square.side / 2])
     patch = _patch(rgb, square)
-    outputs = shipped("yunet")(np.ascontiguousarray((patch[..., ::-1] + 1) * 127.5))  # BGR, 0 to 255
+    outputs = shipped("panojax.photo", "yunet")(np.ascontiguousarray((patch[..., ::-1] + 1) * 127.5))  # BGR, 0 to 255
     faces = []
     for stride in STRIDES:
         score = np.sqrt(np.clip(outputs[f"cls_{stride}"] * outputs[f"obj_{stride}"], 0, 1))[..., 0]

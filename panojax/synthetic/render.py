@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panojax.errors import InputError
+from panojax.extras import need
 from panojax.synthetic import shaders
 from panojax.synthetic.cameras import RADIUS, Doubles, split_label
 from panojax.synthetic.identity import Light
@@ -109,21 +110,12 @@ def surround(light: Light, directions: Doubles) -> Doubles:
     return radiance
 
 
-def import_moderngl() -> Any:
-    """The module moderngl, or an InputError that says how to get it."""
-    try:
-        import moderngl
-    except ImportError as error:
-        raise InputError("rendering heads needs moderngl: pip install 'panojax[heads]'") from error
-    return moderngl
-
-
 def open_context(device: int | None = None) -> Any:
     """An OpenGL 3.3 context without a window.
 
     `device`: which EGL device (None: EGL's own choice). InputError if there is none.
     """
-    moderngl = import_moderngl()
+    moderngl = need("moderngl", "rendering heads")
     options: Any = {"backend": "egl"} if device is None else {"backend": "egl", "device_index": device}
     try:
         return moderngl.create_context(standalone=True, require=330, **options)

@@ -13,6 +13,7 @@ import numpy as np
 from panojax.camera import look_at
 from panojax.commands.progress import note, one_line
 from panojax.errors import InputError
+from panojax.extras import need
 from panojax.viewer.camera import picture_camera, usual_fov, window_camera
 from panojax.viewer.quality import full_quality, moving_qualities, next_level
 from panojax.viewer.scene import Request, Scene
@@ -25,15 +26,6 @@ TURN_FRAMES, TURN_FPS = 60, 30
 SHOWN = 3
 STRENGTH = 3.0
 ALL_HEADS = "all heads"
-
-
-def import_viser():
-    """The module viser, or an InputError that says how to get it."""
-    try:
-        import viser
-    except ImportError:
-        raise InputError('the viewer is made with viser, which is not there: pip install "panojax[viewer]"') from None
-    return viser
 
 
 def check_address(host: str, port: int) -> None:
@@ -59,7 +51,7 @@ def serve(scene: Scene, *, host: str = "127.0.0.1", port: int = 8080, truncation
     Raises:
       InputError: viser is not installed, or the address cannot be had.
     """
-    viser = import_viser()
+    viser = need("viser", "the viewer")
     check_address(host, port)
     server = viser.ViserServer(host=host, port=port, label="panojax", verbose=False)
     if port and server.get_port() != port:  # taken in the meantime, and viser went on to the next

@@ -108,7 +108,7 @@ def test_refuses(baked, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="must not exist yet"):
         write_textured(baked, tmp_path / "a.glb")
     monkeypatch.setitem(sys.modules, "xatlas", None)
-    with pytest.raises(InputError, match=r'pip install "panojax\[export\]"'):
+    with pytest.raises(InputError, match=r"pip install 'panojax\[export\]'"):
         bake_texture(ball_surface(), ball_views())
     assert [path.name for path in tmp_path.iterdir()] == ["a.glb"]
 
