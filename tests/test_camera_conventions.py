@@ -11,7 +11,7 @@ from panojax.camera import look_at, mirror, orbit
 from panojax.camera_conventions import check_camera, convert_label, from_opengl, from_pixels, from_world_to_camera
 from panojax.commands.arguments import read_camera
 from panojax.data import eg3d_folder
-from panojax.data.sources import list_photos
+from panojax.data.photo_reader import list_photos
 from panojax.errors import InputError
 from panojax.synthetic.cameras import camera_label
 

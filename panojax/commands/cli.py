@@ -15,8 +15,8 @@ import tyro
 
 from panojax.commands import align, convert, edit, export, generate, heads, info, interpolate, invert, render, view
 from panojax.commands.overview import answer
-from panojax.commands.progress import one_line
 from panojax.errors import InputError
+from panojax.terminal.progress import one_line
 
 Command = (
     Annotated[convert.Options, tyro.conf.subcommand("convert")]

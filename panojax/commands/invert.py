@@ -152,12 +152,12 @@ def invert_photo(
 
     from panojax.commands import results
     from panojax.commands.arguments import turn
-    from panojax.commands.progress import step
     from panojax.export.turntable import render_views
     from panojax.files.checkpoint import save
     from panojax.files.head_file import model_mark, save_head
     from panojax.files.output import contact_sheet
     from panojax.photo import write_image
+    from panojax.terminal.progress import step
 
     encoders = options.method == "encoders"
     params, config = model.params, model.params.config.generator
@@ -249,9 +249,9 @@ def _encode(options: Options, params: Any, portrait: Any) -> Any:
 
 def _optimise(options: Options, perception: Any, params: Any, portrait: Any) -> tuple[Any, Any]:
     """The model that renders the head, which is its own after PTI, and the head."""
-    from panojax.bars import bar
-    from panojax.commands.progress import is_quiet
     from panojax.inversion.optimize import ProjectionConfig, TuningConfig, invert_pti, invert_wplus
+    from panojax.terminal.bars import bar
+    from panojax.terminal.progress import is_quiet
 
     pti = options.method == "pti"
     config, tuning = ProjectionConfig(steps=options.steps), TuningConfig(steps=options.steps)
@@ -271,7 +271,7 @@ def _optimise(options: Options, perception: Any, params: Any, portrait: Any) -> 
 def _read_portrait(photo: str, options: Options, config: Any, seconds: dict[str, float]) -> Any:
     """The portrait for a model, as large as its pictures or smaller, with its camera."""
     from panojax.commands.portrait import align_photo, read_aligned
-    from panojax.commands.progress import note, say, step
+    from panojax.terminal.progress import note, say, step
 
     if options.aligned or options.camera is not None:
         with step("reading the picture", seconds):

@@ -20,10 +20,10 @@ def invert_folder(options: Options) -> None:
     """
     import jax
 
-    from panojax.bars import bar
-    from panojax.commands.progress import note
     from panojax.devices.dealing import deal
     from panojax.photo.folder import list_photos
+    from panojax.terminal.bars import bar
+    from panojax.terminal.progress import note
 
     if options.out.exists() and not options.out.is_dir():
         raise InputError(f"out must be a folder, got the file {str(options.out)!r}")
@@ -68,7 +68,7 @@ def invert_folder(options: Options) -> None:
 def _invert(photo: str, options: Options, model: Model, folder: pathlib.Path, old: dict[str, Any] | None) -> list[str]:
     """Inverts one photo into its folder; what its alignment warns of."""
     from panojax.commands.output_folder import output_folder
-    from panojax.commands.progress import quietly
+    from panojax.terminal.progress import quietly
 
     with quietly(), output_folder(folder, overwrite=options.overwrite or old is not None) as work:
         report = invert_photo(photo, options, model, work, {})

@@ -83,10 +83,10 @@ def _render(options: Options, folder: pathlib.Path) -> None:
     """Does the work and writes all files to `folder`."""
     from panojax.commands import results
     from panojax.commands.arguments import load_heads, turn, view_grid
-    from panojax.commands.progress import step
     from panojax.export.turntable import render_views
     from panojax.files.output import contact_sheet, sized
     from panojax.photo import write_image
+    from panojax.terminal.progress import step
 
     seconds: dict[str, float] = {}
     params, (head,) = load_heads([options.head], options.checkpoint, seconds, dtype=options.dtype)

@@ -16,7 +16,6 @@ from PIL import Image
 
 from panojax.commands.arguments import load_model, parse_seeds
 from panojax.commands.cli import keep_compiled_programs
-from panojax.commands.progress import one_line
 from panojax.errors import InputError
 from panojax.eval import gallery
 from panojax.eval.figures import write_curves, write_jpeg
@@ -26,6 +25,7 @@ from panojax.files.checkpoint import DEFAULT, checkpoint_folder
 from panojax.files.image_file import replaced_when_done
 from panojax.files.packed import is_packed, read_manifest
 from panojax.params import Params, count
+from panojax.terminal.progress import one_line
 from panojax.train.logs import read_log
 
 PAGE = "default_model.md"

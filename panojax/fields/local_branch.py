@@ -13,8 +13,8 @@ from flax import struct
 
 from panojax.camera import project
 from panojax.errors import InputError
+from panojax.kernels.activations import softplus
 from panojax.kernels.lookup import sample_planes
-from panojax.nn.stylegan2 import softplus
 
 # In sides of the box: a point so far behind the surface still counts as seen, one twice as far does not. It is about
 # the depth in which a soft surface takes up its light.

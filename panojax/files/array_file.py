@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import struct
 import tokenize
 import warnings
@@ -12,10 +13,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from panojax.converters.pickle_objects import count_elements, one_line
-from panojax.errors import InputError
+from panojax.errors import InputError, printable
 
 MAX_HEADER_BYTES = 16 * 2**20
+MAX_ELEMENTS = 2**40
+MAX_RANK = 32
 NPY_START = b"\x93NUMPY"
 
 _SAFETENSORS_TYPES = {
@@ -30,6 +32,19 @@ _SAFETENSORS_TYPES = {
     "U8": np.dtype(np.uint8),
     "BOOL": np.dtype(np.bool_),
 }
+
+
+def count_elements(shape: Any) -> int:
+    """The number of elements of a shape that a file declares.
+
+    Raises:
+      InputError: it is no list of at most 32 sizes, or would be absurdly large.
+    """
+    if not isinstance(shape, tuple | list) or len(shape) > MAX_RANK or not all(type(n) is int for n in shape):
+        raise InputError(f"expected a shape of at most {MAX_RANK} integers, got {printable(repr(shape))}")
+    if any(n < 0 for n in shape) or math.prod(max(n, 1) for n in shape) > MAX_ELEMENTS:
+        raise InputError(f"expected a shape of at most 2^40 elements, got {printable(str(list(shape)))}")
+    return math.prod(shape)
 
 
 def is_safetensors(data: bytes) -> bool:
@@ -50,7 +65,7 @@ def read_safetensors(data: bytes) -> dict[str, np.ndarray]:
     try:
         header = json.loads(data[8 : 8 + length], object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"broken safetensors header: {one_line(str(error))}") from error
+        raise InputError(f"broken safetensors header: {printable(str(error))}") from error
     if not isinstance(header, dict):
         raise InputError("a safetensors header should be a JSON object")
     header.pop("__metadata__", None)
@@ -60,7 +75,7 @@ def read_safetensors(data: bytes) -> dict[str, np.ndarray]:
     for begin, end, dtype, shape, name in sorted(entries, key=lambda entry: entry[:2]):
         if begin != position or end > len(body):
             raise InputError(
-                f"safetensors: {one_line(name)} lies at bytes {begin} to {end} of {len(body)}, expected {position}"
+                f"safetensors: {printable(name)} lies at bytes {begin} to {end} of {len(body)}, expected {position}"
             )
         arrays[name] = np.frombuffer(body[begin:end], dtype).reshape(shape).copy()
         position = end
@@ -82,12 +97,12 @@ def _entry(name: str, row: Any) -> tuple[int, int, np.dtype, tuple[int, ...]]:
     dtype = _SAFETENSORS_TYPES.get(declared) if isinstance(declared, str) else None
     if dtype is None:
         raise InputError(
-            f"safetensors: {one_line(name)} has an unknown dtype, expected one of {', '.join(_SAFETENSORS_TYPES)}"
+            f"safetensors: {printable(name)} has an unknown dtype, expected one of {', '.join(_SAFETENSORS_TYPES)}"
         )
     nbytes = count_elements(shape) * dtype.itemsize
     valid = isinstance(offsets, list) and len(offsets) == 2 and all(type(n) is int and 0 <= n < 2**48 for n in offsets)
     if not valid or offsets[1] - offsets[0] != nbytes:
-        raise InputError(f"safetensors: {one_line(name)} should span {nbytes} bytes; its data_offsets do not")
+        raise InputError(f"safetensors: {printable(name)} should span {nbytes} bytes; its data_offsets do not")
     return offsets[0], offsets[1], dtype, tuple(shape)
 
 
@@ -119,9 +134,9 @@ def read_npy(data: bytes) -> np.ndarray:
         tokenize.TokenError,
         Warning,
     ) as error:
-        raise InputError(f"broken .npy header: {one_line(str(error))}") from error
+        raise InputError(f"broken .npy header: {printable(str(error))}") from error
     if dtype.kind not in "fiub" or dtype.subdtype:
-        raise InputError(f"expected an array of numbers, got dtype {one_line(str(dtype))}, which is not read")
+        raise InputError(f"expected an array of numbers, got dtype {printable(str(dtype))}, which is not read")
     nbytes, held = count_elements(shape) * dtype.itemsize, len(data) - stream.tell()
     if nbytes != held:
         raise InputError(f"an array of shape {shape} and dtype {dtype} has {nbytes} bytes; the file holds {held}")
@@ -155,5 +170,5 @@ def read_npz(data: bytes, *, limit: int) -> dict[str, np.ndarray]:
         struct.error,
         zlib.error,
     ) as error:
-        raise InputError(f"broken .npz file: {one_line(str(error))}") from error
+        raise InputError(f"broken .npz file: {printable(str(error))}") from error
     return arrays

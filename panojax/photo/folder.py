@@ -7,11 +7,11 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from panojax.bars import bar
 from panojax.errors import InputError
 from panojax.files.image_file import replaced_when_done, write_image
 from panojax.photo.alignment import align, check_options
 from panojax.photo.framing import PANOHEAD, Framing
+from panojax.terminal.bars import bar
 
 SETTINGS = "align.json"
 # HEIC is listed although not every installation reads it: a photo that cannot be read is to be named.

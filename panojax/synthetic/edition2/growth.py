@@ -139,7 +139,8 @@ def comb(style: Style, ground: Ground, at: NDArray[np.int32], marks: Landmarks) 
     side = np.where(x > bent, 1.0, -1.0).astype(np.float32)
     behind = smooth(ground.azimuth[at], 95, 140)
     away = side if style.parted > 0.5 else np.where(x > 0, 1.0, -1.0).astype(np.float32)
-    return Comb(style, marks, side, fringe, behind, away)
+    slide = np.where(ground.azimuth[at] < 40 + 35 * ground.random[ground.roots.guides[0], 0], 1.0, -1.0).astype(np.float32)
+    return Comb(style, marks, side, fringe, behind, away, slide)
 
 
 @dataclass(frozen=True)
@@ -152,11 +153,13 @@ class Comb:
     fringe: NDArray[np.bool_]
     behind: Floats
     away: Floats  # the side of the face to which hair is kept
+    slide: Floats  # forward (+) or back over the shoulders
 
     def groups(self) -> NDArray[np.int32]:
         """Strands are mixed from guides of the same group only."""
         parted = (self.side > 0) & (self.style.parted > 0.5)
-        return (parted + 2 * self.fringe).astype(np.int32)
+        behind = (self.behind > 0.5) & ~self.fringe
+        return np.where(behind, 4, parted + 2 * self.fringe).astype(np.int32)
 
     def field(self, points: Floats, outward: Floats) -> Floats:
         """Unit directions (n, 3) along the head's surface."""
@@ -202,6 +205,9 @@ def grow(style: Style, ground: Ground, solid: Solid, marks: Landmarks, lengths: 
         off = volume * MM * (1 - np.exp(-grown / 10)) + 0.6 * MM + error * np.exp(-grown / 25)
         cling = style.cling * np.clip((distance - off) / (14 * MM), 0, 1.5)[:, None]
         pulled = follow - heavy * UP - cling * outward + (1 - near) * 0.15 * normal * style.spring
+        # On the shoulders hair slides to the back, from beside the face to the front.
+        lies = smooth(outward[:, 1], 0.25, 0.7) * smooth(-point[:, 1], -(marks.chin - 0.02), -(marks.chin - 0.10))
+        pulled = pulled + (1.6 * lies * flow.slide)[:, None] * AHEAD
         bend = np.minimum(step / (style.stiffness * MM), 0.9)
         direction = unit(direction * (1 - bend) + pulled * bend)
         moved = point + step * direction

@@ -13,7 +13,7 @@ from panojax.synthetic.meshes import Floats, Ints
 from panojax.synthetic.shape import read_body
 
 POOL = 60000  # roots on the scalp
-BEARD_POOL = 14000
+BEARD_POOL = 24000
 GUIDES = 480
 NEIGHBOURS = 5  # guides that a strand may be mixed from
 CLUMPS = (70, 160, 400, 1100, 3000)  # numbers of clumps that a head may have

@@ -13,7 +13,15 @@ from panojax.synthetic.edition2.lighting import Surround
 from panojax.synthetic.edition2.people import Hair, Light, Person
 from panojax.synthetic.edition2.solid import Solid, grid_points, make_solid
 from panojax.synthetic.meshes import CHIN, CROWN, FACE, Floats, fit_proxy, vertex_normals
-from panojax.synthetic.pictures import LUMINANCE, Bytes, iris_picture, picture_mean, read_picture, skin_colour, skin_picture
+from panojax.synthetic.pictures import (
+    LUMINANCE,
+    Bytes,
+    iris_picture,
+    picture_mean,
+    read_picture,
+    skin_colour,
+    skin_picture,
+)
 from panojax.synthetic.scene import (
     BUST_DEPTH,
     MOUTH_OPENERS,
@@ -36,7 +44,7 @@ EYE_VERTICES = slice(14598, 14670)
 METERED = 0.40  # radiance of skin that the camera aims at
 METERING = 0.7  # how far it goes towards that from the scene's own
 WIDEST, BENT = 0.35, 0.24  # world units: hair's |x|, |z| is bent below the first, from the second on
-HIGHEST, RISING = 0.318, 0.26  # likewise its height
+HIGHEST, RISING = 0.322, 0.262  # likewise its height
 
 
 @dataclass(frozen=True)
@@ -157,8 +165,12 @@ def bend_inside(points: Floats) -> Floats:
         over = np.maximum(np.abs(values) - start, 0) / (end - start)
         return np.sign(values) * (np.minimum(np.abs(values), start) + (end - start) * (1 - np.exp(-over)))
 
+    # What rises too high is shortened as a whole, so that tall hair stays round.
+    top, root = points[..., 1].max(axis=1), points[:, 0, 1]
+    over = np.where(top > RISING, bent(top, RISING, HIGHEST), top)
+    share = np.clip(np.where(over < top, (over - root) / np.maximum(top - root, 1e-4), 1), 0.2, 1)[:, None, None]
+    points = points[:, :1] + share * (points - points[:, :1])
     x, y, z = bent(points[..., 0], BENT, WIDEST), points[..., 1], bent(points[..., 2], BENT, WIDEST)
-    y = np.where(y > RISING, bent(y, RISING, HIGHEST), y)
     return np.stack([x, y, z], axis=-1).astype(np.float32)
 
 

@@ -55,7 +55,7 @@ Surface surface(vec4 c) {
     float hairy = hair_paint.w * smoothstep(0.25, 0.62, painted.x + 0.45 * (0.5 * fine + 0.5 * middle - 0.5));
     albedo = mix(albedo, hair_paint.rgb * (0.6 + 0.6 * fine), 0.93 * hairy);
     float bearded = beard_paint.w * smoothstep(0.05, 0.85, painted.y + 0.5 * (fine - 0.5));
-    albedo = mix(albedo, beard_paint.rgb * (0.7 + 0.5 * fine), 0.62 * bearded);
+    albedo = mix(albedo, beard_paint.rgb * (0.7 + 0.5 * fine), 0.75 * bearded);
     float central = exp(-r.x * r.x * 380.0) * smoothstep(0.02, 0.10, r.z) * smoothstep(-0.30, -0.16, r.y);
     float shine = oil.x * (0.55 + 0.75 * central * oil.y) * (0.65 + 0.7 * middle) * (1.0 - 0.75 * max(hairy, bearded));
     return Surface(albedo, 1.0, shine * (1.0 + 0.9 * painted.z), mix(0.55, 0.36, central) - 0.10 * painted.z);
@@ -141,7 +141,7 @@ void main() {{
 #endif
     float f0 = KIND == LENS ? 0.05 : 0.03;
     float open_ = soft.a, fresnel = f0 + (1.0 - f0) * pow(graze, 5.0) * (1.0 - s.rough);
-    vec3 mirrored = around(reflect(-V, M), clamp(s.rough * 7.0, 0.0, 4.5)) * open_ * fresnel;
+    vec3 mirrored = around(reflect(-V, M), clamp(s.rough * 7.0, 0.0, 4.5)) * open_ * fresnel * (KIND == SKIN ? 0.5 : 1.0);
     vec3 shine = mirrored + key_colour * shadow * lobe * (f0 + (1.0 - f0) * fh) * 3.14159;
     vec3 light = soft.rgb + key_colour * diffuse;
 #if KIND == CLOTH

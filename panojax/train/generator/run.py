@@ -27,10 +27,9 @@ from panojax.generators.generator_config import GeneratorConfig
 from panojax.nn.stylegan2 import pool
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.command import run_command
-from panojax.train.generator.fit import FitState, abstract_run_state, compile_fit_step, count_heads, init_fit
-from panojax.train.generator.gan_data import back_copies, read_pictures
+from panojax.train.generator.fit import FitState, abstract_run_state, compile_fit_step, init_fit
 from panojax.train.generator.gan_export import read_start, write_model
-from panojax.train.generator.gan_feed import PictureFeed
+from panojax.train.generator.gan_feed import open_feed
 from panojax.train.generator.gan_presets import PRESETS, GeneratorRun
 from panojax.train.generator.gan_state import GanState, init_state, init_weights, take_over
 from panojax.train.generator.gan_steps import Step, compile_step
@@ -42,8 +41,12 @@ TRUNCATION = 0.7
 _SIDE = 128  # of a picture in a sheet, at most
 # Fields that a resumed run may change.
 _FREE = frozenset(
-    ["workdir", "kimg", "minutes", "log_every", "save_every", "picture_every", "picture_seeds", "keep"]
-) | (frozenset(["start", "data_on_device", "device_gigabytes", "distributed", "coordinator", "processes", "process"]))
+    [
+        *("workdir", "kimg", "minutes", "log_every", "save_every", "picture_every", "picture_seeds", "keep", "start"),
+        *("data_on_device", "device_gigabytes", "cache_gigabytes"),
+        *("distributed", "coordinator", "processes", "process"),
+    ]
+)
 
 
 def train(config: GeneratorRun) -> GanState | FitState:
@@ -56,8 +59,8 @@ def train(config: GeneratorRun) -> GanState | FitState:
     if not config.workdir:
         raise InputError("workdir must name the run's folder (--workdir DIR)")
     folder, mesh = pathlib.Path(config.workdir), data_mesh()
-    feed, heads = open_feed(config, mesh)
-    config = dataclasses.replace(config, fit=dataclasses.replace(config.fit, heads=heads))
+    feed = open_feed(config, mesh)
+    config = dataclasses.replace(config, fit=dataclasses.replace(config.fit, heads=2 * feed.heads))
     remember(folder, config, free=_FREE)
     with Checkpoints(folder / "checkpoints", keep=config.keep) as checkpoints:
         state, step = _begin(config, checkpoints, mesh)
@@ -85,36 +88,6 @@ def train(config: GeneratorRun) -> GanState | FitState:
     if jax.process_index() == 0:
         write_model(folder / "model", config.model, state.average, data=config.data)
     return state
-
-
-def open_feed(config: GeneratorRun, mesh: Mesh) -> tuple[PictureFeed, int]:
-    """Reads the run's pictures and puts them where batches are made; and counts heads, mirrored ones included."""
-    pictures = read_pictures(
-        config.data,
-        config.discriminator.resolution,
-        masks=config.masks,
-        background=config.background,
-        depth=config.stage == "fit" and config.fit.depth > 0,
-    )
-    fits = pictures.pixels.nbytes <= 1e9 * config.device_gigabytes
-    on_device = config.data_on_device == "yes" or (config.data_on_device == "auto" and fits)
-    if jax.process_index() == 0:
-        print(
-            f"{len(pictures)} pictures of {pictures.identities[-1] + 1} heads, {pictures.pixels.nbytes / 1e9:.2f} GB, "
-            f"on the {'device' if on_device else 'host'}",
-            file=sys.stderr,
-        )
-    copies = back_copies(pictures.labels, config.back_repeat, degrees=config.back_degrees)
-    feed = PictureFeed(
-        pictures,
-        config.batch,
-        mesh,
-        seed=config.seed,
-        mirror=config.mirror,
-        copies=copies,
-        on_device=on_device,
-    )
-    return feed, count_heads(pictures.identities)
 
 
 def picture_sheet(model: GeneratorConfig, variables: dict, seeds: int) -> jax.Array:

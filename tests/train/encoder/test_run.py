@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import panojax
-from panojax.data.sources import draw_samples
+from panojax.data.drawn import draw_samples
 from panojax.errors import InputError
 from panojax.generators.generator import render_heads
 from panojax.inversion import pipeline as inversion

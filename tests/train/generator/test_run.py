@@ -22,8 +22,7 @@ from panojax.synthetic.storage import write_identity
 from panojax.train.generator import gan_export as exporting
 from panojax.train.generator import run as training
 from panojax.train.generator.gan_config import FitConfig
-from panojax.train.generator.gan_data import read_pictures
-from panojax.train.generator.gan_feed import PictureFeed
+from panojax.train.generator.gan_feed import open_feed
 from panojax.train.generator.gan_presets import tiny
 from panojax.train.generator.gan_state import init_state, init_weights
 from panojax.train.logs import read_log
@@ -81,7 +80,7 @@ def run(heads, workdir, steps, **options):
 def stepped(heads):
     """`tiny` before, after the first step and after the second, with both metrics."""
     objective, mesh = tiny().objective, data_mesh()
-    feed = PictureFeed(read_pictures([heads], objective.discriminator.resolution), 4, mesh)
+    feed = open_feed(run(heads, "unused", 1), mesh)
     states, metrics = [init_state(objective, init_weights(objective), images=64)], []
     step = training.compile_step(objective, mesh)
     for i in range(2):
