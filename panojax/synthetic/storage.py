@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
+from panojax.bars import bar
 from panojax.errors import InputError
 from panojax.synthetic.render import DEPTH_STEPS, View
 
@@ -150,7 +150,7 @@ def write_index(folder: Path) -> None:
     """Write dataset.json from the identities that are there."""
     labels: list[list[Any]] = []
     splits: dict[str, str] = {}
-    for path in tqdm(list_identities(folder), desc="indexing", unit="identity"):
+    for path in bar(list_identities(folder), desc="indexing", unit="identity"):
         identity, rows = read_parameters(path)
         splits[path.stem] = identity["split"]
         labels += [[f"{path.name}/{i:03d}.png", [float(x) for x in row]] for i, row in enumerate(rows)]
