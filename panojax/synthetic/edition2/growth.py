@@ -139,9 +139,7 @@ def comb(style: Style, ground: Ground, at: NDArray[np.int32], marks: Landmarks) 
     side = np.where(x > bent, 1.0, -1.0).astype(np.float32)
     behind = smooth(ground.azimuth[at], 95, 140)
     away = side if style.parted > 0.5 else np.where(x > 0, 1.0, -1.0).astype(np.float32)
-    slide = np.where(ground.azimuth[at] < 40 + 35 * ground.random[ground.roots.guides[0], 0], 1.0, -1.0).astype(
-        np.float32
-    )
+    slide = np.where(ground.azimuth[at] < 40 + 35 * ground.random[ground.roots.guides[0], 0], 1.0, -1.0).astype(np.float32)
     return Comb(style, marks, side, fringe, behind, away, slide)
 
 
