@@ -56,7 +56,7 @@ def test_degrees_are_the_commands_angles():
     np.testing.assert_allclose(camera.look_at(30, -10, degrees=True), camera.look_at(np.pi / 6, -np.pi / 18), atol=1e-6)
     turn = camera.orbit(4, pitch=20, yaw=90, degrees=True)
     np.testing.assert_allclose(turn, camera.orbit(4, pitch=np.pi / 9, yaw=np.pi / 2), atol=1e-6)
-    names, labels = view_grid((30,), (-10,), GeneratorConfig())
+    _, labels = view_grid((30,), (-10,), GeneratorConfig())
     np.testing.assert_allclose(labels[0], camera.look_at(30, -10, degrees=True), atol=1e-6)
 
 
