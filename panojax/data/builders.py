@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from panojax.bars import bar
 from panojax.data.plan import FEATURES, Plan, Record
+from panojax.terminal.bars import bar
 
 
 @dataclasses.dataclass(eq=False)

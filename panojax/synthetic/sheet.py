@@ -11,10 +11,10 @@ import tyro
 from numpy.typing import NDArray
 from PIL import Image
 
-from panojax.bars import bar
 from panojax.synthetic.assets import open_assets
 from panojax.synthetic.cameras import camera_label
 from panojax.synthetic.editions import draw_person, open_renderer
+from panojax.terminal.bars import bar
 
 BACKGROUND = 235
 

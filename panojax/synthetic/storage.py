@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from panojax.bars import bar
 from panojax.errors import InputError
 from panojax.synthetic.render import DEPTH_STEPS, View
+from panojax.terminal.bars import bar
 
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same bytes whenever they are written
 PNG_LEVEL = 2

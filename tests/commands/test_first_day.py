@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from panojax import bars
 from panojax.commands import invert, invert_folder
 from panojax.commands.arguments import head_file
 from panojax.commands.cli import main
 from panojax.errors import InputError
+from panojax.terminal import bars
 
 
 @pytest.fixture
