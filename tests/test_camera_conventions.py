@@ -97,7 +97,9 @@ def test_conventions_convert_and_find_their_own_mistakes():
     np.testing.assert_allclose(check_camera(both, convention="colmap", side=512), TRUE, atol=1e-6)
     with pytest.raises(InputError, match=r"in units of the picture's side, got 2182.8"):
         convert_label(both, "colmap")
-    with pytest.raises(InputError, match="must look at the head"):
+    with pytest.raises(
+        InputError, match=r"must look at the head.*: it looks like panojax's own convention already, not opengl"
+    ):
         check_camera(TRUE, convention="opengl")
     with pytest.raises(InputError, match="camera convention must be one of opencv, opengl, colmap, got 'nerf'"):
         convert_label(TRUE, "nerf")

@@ -116,6 +116,8 @@ def check_photos(options: Options) -> None:
     for photo in options.photo:
         if photo != ASTRONAUT and not pathlib.Path(photo).exists():
             raise InputError(f"photo must be a picture or a folder of pictures, got {photo!r}, which does not exist")
+    if options.camera is None and options.camera_convention != "opencv":
+        raise InputError(f"camera-convention goes with --camera, got {options.camera_convention} without one")
     if options.camera is not None and len(options.photo) == 1 and pathlib.Path(options.photo[0]).is_file():
         side = picture_side(pathlib.Path(options.photo[0]))
         read_camera(options.camera, options.photo[0], convention=options.camera_convention, side=side)

@@ -27,7 +27,7 @@ def invert_folder(options: Options) -> None:
 
     if options.out.exists() and not options.out.is_dir():
         raise InputError(f"out must be a folder, got the file {str(options.out)!r}")
-    photos = list_photos(options.photo)
+    photos = list(dict.fromkeys(list_photos(options.photo)))
     jobs = {photo: options.out / name for photo, name in zip(photos, folder_names(photos))}
     old = {photo: read_report(folder) for photo, folder in jobs.items()}
     todo = [photo for photo in photos if options.overwrite or not is_current(old[photo], options, photo)]

@@ -99,8 +99,8 @@ def _render(options: Options, folder: pathlib.Path) -> None:
     if options.sheet:
         with step("rendering the sheet", seconds):
             titles, around = turn(12, options.pitch[0], config)
-            views = list(render_views(params, head, around, resolution=options.resolution))
-            write_image(folder / "sheet.png", contact_sheet(views, titles, columns=6))
+            sides = list(render_views(params, head, around, resolution=options.resolution))
+            write_image(folder / "sheet.png", contact_sheet(sides, titles, columns=6))
     if options.turntable:
         with step("rendering the turntable", seconds):
             results.write_turntable(

@@ -62,7 +62,8 @@ class LocalMix:
 
 def mix_branches(first: Any, second: Any, share: jax.Array) -> Any:
     """The local branch of a head between two, of which either may have a `LocalBranch`, a `LocalMix` or None."""
-    parts, shares = [], []
+    parts: list[LocalBranch] = []
+    shares: list[jax.Array] = []
     for local, weight in ((first, 1 - share), (second, share)):
         if local is not None:
             own = local if isinstance(local, LocalMix) else LocalMix((local,), jnp.ones(1, jnp.float32))

