@@ -2,7 +2,7 @@
 
 import sys
 
-from panojax.cli import main
+from panojax.commands.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,15 +4,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from panojax import camera as cameras
-from panojax import generator, inversion
-from panojax.config import check_choice
-from panojax.errors import InputError
-from panojax.generator import Head, View
-from panojax.local import check_branch
+from panojax.camera_conventions import check_camera
+from panojax.errors import InputError, check_choice
+from panojax.fields.local_branch import check_branch
+from panojax.generators import generator
+from panojax.generators.generator import Head, View
+from panojax.inversion import pipeline as inversion
 from panojax.params import Params
-from panojax.renderer import draw_uniforms
+from panojax.render.renderer import draw_uniforms
+
+BEYOND = 1.2  # as far as bicubic resizing overshoots
 
 
 def map_latent(
@@ -49,7 +53,7 @@ def synthesize(params: Params, ws: jax.Array, noise: str = "const", key: jax.Arr
       noise: the backbone's per-pixel noise: "const", "none", or "random", which needs a `key`.
 
     Returns:
-      planes [3, D, H, W, C] in the compute type.
+      planes in the compute type, [*field.shape]: for a tri-grid [3, D, H, W, C].
     """
     config = params.config.generator
     ws = check_array("ws", ws, (config.num_ws, config.w_dim))
@@ -82,7 +86,7 @@ def render(
     uniforms: tuple[jax.Array, jax.Array] | None = None,
     *,
     background_ws: jax.Array | None = None,
-    density_noise: float = 0.0,
+    density_noise: float | None = None,
 ) -> View:
     """A head seen from a camera.
 
@@ -94,7 +98,8 @@ def render(
       uniforms: the draws themselves, coarse [R * R, S] and fine [R * R, S_fine] in [0, 1); they take the place of
         `key`'s.
       background_ws: style codes [L, w_dim] for the background instead of the head's.
-      density_noise: standard deviation of noise on the densities; needs a key.
+      density_noise: standard deviation of noise on the densities; needs a key. None is the configuration's where there
+        is a key, else none.
 
     Returns:
       A View: image [H, W, 3], raw [R, R, 3], depth, weight, mask [R, R, 1].
@@ -105,6 +110,8 @@ def render(
     side = config.rendering_resolution if resolution is None else resolution
     if side < 2:
         raise InputError(f"resolution must be at least 2, got {resolution}")
+    if density_noise is None:
+        density_noise = config.density_noise if key is not None else 0.0
     if key is None and (density_noise or config.superresolution_noise == "random"):
         raise InputError("random noise needs a key, got None")
     ray_key, noise_key, finish_key = (None, None, None) if key is None else jax.random.split(key, 3)
@@ -130,7 +137,7 @@ def render(
 
 
 def occlusion_mask(params: Params, view: View, camera: jax.Array, *, threshold: float = 0.5) -> jax.Array:
-    """The texels [3, D, H, W] that a view does not show: 1 = occluded, 0 = visible.
+    """The cells [*field.cells] that a view does not show, for a tri-grid [3, D, H, W]: 1 = occluded, 0 = visible.
 
     Args:
       view: rendered from `camera` [25]; its depth and weight are used, at their resolution.
@@ -142,24 +149,27 @@ def occlusion_mask(params: Params, view: View, camera: jax.Array, *, threshold: 
         check_array("view.depth", view.depth, (side, side, 1)),
         check_array("view.weight", view.weight, (side, side, 1)),
     )
-    return inversion.view_occlusion(params.config.generator, depth, weight, camera, threshold=threshold)
+    return generator.view_occlusion(params.config.generator, depth, weight, camera, threshold=threshold)
 
 
 def invert(
     params: Params,
-    image: jax.Array,
+    image: Any,
     camera: jax.Array | None = None,
     *,
+    face: str | int = "largest",
     stitching: str = "texel",
     threshold: float = 0.5,
     return_parts: bool = False,
 ) -> Any:
-    """A head from one aligned portrait.
+    """A head from one portrait.
 
     Args:
-      image: [S, S, 3], RGB in [-1, 1], aligned as the model's training pictures are.
-      camera: label [25] of the portrait; None is the front.
-      stitching: "texel" or "sample", see `panojax.inversion.stitch`.
+      image: a photo (a path, its bytes, or a Pillow picture), which is aligned as the model's training pictures were;
+        what `panojax.align` gave; or an array [S, S, 3], RGB in [-1, 1], aligned so already.
+      camera: label [25] of an array; None is the front. Photos have their own.
+      face: which face of a photo, see `panojax.align`.
+      stitching: "texel" or "sample", see `panojax.inversion.pipeline.stitch`.
       threshold: opacity above which a pixel of the portrait's rendering is foreground.
       return_parts: also give both encoders' heads, each with its own local branch if they have one, and the mask.
 
@@ -167,21 +177,67 @@ def invert(
       A Head, or (Head, Parts).
 
     Raises:
-      InputError: the model has no encoders, or an argument has another shape or type.
+      InputError: the model has no encoders, an argument has another shape or type, the image another range or NaN
+        (which a trace does not know), or a photo shows no face or was cropped for another model.
     """
     if params.config.encoder is None:
         raise InputError(
             "params must hold two encoders to invert a picture, got a generator alone: convert it with encoders"
         )
-    if jnp.ndim(image) != 3 or image.shape[0] != image.shape[1]:
-        raise InputError(f"image must be [S, S, 3], got {jnp.shape(image)}")
-    image = check_array("image", image, (None, None, 3))
-    camera = _camera(camera)
     check_choice("stitching", stitching, ("texel", "sample"))
+    image, camera = _portrait(params, image, camera, face)
+    options = {"stitching": stitching, "return_parts": return_parts}
+    # One program for all callers, so that a photo gives the same head everywhere, bit for bit.
+    known = not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((params, image, camera, threshold)))
+    return (_invert_jitted if known else _invert)(params, image, camera, threshold, **options)
+
+
+def _invert(params, image, camera, threshold, *, stitching, return_parts):
     model, portraits = (params.config, params.generator, params.encoders), (image[None], camera[None])
     head, parts = inversion.invert_batch(*model, *portraits, stitching=stitching, threshold=threshold)
     result = (head, inversion.localize_parts(*model, parts, *portraits)) if return_parts else head
     return jax.tree.map(lambda x: x[0], result)
+
+
+_invert_jitted = jax.jit(_invert, static_argnames=("stitching", "return_parts"))
+
+
+def _portrait(params, image, camera, face):
+    """The array [S, S, 3] and the label [25] of what `invert` is given."""
+    if not isinstance(image, jax.Array | np.ndarray):
+        from panojax.photo import portrait
+
+        if portrait.is_photo(image):
+            if camera is not None:
+                raise InputError("camera must be None for a photo, whose alignment estimates it, got a camera")
+            aligned = portrait.fit(params, image, face=face)
+            image, camera = aligned.image, aligned.camera
+        else:
+            try:
+                image = np.asarray(image, np.float32)
+            except (TypeError, ValueError):
+                kind = type(image).__name__
+                raise InputError(f"image must be a photo or floats [S, S, 3] in [-1, 1], got a {kind}") from None
+    if jnp.ndim(image) != 3 or image.shape[0] != image.shape[1]:
+        raise InputError(f"image must be [S, S, 3], got {jnp.shape(image)}")
+    image = check_array("image", image, (None, None, 3))
+    camera = _camera(camera)
+    if not isinstance(image, jax.core.Tracer):
+        check_range(image)
+    if not isinstance(camera, jax.core.Tracer):
+        check_camera(camera, radius=params.config.generator.camera_radius, pivot=params.config.generator.camera_pivot)
+    return image, camera
+
+
+def check_range(image: Any) -> None:
+    """Raises InputError unless a known image is finite and in [-1, 1], or a little beyond as resizing leaves it."""
+    values = np.asarray(image, np.float32)
+    low, high = float(values.min()), float(values.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise InputError("image must be finite, got NaN or infinity")
+    if max(-low, high) > BEYOND:
+        hint = ": it looks like 0 to 255, divide by 127.5 and subtract 1" if low >= 0 and high <= 255 else ""
+        raise InputError(f"image must be in [-1, 1], got {low:.3g} to {high:.3g}{hint}")
 
 
 def _camera(camera):
@@ -192,14 +248,14 @@ def _camera(camera):
 def check_head(params: Params, head: Head, name: str = "head") -> None:
     """Raises InputError unless a head's arrays have the model's shapes."""
     config = params.config.generator
-    check_array(f"{name}.planes", head.planes, config.planes_shape)
+    check_array(f"{name}.planes", head.planes, config.field.shape)
     check_array(f"{name}.ws", head.ws, (None, config.w_dim))
     if head.background is not None:
-        check_array(f"{name}.background", head.background, (None, None, config.plane_features))
+        check_array(f"{name}.background", head.background, (None, None, config.field.features))
     if head.occluded_planes is not None:
-        check_array(f"{name}.occluded_planes", head.occluded_planes, config.planes_shape)
+        check_array(f"{name}.occluded_planes", head.occluded_planes, config.field.shape)
     if head.local is not None:
-        check_branch(head.local, config.plane_features, f"{name}.local")
+        check_branch(head.local, config.field.features, f"{name}.local")
 
 
 def check_array(name: str, value: Any, shape: tuple[int | None, ...], hint: str = "") -> jax.Array:

@@ -47,18 +47,24 @@ def unpack(label: jax.Array) -> tuple[jax.Array, jax.Array]:
     return label[..., :16].reshape(*lead, 4, 4), label[..., 16:].reshape(*lead, 3, 3)
 
 
-def look_at(yaw, pitch=0.0, *, radius=RADIUS, pivot=(0.0, 0.0, 0.0), fov_degrees=FOV_DEGREES) -> jax.Array:
+def look_at(
+    yaw, pitch=0.0, *, radius=RADIUS, pivot=(0.0, 0.0, 0.0), fov_degrees=FOV_DEGREES, degrees: bool = False
+) -> jax.Array:
     """Label [..., 25] of a camera at `radius` around the origin that looks at `pivot`.
 
     Args:
-      yaw, pitch: angles [...] in radians, see the module's docstring.
+      yaw, pitch: angles [...] in radians, see the module's docstring; in degrees, as the commands take them, with
+        `degrees`.
       radius: distance from the origin, in world units.
       pivot: the point that is looked at, [3].
       fov_degrees: field of view across the diagonal, a Python number.
+      degrees: yaw and pitch are in degrees.
 
     Source: EG3D's LookAtPoseSampler.
     """
     yaw, pitch = jnp.broadcast_arrays(jnp.asarray(yaw, jnp.float32), jnp.asarray(pitch, jnp.float32))
+    if degrees:
+        yaw, pitch = jnp.radians(yaw), jnp.radians(pitch)
     height = jnp.clip(-2 * pitch / np.pi, -1 + 1e-5, 1 - 1e-5)
     ground = jnp.sqrt(1 - height**2)
     origin = radius * jnp.stack([ground * jnp.sin(yaw), height, ground * jnp.cos(yaw)], axis=-1)
@@ -71,11 +77,19 @@ def look_at(yaw, pitch=0.0, *, radius=RADIUS, pivot=(0.0, 0.0, 0.0), fov_degrees
 
 
 def orbit(
-    n: int = 120, *, pitch: float = 0.0, radius: float = RADIUS, fov_degrees: float = FOV_DEGREES, yaw: float = 0.0
+    n: int = 120,
+    *,
+    pitch: float = 0.0,
+    radius: float = RADIUS,
+    fov_degrees: float = FOV_DEGREES,
+    yaw: float = 0.0,
+    degrees: bool = False,
 ) -> jax.Array:
-    """Labels [n, 25] of a full turn around the head that begins at `yaw`."""
+    """Labels [n, 25] of a full turn around the head that begins at `yaw`; see `look_at`."""
     if n < 1:
         raise InputError(f"n must be at least 1 camera, got {n}")
+    if degrees:
+        pitch, yaw = math.radians(pitch), math.radians(yaw)
     yaws = yaw + np.arange(n) * (2 * np.pi / n)
     return look_at(yaws, pitch, radius=radius, fov_degrees=fov_degrees)
 
@@ -120,3 +134,45 @@ def check_label(label, name: str = "camera") -> np.ndarray:
 
 def _unit(vector):
     return vector / jnp.linalg.norm(vector, axis=-1, keepdims=True)
+
+
+def camera_rays(label: jax.Array, resolution: int) -> tuple[jax.Array, jax.Array]:
+    """Rays through the pixel centres (i + 0.5) / R of cameras [..., 25], row by row.
+
+    Returns:
+      Origins [..., R * R, 3] and unit directions [..., R * R, 3] in the world.
+    """
+    side = (jnp.arange(resolution, dtype=label.dtype) + 0.5) / resolution
+    y, x = jnp.meshgrid(side, side, indexing="ij")
+    return pixel_rays(label, jnp.stack([x.ravel(), y.ravel()], axis=-1))
+
+
+def pixel_rays(label: jax.Array, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Rays of cameras [..., 25] through positions [M, 2], (x, y) in units of the picture's side: two [..., M, 3]."""
+    cam2world, lens = unpack(label)
+    x, y = positions[:, 0], positions[:, 1]
+    fx, skew, cx, fy, cy = (lens[..., i, j, None] for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2)))
+    in_y = (y - cy) / fy
+    in_x = (x - cx - skew * in_y) / fx
+    # Sums, not a product of matrices, so that XLA for GPUs makes rays where they are used.
+    right, below, ahead = jnp.moveaxis(cam2world[..., None, :3, :3], -1, 0)
+    directions = in_x[..., None] * right + in_y[..., None] * below + ahead
+    directions = directions / jnp.linalg.norm(directions, axis=-1, keepdims=True)
+    origins = jnp.broadcast_to(cam2world[..., None, :3, 3], directions.shape)
+    return origins, directions
+
+
+def project(label: jax.Array, points: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Where a camera [25] sees points [M, 3] of the world: the inverse of `pixel_rays`.
+
+    Returns:
+      Positions [M, 2], (x, y) in units of the picture's side, at most a side away from the picture; (-1, -1) for points
+      behind the camera. Distances [M] from the camera, in world units.
+    """
+    cam2world, lens = unpack(label)
+    local = jnp.einsum("mi,ij->mj", points - cam2world[:3, 3], cam2world[:3, :3], precision=jax.lax.Precision.HIGHEST)
+    front = local[:, 2] > 1e-3
+    x, y = jnp.moveaxis(local[:, :2] / jnp.where(front, local[:, 2], 1.0)[:, None], -1, 0)
+    positions = jnp.stack([lens[0, 0] * x + lens[0, 1] * y + lens[0, 2], lens[1, 1] * y + lens[1, 2]], axis=-1)
+    positions = jnp.where(front[:, None], jnp.clip(positions, -1, 2), -1.0)
+    return positions, jnp.linalg.norm(local, axis=-1)

@@ -1,4 +1,7 @@
-"""The one exception that stands for "what you gave cannot be used"."""
+"""The one exception that stands for "what you gave cannot be used", and the commonest check."""
+
+from collections.abc import Collection
+from typing import Any
 
 
 class InputError(ValueError):
@@ -6,3 +9,14 @@ class InputError(ValueError):
 
     The command line prints it as one line and exits with code 2; library code lets it rise like any ValueError.
     """
+
+
+def check_choice(name: str, value: Any, choices: Collection) -> None:
+    """Raises InputError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise InputError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+
+
+def printable(text: str) -> str:
+    """Text from a file made fit for a message: printable ASCII, at most 120 characters."""
+    return ascii(text[:120])[1:-1]

@@ -1,29 +1,22 @@
-"""A model's parameters with their static configuration, and the checkpoint that holds both."""
+"""A model's parameters with their static configuration."""
 
-import contextlib
 import dataclasses
-import gc
-import pathlib
-import sys
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from flax import struct
 
-from panojax import networks, packed
-from panojax.config import Config, GeneratorConfig, check_choice, from_json, to_json
-from panojax.encoders import dual
-from panojax.encoders.config import light
-from panojax.encoders.encoder import abstract_encoder
-from panojax.errors import InputError
-
-DEFAULT, RANDOM = "default", "random"
-DEFAULT_FOLDER = pathlib.Path(__file__).parent / "default_model"
-FORMAT = 1
+from panojax import kernels
+from panojax.config import Config
+from panojax.encoders.encoder import abstract_encoder, call_networks
+from panojax.encoders.encoder_config import EncoderConfig, light
+from panojax.encoders.offsets import OFFSET_LAYERS
+from panojax.encoders.stage import initialise
+from panojax.errors import InputError, check_choice
+from panojax.generators import networks
+from panojax.generators.generator_config import GeneratorConfig
 
 
 @struct.dataclass
@@ -32,7 +25,7 @@ class Params:
 
     Attributes:
       generator: {"params": {module path: tree}, "constants": {module path: tree}}.
-      encoders: None, or {"both": variables of the two encoders, stacked as `encoders.dual` does,
+      encoders: None, or {"both": variables of the `config.encoders` encoders, stacked along a leading axis,
         "latent_average": [L, w_dim]}.
       config: the networks' shapes and the rendering options.
     """
@@ -46,11 +39,32 @@ class Params:
         config = dataclasses.replace(self.config, encoder=None)
         return self.replace(encoders=None, config=config)  # type: ignore[attr-defined]
 
+    def with_encoders(self, encoder: Any, *variables: Any, latent_average: Any = None) -> "Params":
+        """The same generator with other encoders.
+
+        Args:
+          encoder: their configuration, an `EncoderConfig` or one of your own (`encoders.stage`).
+          variables: {stage's name: {"params", "batch_stats"}} of one encoder, or of a visible and an occluded one.
+          latent_average: mean style codes [L, w_dim]; None takes the present encoders'.
+
+        Raises:
+          InputError: there are more than two, or no mean codes.
+        """
+        if latent_average is None and self.encoders is None:
+            raise InputError("latent_average must be given where params have no encoders, got None")
+        average = self.encoders["latent_average"] if latent_average is None else latent_average
+        config = dataclasses.replace(self.config, encoder=encoder, encoders=len(variables))
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *variables)
+        encoders = {"both": stacked, "latent_average": average}
+        return self.replace(encoders=encoders, config=config)  # type: ignore[attr-defined]
+
     def with_dtype(self, dtype: str) -> "Params":
         """The same parameters, to compute in "float32" or "bfloat16"."""
         check_choice("dtype", dtype, ("float32", "bfloat16"))
         generator = dataclasses.replace(self.config.generator, dtype=dtype)
-        encoder = self.config.encoder and dataclasses.replace(self.config.encoder, dtype=dtype)
+        encoder: Any = self.config.encoder
+        if hasattr(encoder, "dtype"):
+            encoder = dataclasses.replace(encoder, dtype=dtype)
         config = dataclasses.replace(self.config, generator=generator, encoder=encoder)
         return self.replace(config=config)  # type: ignore[attr-defined]
 
@@ -62,154 +76,56 @@ class Params:
         no call converts or transposes them; the encoders' vectors in one array, as a call takes time for each argument.
         Not for training, saving, nor for other dtypes.
         """
-        if "folded" in self.generator:
-            return self
-        generator, encoders = networks.fold(self.config.generator, self.generator), self.encoders
-        if encoders is not None:
-            dtype, output_first = self.config.encoder.dtype, jax.default_backend() == "gpu"  # type: ignore[union-attr]
-            depth = self.config.generator.plane_depth
-            encoders = encoders | {"both": dual.store(encoders["both"], dtype, depth, output_first)}
-        return self.replace(generator=generator, encoders=encoders)  # type: ignore[attr-defined]
+        return prepare(self)
+
+    @property
+    def prepared(self) -> bool:
+        """Whether these are of `for_inference`."""
+        return kernels.is_prepared(self.generator)
 
     def check_whole(self) -> None:
         """Raises InputError for parameters that `for_inference` made: they can neither be saved nor trained."""
-        if "folded" in self.generator:
+        if self.prepared:
             raise InputError("params must be as loaded, got those of for_inference(), which cannot be saved or trained")
 
 
-def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32") -> Params:
-    """Reads a checkpoint that `convert` or `save` wrote, or a packed model.
-
-    Args:
-      checkpoint: its folder; or "default", the model that ships with panojax; or "random", a small random one.
-      dtype: compute type, "float32" or "bfloat16".
-
-    Raises:
-      InputError: there is no checkpoint, it is damaged, or it does not fit its own configuration.
-    """
-    name, folder = str(checkpoint), checkpoint_folder(checkpoint)
-    if name != RANDOM and packed.is_packed(folder):
-        return _load_packed(folder).with_dtype(dtype)
-    if name == DEFAULT:
-        raise InputError(f"the default model must lie in {folder}, but does not: install panojax again, or pack one")
-    if name == RANDOM:
-        return random_params(tiny()).with_dtype(dtype)
-    if not (folder / "_CHECKPOINT_METADATA").exists():
-        raise InputError(f"checkpoint must be a folder that `panojax convert` wrote, got {checkpoint}")
-    with _unfinished_reads_dropped():
-        config, stored, refused = _restore(folder, checkpoint)
-        if refused:
-            gc.collect()
-    if refused:
-        raise InputError(refused)
-    return Params(stored["generator"], stored.get("encoders"), config=config).with_dtype(dtype)
-
-
-def checkpoint_folder(checkpoint: str | pathlib.Path) -> pathlib.Path:
-    """The folder of a checkpoint's name: a path, or "default" for the one that ships."""
-    return DEFAULT_FOLDER if str(checkpoint) == DEFAULT else pathlib.Path(checkpoint).resolve()
-
-
-def _restore(folder: pathlib.Path, checkpoint: str | pathlib.Path) -> tuple[Config, Any, str]:
-    """An orbax checkpoint's configuration, its arrays or None, and why they could not be read, or ""."""
-    # Each process of a distributed run reads for itself, onto its own device.
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=jax.process_index(), active_processes={jax.process_index()}, barrier_sync_key_prefix="load"
+def prepare(params: Params) -> Params:
+    """See `Params.for_inference`. Encoders of your own, and the order of channels that they make, stay as they are."""
+    if params.prepared:
+        return params
+    config, generator, encoders = params.config, params.generator, params.encoders
+    own = config.encoder is not None and not isinstance(config.encoder, EncoderConfig)
+    field, order = config.generator.field.reordered()
+    if order is not None and not own:
+        generator = networks.reorder_planes(generator, order)
+        config = dataclasses.replace(config, generator=dataclasses.replace(config.generator, representation=field))
+    if encoders is not None and not own:
+        both = encoders["both"]
+        if order is not None:
+            both = kernels.reorder_outputs(both, order, layers=OFFSET_LAYERS)
+        both = kernels.prepare(call_networks, config.encoder, both, count=config.encoders)
+        encoders = encoders | {"both": kernels.pack(both)}
+    return params.replace(  # type: ignore[attr-defined]
+        generator=networks.prepare(config.generator, generator), encoders=encoders, config=config
     )
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler(), multiprocessing_options=alone) as checkpointer:
-        try:
-            meta = checkpointer.restore(folder, ocp.args.Composite(config=ocp.args.JsonRestore())).config
-        except Exception as error:
-            raise InputError(f"checkpoint {checkpoint} has no readable configuration: {_first_line(error)}") from error
-        if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-            raise InputError(f"checkpoint {checkpoint} must be of format {FORMAT}, got {str(meta)[:80]}")
-        try:
-            config = from_json(Config, meta["model"])
-        except (InputError, KeyError, TypeError) as error:
-            raise InputError(f"checkpoint {checkpoint} has no readable configuration: {_first_line(error)}") from error
-        template = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), abstract_arrays(config)
-        )
-        try:
-            _check_shapes(template, ocp.StandardCheckpointHandler().metadata(folder / "arrays").tree)
-            items = ocp.args.Composite(arrays=ocp.args.StandardRestore(template, strict=False))
-            return config, checkpointer.restore(folder, items).arrays, ""
-        except Exception as error:
-            return config, None, f"checkpoint {checkpoint} does not fit its configuration: {_first_line(error)}"
-
-
-def _load_packed(folder: pathlib.Path) -> Params:
-    """A packed model on this process's first device."""
-    config, arrays = packed.read_packed(folder)
-    template = abstract_arrays(config)
-    try:
-        _check_shapes(template, arrays)
-    except InputError as error:
-        raise InputError(f"{folder} does not fit its configuration: {error}") from error
-    found = dict(jax.tree_util.tree_leaves_with_path(arrays))
-    # The template also has the groups without arrays.
-    whole = jax.tree_util.tree_map_with_path(lambda path, leaf: found[path], template)
-    stored = jax.device_put(whole, jax.local_devices()[0])
-    return Params(stored["generator"], stored.get("encoders"), config=config)
-
-
-@contextlib.contextmanager
-def _unfinished_reads_dropped() -> Iterator[None]:
-    """Where reading one array fails, orbax leaves the others' reads behind, and Python complains when it frees them.
-
-    It does so in the collection that follows, or in an earlier one that it starts by itself.
-    """
-    before, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
-    try:
-        yield
-    finally:
-        sys.unraisablehook = before
-
-
-def _check_shapes(expected: Any, stored: Any) -> None:
-    """Raises InputError unless both trees have the same names and shapes: orbax itself would pad or cut arrays."""
-    want, have = (
-        {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
-        for leaves in map(jax.tree_util.tree_leaves_with_path, (expected, stored))
-    )
-    wrong = [name for name in sorted(want.keys() | have.keys()) if want.get(name) != have.get(name)]
-    if wrong:
-        first = wrong[0]
-        raise InputError(
-            f"{len(wrong)} arrays, first {first}, expected {want.get(first, 'none')}, got {have.get(first, 'none')}"
-        )
-
-
-def save(params: Params, folder: str | pathlib.Path) -> None:
-    """Writes a checkpoint that `load` reads. It appears under its name when it is whole.
-
-    Raises:
-      InputError: `folder` exists, or the parameters are those of `for_inference`.
-    """
-    params.check_whole()
-    target = pathlib.Path(folder).resolve()
-    if target.exists():
-        raise InputError(f"checkpoint folder must not exist, got {folder}")
-    arrays = {"generator": params.generator}
-    if params.encoders is not None:
-        arrays["encoders"] = params.encoders
-    meta = {"format": FORMAT, "model": to_json(params.config)}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        items = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), config=ocp.args.JsonSave(meta))
-        checkpointer.save(target, items)
 
 
 def abstract_arrays(config: Config) -> dict:
     """The checkpoint's arrays as float32 `jax.ShapeDtypeStruct`s."""
     arrays = {"generator": abstract_generator(config.generator)}
     if config.encoder is not None:
-        encoder = abstract_encoder(config.encoder)
-        average = jax.ShapeDtypeStruct((config.encoder.n_styles, config.encoder.w_dim), jnp.float32)
-        both = jax.tree.map(lambda x: jax.ShapeDtypeStruct((2, *x.shape), x.dtype), encoder)
+        encoder = _abstract_encoder(config)
+        average = jax.ShapeDtypeStruct((config.generator.num_ws, config.generator.w_dim), jnp.float32)
+        both = jax.tree.map(lambda x: jax.ShapeDtypeStruct((config.encoders, *x.shape), x.dtype), encoder)
         arrays["encoders"] = {"both": both, "latent_average": average}
     return arrays
+
+
+def _abstract_encoder(config: Config) -> dict:
+    if isinstance(config.encoder, EncoderConfig):
+        return abstract_encoder(config.encoder)
+    stages: Any = config.encoder.stages  # type: ignore[union-attr]
+    return jax.eval_shape(lambda: initialise(stages, config, jax.random.key(0)))
 
 
 def abstract_generator(config: GeneratorConfig) -> dict:
@@ -254,7 +170,7 @@ def tiny() -> Config:
         depth_samples=24,
         importance_samples=24,
     )
-    channels = 3 * generator.plane_features * generator.plane_depth
+    channels = generator.field.channels
     encoder = light(resolution=64, n_styles=generator.num_ws, w_dim=generator.w_dim, out_channels=channels)
     return Config(generator, encoder)
 
@@ -262,7 +178,3 @@ def tiny() -> Config:
 def count(tree: Any) -> int:
     """Numbers in a pytree of arrays."""
     return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(tree))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -12,14 +12,14 @@ from micro import micro_generator
 from PIL import Image
 
 from panojax.config import Config
-from panojax.encoders.config import light
-from panojax.eval.networks import Network, Networks
+from panojax.encoders.encoder_config import light
+from panojax.eval.feature_networks import Network, Networks
+from panojax.inversion.spaces import fit_encoder
 from panojax.params import Params, random_params
 from panojax.photo.detect import Face
 from panojax.synthetic import storage
 from panojax.synthetic.cameras import camera_label
 from panojax.synthetic.render import DEPTH_STEPS, View
-from panojax.train.spaces import fit_encoder
 
 SIDE = 32
 YAWS = (0, 28, -62, 90, 180, 76)  # the last is within 10 degrees of no group

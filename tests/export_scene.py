@@ -6,11 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import scenes
 
-from panojax.camera import orbit
+from panojax.camera import camera_rays, orbit
 from panojax.export import Views, closed_surface
-from panojax.generator import Head
-from panojax.mesh import surface_at
-from panojax.rays import camera_rays
+from panojax.export.mesh import surface_at
+from panojax.generators.generator import Head
 
 RADIUS = 0.28
 GREY = 40
@@ -30,7 +29,7 @@ def bar_params():
 def bar_head():
     """A head of this model, drawn without its networks."""
     config, rng = bar_params().config.generator, np.random.default_rng(5)
-    planes, ws = rng.normal(size=config.planes_shape), rng.normal(size=(config.num_ws, config.w_dim))
+    planes, ws = rng.normal(size=config.field.shape), rng.normal(size=(config.num_ws, config.w_dim))
     return Head(jnp.asarray(planes, jnp.float32), jnp.asarray(ws, jnp.float32))
 
 

@@ -7,7 +7,7 @@ import micro
 import scenes
 
 from panojax.config import Config
-from panojax.encoders.config import light
+from panojax.encoders.encoder_config import light
 from panojax.params import Params, random_params
 
 

@@ -1,6 +1,7 @@
 """A generator that compiles in seconds, for tests of what is done with it and not of its pictures."""
 
-from panojax.config import Config, GeneratorConfig
+from panojax.config import Config
+from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import Params, random_params
 
 

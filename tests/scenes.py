@@ -8,13 +8,14 @@ import numpy as np
 import recipe
 
 import panojax
-from panojax import config as configs
-from panojax import networks
-from panojax.config import Config, GeneratorConfig
+from panojax.camera import camera_rays
+from panojax.config import Config
+from panojax.converters.generator_settings import generator_config
 from panojax.converters.layout import from_state_dict
-from panojax.encoders.config import light
+from panojax.encoders.encoder_config import light
+from panojax.generators import networks
+from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import Params, random_params
-from panojax.rays import camera_rays
 
 # Jitted once for all test files, which use the same few shapes.
 generate = jax.jit(panojax.generate, static_argnames="cutoff")
@@ -47,7 +48,7 @@ def tiny_config(*, offset_channels: int = 6, encoders: bool = True, **changes) -
         resolution=32,
         n_styles=generator.num_ws,
         w_dim=generator.w_dim,
-        out_channels=3 * generator.plane_features * generator.plane_depth,
+        out_channels=generator.field.channels,
         offset_in_channels=offset_channels,
         head_width=16,
         widths=(16, 16, 16, 16),
@@ -78,7 +79,7 @@ def make_solid(params: Params) -> Params:
 def golden_generator(tag: str) -> tuple[GeneratorConfig, dict]:
     """The configuration and the variables of a golden generator."""
     manifest = recipe.manifest(tag)
-    config = configs.from_torch(manifest["init_kwargs"], manifest["rendering_kwargs"])
+    config = generator_config(manifest["init_kwargs"], manifest["rendering_kwargs"])
     template = jax.eval_shape(lambda key: networks.init(config, key), jax.random.key(0))
     return config, jax.tree.map(jnp.asarray, from_state_dict(template, recipe.state_dict(tag), what=tag))
 

@@ -6,9 +6,11 @@ import pytest
 import recipe
 import scenes
 
-from panojax.config import PLANE_AXES, Config, GeneratorConfig, count_ws, from_json, from_torch, to_json
-from panojax.encoders.config import EncoderConfig, released
+from panojax.config import Config, from_json, to_json
+from panojax.converters.generator_settings import generator_config
+from panojax.encoders.encoder_config import EncoderConfig, released
 from panojax.errors import InputError
+from panojax.generators.generator_config import PLANE_AXES, GeneratorConfig, count_ws
 
 
 def manifest(tag):
@@ -17,19 +19,19 @@ def manifest(tag):
 
 
 def test_the_defaults_are_the_released_generator():
-    assert from_torch(*manifest("panohead_full")) == GeneratorConfig()
-    assert GeneratorConfig().num_ws == 14 and GeneratorConfig().planes_shape == (3, 3, 256, 256, 32)
+    assert generator_config(*manifest("panohead_full")) == GeneratorConfig()
+    assert GeneratorConfig().num_ws == 14 and GeneratorConfig().field.shape == (3, 3, 256, 256, 32)
     assert [count_ws(r) for r in (4, 8, 64, 256)] == [2, 4, 10, 14]
 
 
 def test_options_of_the_small_generators():
-    mini = from_torch(*manifest("panohead_mini"), neural_rendering_resolution=128)
+    mini = generator_config(*manifest("panohead_mini"), neural_rendering_resolution=128)
     assert (mini.z_dim, mini.channel_base, mini.plane_resolution) == (64, 1024, 64)
     assert (mini.superresolution, mini.superresolution_channels, mini.rendering_resolution) == ("2X", (128, 64), 128)
-    eg3d = from_torch(*manifest("eg3d_mini"))
+    eg3d = generator_config(*manifest("eg3d_mini"))
     assert (eg3d.plane_depth, eg3d.decoder_activation, eg3d.ray_start) == (1, "sigmoid", "auto")
     assert eg3d.zero_conditioning and not eg3d.background and not eg3d.raw_to_rgb
-    assert from_torch(*manifest("panohead_sr4x")).superresolution == "4X"
+    assert generator_config(*manifest("panohead_sr4x")).superresolution == "4X"
 
 
 def test_eg3d_checkpoints_have_no_depth():
@@ -38,11 +40,11 @@ def test_eg3d_checkpoints_have_no_depth():
     rendering = {k: v for k, v in rendering.items() if not k.startswith(("triplane", "use_", "decoder_act"))}
     rendering |= {"cull_clouds": 0.5, "white_back": True}
     init = {k: v for k, v in init.items() if k != "mapping_layers"} | {"mapping_kwargs": {"num_layers": 3}}
-    config = from_torch(init, rendering)
+    config = generator_config(init, rendering)
     assert config.plane_depth == 1 and not config.depth_interpolation and config.crop_margin is None
     assert config.plane_resolution == 256 and config.mapping_layers == 3 and not config.camera_adaptation
     assert config.cull_clouds == 0.5 and config.white_back and config.plane_axes == PLANE_AXES["eg3d"]
-    assert from_torch(init, rendering, plane_axes="eg3d-fixed").plane_axes == PLANE_AXES["eg3d-fixed"]
+    assert generator_config(init, rendering, plane_axes="eg3d-fixed").plane_axes == PLANE_AXES["eg3d-fixed"]
 
 
 @pytest.mark.parametrize("name", ["z_dim", "c_dim", "w_dim", "img_resolution"])
@@ -51,24 +53,24 @@ def test_missing_arguments_are_named(name):
     with pytest.raises(
         InputError, match=f"^init_kwargs lacks '{name}'; it has c_dim|^init_kwargs lacks 'c_dim'; it has"
     ):
-        from_torch({k: v for k, v in init.items() if k != name}, rendering)
+        generator_config({k: v for k, v in init.items() if k != name}, rendering)
 
 
 @pytest.mark.parametrize("name", ["superresolution_module", "ray_start", "ray_end", "depth_resolution"])
 def test_missing_options_are_named(name):
     init, rendering = manifest("panohead_mini")
     with pytest.raises(InputError, match=f"^rendering_kwargs lacks '{name}'; it has "):
-        from_torch(init, {k: v for k, v in rendering.items() if k != name})
+        generator_config(init, {k: v for k, v in rendering.items() if k != name})
     with pytest.raises(InputError, match=r"^rendering_kwargs lacks 'superresolution_module'; it has nothing"):
-        from_torch(init, {})
+        generator_config(init, {})
 
 
 def test_unknown_modules_are_named():
     init, rendering = manifest("panohead_mini")
     with pytest.raises(InputError, match="superresolution_module must be one of 2X, 4X, 8X, 8XDC, got '3X'"):
-        from_torch(init, rendering | {"superresolution_module": "training.superresolution.SuperresolutionHybrid3X"})
+        generator_config(init, rendering | {"superresolution_module": "superresolution.SuperresolutionHybrid3X"})
     with pytest.raises(InputError, match="plane_axes must be one of panohead, eg3d, eg3d-fixed, got 'xyz'"):
-        from_torch(init, rendering, plane_axes="xyz")
+        generator_config(init, rendering, plane_axes="xyz")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from panojax.editing.directions import own_directions
 from panojax.editing.parts import PARTS, segment
 from panojax.encoders import dual
 from panojax.encoders.encoder import encode_styles
-from panojax.layers import pool
+from panojax.nn.stylegan2 import pool
 
 
 @pytest.fixture(scope="module")

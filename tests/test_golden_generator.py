@@ -18,9 +18,9 @@ import recipe
 import scenes
 
 import panojax
-from panojax import generator
-from panojax.rays import camera_rays
-from panojax.trigrid import image_from_planes, sample_trigrid
+from panojax.camera import camera_rays
+from panojax.fields.trigrid import image_from_planes, sample_trigrid
+from panojax.generators import generator
 
 EXACT, WITH_ALL_RAYS = 1e-5, 1e-3
 RAYS_PER_OUTLIER = 2000

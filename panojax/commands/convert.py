@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -12,9 +12,13 @@ class Options:
     """Convert PanoHead's or EG3D's checkpoint, with two encoders where they are given, without PyTorch.
 
     Nothing in the files is executed, and nothing is written unless everything fits.
+
+    For example:
+
+        panojax convert network.pkl --out panohead
     """
 
-    ckpt: tyro.conf.Positional[pathlib.Path]
+    ckpt: Annotated[pathlib.Path, tyro.conf.Positional, tyro.conf.arg(metavar="CKPT")]
     """Network pickle of the generator (.pkl)."""
     out: pathlib.Path
     """Checkpoint folder to make; it must not exist."""
@@ -33,8 +37,8 @@ class Options:
 def run(options: Options) -> None:
     """Runs the command. InputError says what is wrong with its input; nothing is written then."""
     import panojax
-    from panojax.commands.progress import step
     from panojax.params import count
+    from panojax.terminal.progress import step
 
     with step("converting", {}):
         params = panojax.convert(

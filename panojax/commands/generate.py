@@ -10,6 +10,10 @@ class Options:
     """Make heads from random latents: pictures, a contact sheet, and each head as a file.
 
     A seed gives the latent that PanoHead's and EG3D's own tools draw for it.
+
+    For example:
+
+        panojax generate --seeds 0-7 --out people
     """
 
     out: pathlib.Path
@@ -51,7 +55,7 @@ def run(options: Options) -> None:
     from panojax.commands import results
     from panojax.commands.arguments import parse_seeds, view_grid
     from panojax.commands.output_folder import output_folder
-    from panojax.config import GeneratorConfig
+    from panojax.generators.generator_config import GeneratorConfig
 
     seeds = parse_seeds(options.seeds)
     view_grid(options.yaw, options.pitch, GeneratorConfig())
@@ -67,16 +71,16 @@ def run(options: Options) -> None:
 def _generate(options: Options, seeds: tuple[int, ...], folder: pathlib.Path) -> None:
     """Does the work and writes all files to `folder`."""
     import jax
-    from tqdm import tqdm
 
     import panojax
     from panojax.commands import results
     from panojax.commands.arguments import load_model, turn, view_grid
-    from panojax.commands.progress import step
-    from panojax.head_file import save_head
-    from panojax.output import contact_sheet
+    from panojax.export.turntable import render_views
+    from panojax.files.head_file import save_head
+    from panojax.files.output import contact_sheet
     from panojax.photo import write_image
-    from panojax.views import render_views
+    from panojax.terminal.bars import bar
+    from panojax.terminal.progress import step
 
     seconds: dict[str, float] = {}
     params = load_model(options.checkpoint, seconds, dtype=options.dtype)
@@ -86,7 +90,7 @@ def _generate(options: Options, seeds: tuple[int, ...], folder: pathlib.Path) ->
     generate = jax.jit(panojax.generate, static_argnames="cutoff")
     rows, row_titles = [], []
     with step(f"making {len(seeds)} heads", seconds):
-        for seed in tqdm(seeds, desc="heads", unit="head", disable=None, leave=False):
+        for seed in bar(seeds, desc="heads", unit="head"):
             head = generate(params, latent(seed, config.z_dim), truncation=options.truncation, cutoff=options.cutoff)
             stem = f"seed{seed:04d}"
             save_head(head, folder / f"{stem}.npz", params=params, dtype="float16" if options.half else "float32")

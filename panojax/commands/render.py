@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -12,10 +12,15 @@ class Options:
     """Render a head that `invert` or `generate` stored, with the model that made it.
 
     Writes a picture for each yaw at each pitch, and what else is asked for.
+
+    For example:
+
+        panojax render me --yaw -45 0 45 --out views
+        panojax render me/head.npz --turntable --out turn
     """
 
-    head: tyro.conf.Positional[pathlib.Path]
-    """File of the head (.npz)."""
+    head: Annotated[pathlib.Path, tyro.conf.Positional, tyro.conf.arg(metavar="HEAD")]
+    """File of the head (.npz), or the folder that `panojax invert` wrote."""
     out: pathlib.Path
     """Folder for the results, new or empty."""
     checkpoint: str | None = None
@@ -26,6 +31,8 @@ class Options:
     """Pitches in degrees; positive looks from below. The first one is also the sheet's and the turntable's."""
     resolution: int | None = None
     """Side of the volume rendering; by default the checkpoint's."""
+    size: int | None = None
+    """Side of the pictures and the turntable in pixels; by default the model's."""
     sheet: bool = False
     """Write sheet.png, twelve views around the head."""
     turntable: bool = False
@@ -57,10 +64,12 @@ def run(options: Options) -> None:
     from panojax.commands import results
     from panojax.commands.arguments import view_grid
     from panojax.commands.output_folder import output_folder
-    from panojax.config import GeneratorConfig
+    from panojax.export.views import check_size
+    from panojax.generators.generator_config import GeneratorConfig
 
     view_grid(options.yaw, options.pitch, GeneratorConfig())
     results.check_rendering(options.resolution)
+    check_size(options.size)
     results.check_turn(options.frames, options.pitch[0], options.fps)
     if options.mesh:
         results.check_mesh(options.mesh_resolution)
@@ -74,23 +83,24 @@ def _render(options: Options, folder: pathlib.Path) -> None:
     """Does the work and writes all files to `folder`."""
     from panojax.commands import results
     from panojax.commands.arguments import load_heads, turn, view_grid
-    from panojax.commands.progress import step
-    from panojax.output import contact_sheet
+    from panojax.export.turntable import render_views
+    from panojax.files.output import contact_sheet, sized
     from panojax.photo import write_image
-    from panojax.views import render_views
+    from panojax.terminal.progress import step
 
     seconds: dict[str, float] = {}
     params, (head,) = load_heads([options.head], options.checkpoint, seconds, dtype=options.dtype)
     config = params.config.generator
     names, cameras = view_grid(options.yaw, options.pitch, config)
     with step("rendering", seconds):
-        for name, view in zip(names, render_views(params, head, cameras, resolution=options.resolution)):
+        views = render_views(params, head, cameras, resolution=options.resolution)
+        for name, view in zip(names, sized(views, options.size)):
             write_image(folder / f"{name}.png", view)
     if options.sheet:
         with step("rendering the sheet", seconds):
             titles, around = turn(12, options.pitch[0], config)
-            views = list(render_views(params, head, around, resolution=options.resolution))
-            write_image(folder / "sheet.png", contact_sheet(views, titles, columns=6))
+            sides = list(render_views(params, head, around, resolution=options.resolution))
+            write_image(folder / "sheet.png", contact_sheet(sides, titles, columns=6))
     if options.turntable:
         with step("rendering the turntable", seconds):
             results.write_turntable(
@@ -101,6 +111,7 @@ def _render(options: Options, folder: pathlib.Path) -> None:
                 pitch=options.pitch[0],
                 fps=options.fps,
                 resolution=options.resolution,
+                size=options.size,
             )
     if options.mesh:
         with step("extracting the mesh", seconds):

@@ -12,10 +12,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from panojax.errors import InputError
-
-MAX_ELEMENTS = 2**40
-_MAX_RANK = 32
+from panojax.errors import InputError, printable
+from panojax.files.array_file import count_elements
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Global:
     name: str
 
     def __str__(self) -> str:
-        return one_line(f"{self.module}.{self.name}")
+        return printable(f"{self.module}.{self.name}")
 
 
 @dataclasses.dataclass
@@ -52,12 +50,16 @@ class Storage:
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """A strided view of a storage; offset and strides count elements and are known to stay inside it."""
+    """A strided view of a storage; offset and strides count elements and are known to stay inside it.
+
+    A `negative` one stands for the numbers with the other sign: PyTorch negates lazily.
+    """
 
     storage: Storage
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    negative: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -72,7 +74,8 @@ class Tensor:
             return np.zeros(self.shape, storage.dtype)
         flat = np.frombuffer(storage.data, storage.dtype)[self.offset :]
         strides = [stride * flat.itemsize for stride in self.strides]
-        return np.lib.stride_tricks.as_strided(flat, self.shape, strides, writeable=False).copy(order="C")
+        values = np.lib.stride_tricks.as_strided(flat, self.shape, strides, writeable=False).copy(order="C")
+        return np.negative(values, out=values) if self.negative else values
 
 
 @dataclasses.dataclass
@@ -105,11 +108,6 @@ class NumpyArray:
         return np.array(array, self.dtype.newbyteorder("="), order="C")
 
 
-def one_line(text: str) -> str:
-    """Text from a file made fit for a message: printable ASCII, at most 120 characters."""
-    return ascii(text[:120])[1:-1]
-
-
 def kind(value: Any) -> str:
     """What a value is, for a message: a global's name, else "a list"."""
     name = type(value).__name__
@@ -131,19 +129,6 @@ def atom(key: Any) -> Any:
 def make_dict(items: Any) -> dict[Any, Any]:
     """{key: value} from pairs, of which the keys are checked."""
     return {atom(key): value for key, value in items}
-
-
-def count_elements(shape: Any) -> int:
-    """The number of elements of a shape that a file declares.
-
-    Raises:
-      InputError: it is no list of at most 32 sizes, or would be absurdly large.
-    """
-    if not isinstance(shape, tuple | list) or len(shape) > _MAX_RANK or not all(type(n) is int for n in shape):
-        raise InputError(f"expected a shape of at most {_MAX_RANK} integers, got {kind(shape)} that is none")
-    if any(n < 0 for n in shape) or math.prod(max(n, 1) for n in shape) > MAX_ELEMENTS:
-        raise InputError(f"expected a shape of at most 2^40 elements, got {one_line(str(list(shape)))}")
-    return math.prod(shape)
 
 
 def _persistent_module(meta: Any) -> Module:
@@ -202,7 +187,7 @@ def _array_from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> NumpyAr
 
 
 def _numpy_type(code: Any, align: Any = False, copy: Any = True) -> NumpyType:
-    shown = one_line(code) if isinstance(code, str) else kind(code)
+    shown = printable(code) if isinstance(code, str) else kind(code)
     _check(isinstance(code, str) and code in _NUMPY_CODES, f"expected a numeric dtype, got {shown}")
     return NumpyType(code)
 
@@ -213,7 +198,9 @@ def _numpy_scalar(dtype: Any, data: Any) -> bool | int | float:
     return array.numpy().item()
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
+def _tensor(
+    storage: Any, offset: Any, shape: Any, strides: Any, gradient: Any = None, hooks: Any = None, bits: Any = None
+) -> Tensor:
     _check(isinstance(storage, Storage) and type(offset) is int, "a tensor should view a storage")
     elements = count_elements(shape)
     _check(
@@ -223,7 +210,18 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Ten
     last = offset + sum((n - 1) * s for n, s in zip(shape, strides)) if elements else offset - 1
     if offset < 0 or min(strides, default=0) < 0 or last >= storage.count:
         raise InputError(f"a tensor of {elements} elements reaches outside its storage of {storage.count}")
-    return Tensor(storage, offset, tuple(shape), tuple(strides))
+    return Tensor(storage, offset, tuple(shape), tuple(strides), _is_negative(bits, storage))
+
+
+def _is_negative(bits: Any, storage: Storage) -> bool:
+    """Whether a tensor's metadata, {"neg": True} or none, say so."""
+    set_bits = [name for name, bit in (bits or {}).items() if bit] if isinstance(bits, dict | None) else [kind(bits)]
+    if not set(set_bits) <= {"neg"}:
+        raise InputError(
+            f"expected a plain or a negated tensor, got one with {printable(', '.join(map(str, set_bits)))}"
+        )
+    _check(not set_bits or storage.dtype.kind not in "bu", "only signed numbers can be negated")
+    return bool(set_bits)
 
 
 def _parameter(data: Any, *_: Any) -> Tensor:
@@ -249,7 +247,7 @@ def _size(dimensions: Any) -> tuple[int, ...]:
 
 def _device(*parts: Any) -> str:
     _check(all(isinstance(part, str | int) for part in parts), "a device should be a name and a number")
-    return one_line(":".join(map(str, parts)))
+    return printable(":".join(map(str, parts)))
 
 
 def _encode(text: Any, encoding: Any) -> bytes:

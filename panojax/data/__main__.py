@@ -6,11 +6,11 @@ from typing import Annotated
 
 import tyro
 
-from panojax.errors import InputError
 from panojax.data.eg3d_folder import FolderOptions
 from panojax.data.heads_set import HeadsOptions
 from panojax.data.mead import MeadOptions
 from panojax.data.prepare import prepare
+from panojax.errors import InputError
 
 SetOptions = (
     Annotated[HeadsOptions, tyro.conf.subcommand("heads")]

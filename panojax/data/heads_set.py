@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from panojax.errors import InputError
 from panojax.data import checks, pictures
 from panojax.data.plan import Plan, Record, fill_splits
+from panojax.errors import InputError
 from panojax.synthetic import storage
 from panojax.synthetic.render import DEPTH_STEPS
 
@@ -52,7 +52,7 @@ def plan(options: HeadsOptions) -> Plan:
         size=size,
         encoding=options.encoding,
         description=f"{options.name}: synthetic heads from every side, with exact masks, depths, parts and cameras",
-        metadata={"depth_steps": DEPTH_STEPS},
+        metadata={"framing": "heads", "depth_steps": DEPTH_STEPS},
     )
 
 

@@ -19,9 +19,10 @@ from typing import Any, Literal
 import numpy as np
 
 from panojax.camera import look_at
-from panojax.errors import InputError
+from panojax.camera_conventions import Convention
 from panojax.data import checks, eg3d_folder, pictures, splits
 from panojax.data.plan import Plan, fill_splits
+from panojax.errors import InputError
 
 COLUMNS = ("subject", "camera", "frame", "path")
 # Nominal (yaw, elevation) of MEAD's cameras in degrees; the left ones' yaw has the sign that `left` says.
@@ -58,6 +59,8 @@ class MeadOptions:
     """Share of subjects in the test split, chosen by a hash of their names. The field only evaluates on MEAD."""
     split_seed: int = 0
     """Another seed, another choice."""
+    camera_convention: Convention = "opencv"
+    """What labels are converted from, see `eg3d-folder`."""
 
 
 def plan(options: MeadOptions) -> Plan:
@@ -71,7 +74,9 @@ def plan(options: MeadOptions) -> Plan:
     manifest = manifest / "manifest.csv" if manifest.is_dir() else manifest
     problems: list[str] = []
     rows = read_manifest(manifest, problems)
-    labels = checks.read_labels(pathlib.Path(options.labels), problems) if options.labels else {}
+    labels = {}
+    if options.labels:
+        labels = checks.read_labels(pathlib.Path(options.labels), problems, convention=options.camera_convention)
     items = []
     for row in rows:
         label = _label(row, labels, options, problems)
@@ -142,7 +147,7 @@ def nominal_label(camera: str, left: str) -> np.ndarray | None:
 
 def _label(row: dict[str, Any], labels: dict, options: MeadOptions, problems: list[str]) -> np.ndarray:
     if row["label"] is not None:
-        return checks.checked_label(row["path"], row["label"], problems)
+        return checks.checked_label(row["path"], row["label"], problems, convention=options.camera_convention)
     if options.labels:
         if row["path"] not in labels:
             problems.append(f"{row['path']} has no label in {options.labels}")

@@ -3,6 +3,7 @@
 Pixels are uint8: sRGB [H, W, 3], masks [H, W, 1] with 255 for the head. Depths are float32 [H, W, 1].
 """
 
+import functools
 import io
 import pathlib
 import zlib
@@ -13,6 +14,8 @@ import numpy as np
 from PIL import Image
 
 from panojax import camera
+from panojax.errors import InputError
+from panojax.files.mask_file import read_mask
 
 Encoding = Literal["png", "jpeg"]
 JPEG_QUALITY = 95
@@ -28,22 +31,21 @@ def picture_problem(path: pathlib.Path, size: int, *, mask: bool = False) -> str
     """What keeps a file from being used as a picture (or a mask) of `size` x `size` pixels; None if nothing does.
 
     The whole file is decoded, so that a cut one is found. Pictures must be square, at least `size` wide, of 8 bits and
-    without transparency; masks must be square, grey and reach above 1.
+    without transparency; masks must be square and such as `read_mask` reads.
     """
+    if mask:
+        return _mask_problem(path)
     try:
         with Image.open(path) as image:
             image.load()
             width, height = image.size
             mode, transparent = image.mode, image.has_transparency_data
-            brightest = int(np.max(np.asarray(image.convert("L")))) if mask else 255
     except FileNotFoundError:
         return f"{path} is missing"
     except DAMAGED as error:
         return f"{path} cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
     if width != height:
         return f"{path} must be square, got {width} x {height}"
-    if mask:
-        return f"{path} must be a mask with values up to 255, got none above {brightest}" if brightest <= 1 else None
     if width < size:
         return f"{path} must be at least {size} pixels wide, got {width}"
     if transparent:
@@ -53,8 +55,29 @@ def picture_problem(path: pathlib.Path, size: int, *, mask: bool = False) -> str
     return None
 
 
+def _mask_problem(path: pathlib.Path) -> str | None:
+    try:
+        mask = read_mask(path)
+    except InputError as error:
+        return str(error) if path.exists() else f"{path} is missing"
+    if mask.shape[0] != mask.shape[1]:
+        return f"{path} must be square, got {mask.shape[1]} x {mask.shape[0]}"
+    return None
+
+
+def picture_side(path: pathlib.Path) -> int | None:
+    """The longer side of a picture in pixels, from its header, or None where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return max(image.size)
+    except DAMAGED:
+        return None
+
+
 def read_picture(path: pathlib.Path, size: int, mode: Literal["RGB", "L"]) -> Image.Image:
-    """A file as an RGB or grey picture of `size` x `size` pixels, resized with Lanczos' filter."""
+    """A file as an RGB picture ("RGB") or a mask ("L") of `size` x `size` pixels, resized with Lanczos' filter."""
+    if mode == "L":
+        return resize(Image.fromarray(np.round(read_mask(path) * 255).astype(np.uint8)), size)
     with Image.open(path) as image:
         return resize(image.convert(mode), size)
 
@@ -72,6 +95,31 @@ def resize(image: Image.Image, size: int, *, smooth: bool = True) -> Image.Image
     if image.mode == "RGBA":
         return image.convert("RGBa").resize((size, size), Image.Resampling.LANCZOS).convert("RGBA")
     return image.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def resize_bytes(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Square bytes [S, S, 4] as [size, size, 4], each channel alone: areas averaged, or bicubic where they grow."""
+    side = len(pixels)
+    if side == size:
+        return pixels
+    # Pillow's modes of four bytes with an alpha channel would weight colours by it.
+    image = Image.frombuffer("CMYK", (side, side), np.ascontiguousarray(pixels), "raw", "CMYK", 0, 1)
+    if side % size == 0:
+        return np.asarray(image.reduce(side // size))
+    method = Image.Resampling.BOX if side > size else Image.Resampling.BICUBIC
+    return np.asarray(image.resize((size, size), method))
+
+
+def resize_floats(channels: np.ndarray, size: int) -> np.ndarray:
+    """Square channels [S, S, C] as float32 [size, size, C]: areas averaged, or bicubic where they grow."""
+    if len(channels) == size:
+        return channels.astype(np.float32)
+    method = Image.Resampling.BOX if len(channels) > size else Image.Resampling.BICUBIC
+    resized = (
+        Image.fromarray(np.ascontiguousarray(channel, np.float32)).resize((size, size), method)
+        for channel in np.moveaxis(channels, -1, 0)
+    )
+    return np.stack([np.asarray(channel) for channel in resized], axis=-1)
 
 
 def encode(image: Image.Image, encoding: Encoding = "png") -> bytes:
@@ -115,6 +163,15 @@ def compose(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -
     return composed
 
 
+def person_mask(picture: Any) -> Any:
+    """The person [S, S, 1] in a picture [S, S, 3] in [-1, 1] on white: all but the white that is reached from the
+    left, right or upper border along a row or a column. A white collar stays the person's. NumPy in, NumPy out.
+    """
+    white = ((picture.min(-1, keepdims=True) - 0.9) / 0.09).clip(0, 1)
+    left, right, above = white.cumprod(axis=1), white[:, ::-1].cumprod(axis=1)[:, ::-1], white.cumprod(axis=0)
+    return (1 - left) * (1 - right) * (1 - above)
+
+
 def mirror(sample: Mapping[str, Any]) -> dict[str, Any]:
     """The sample as seen in a mirror: every picture flipped left to right, the label by `mirror_label`."""
     return {
@@ -124,5 +181,10 @@ def mirror(sample: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def mirror_label(label: np.ndarray) -> np.ndarray:
-    """`panojax.camera.mirror`, whose rule gives NumPy for NumPy labels [..., 25], without a trip to the device."""
-    return np.asarray(camera.mirror(label))  # type: ignore[arg-type]
+    """`panojax.camera.mirror` of labels [..., 25] in NumPy, without a trip to the device."""
+    return np.asarray(label, np.float32) * _mirror_signs()
+
+
+@functools.cache
+def _mirror_signs() -> np.ndarray:
+    return np.asarray(camera.mirror(np.ones(25, np.float32)))

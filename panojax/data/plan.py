@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from panojax.errors import InputError
 from panojax.data.pictures import Encoding
+from panojax.errors import InputError
 
 # Fields of a record and how they are stored. `depth` is in steps: its plan's metadata has "depth_steps" per world unit.
 FEATURES = {

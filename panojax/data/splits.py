@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from panojax.errors import InputError
 from panojax.data.pictures import mirror_label
+from panojax.errors import InputError
 
 TOLERANCE = 1e-4  # labels are written with five digits or more
 

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import optimize, special, stats
 
-from panojax.converters.array_file import read_npz
 from panojax.errors import InputError
-from panojax.head_file import model_mark
-from panojax.params import DEFAULT_FOLDER, Params
-from panojax.photo.image_file import replaced_when_done
+from panojax.files.array_file import read_npz
+from panojax.files.checkpoint import DEFAULT_FOLDER
+from panojax.files.head_file import model_mark
+from panojax.files.image_file import replaced_when_done
+from panojax.params import Params
 
 MAX_DIRECTIONS = 64
 FORMAT = 1

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from panojax import api
-from panojax.generator import Head
+from panojax.generators.generator import Head
 from panojax.params import Params
 
 
@@ -42,7 +42,7 @@ def compare_heads(
     Args:
       cameras: labels [V, 25].
       where: [V, S, S] in [0, 1], the pixels at which pictures are compared; None is all.
-      embed: pictures [N, S, S, 3] to embeddings [N, E], such as `panojax.train.perception.Perception.embed`, for the
+      embed: pictures [N, S, S, 3] to embeddings [N, E], such as `panojax.losses.perception.Perception.embed`, for the
         change of identity; None leaves it out.
     """
     cameras = api.check_array("cameras", cameras, (None, 25))

@@ -4,15 +4,18 @@ Heads share the tri-grid's canonical space, so a part is moved by copying texels
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from panojax import api
 from panojax.camera import front
-from panojax.editing.region import check_region, soften
+from panojax.editing.region import check_region, show_region, soften
 from panojax.errors import InputError
-from panojax.generator import Head
+from panojax.fields.local_branch import LocalBranch, LocalMix
+from panojax.generators.generator import Head
+from panojax.nn.stylegan2 import resize
 from panojax.params import Params
 
 
@@ -43,7 +46,9 @@ def edit(
       threshold: opacity above which a pixel of that rendering is foreground.
 
     Returns:
-      A Head with the source's codes and background; with its local branch too, if it has one and nothing is fused.
+      A Head with the source's codes and background; with its local branch too, if it has one and nothing is fused, but
+      for what its portrait shows of the region. The source itself where the reference is the same there, so that there
+      is nothing to bring.
 
     Raises:
       InputError: a head or the region has another shape than the model's, the region is empty (which a trace does not
@@ -59,21 +64,52 @@ def edit(
     border = max(1, region.shape[-1] // 128) if border is None else border
     if border < 0:
         raise InputError(f"border must be 0 texels or more, got {border}")
-    weights = soften(region.astype(jnp.float32), border)
-    head = blend(source, whole_planes(reference), weights[:, None])
+    field = params.config.generator.field
+    weights = field.fill_area(soften(region.astype(jnp.float32), border))
+    ours, theirs = whole_planes(source), whole_planes(reference)
+    same = jnp.all(jnp.where(weights[..., None] > 0, ours == theirs, True))
+    if fuse and not isinstance(same, jax.core.Tracer) and bool(same):
+        return source
+    head = blend(source, theirs, weights)
+    head = dataclasses.replace(head, local=forget_region(params, source, region))
     if not fuse:
-        return head
+        return _unless(same, source, head)
     camera = front() if camera is None else camera
     image = jnp.clip(api.render(params, head, camera).image, -1, 1).astype(jnp.float32)
     _, parts = api.invert(params, image, camera, threshold=threshold, return_parts=True)
-    seen = jax.vmap(lambda x: soften(x, 0 if border == 0 else 1), 1, 1)(1 - parts.mask)
-    fused = blend(head, whole_planes(parts.visible), weights[:, None] * seen)
+    seen = soften(1 - parts.mask, 0 if border == 0 else 1)
+    fused = blend(head, whole_planes(parts.visible), weights * seen)
     # A local branch then holds what the new head misses of the edited picture, no longer of the photo.
-    return dataclasses.replace(fused, local=parts.visible.local)
+    fused = dataclasses.replace(fused, local=parts.visible.local)
+    return _unless(same, source, fused)
+
+
+def forget_region(params: Params, head: Head, region: jax.Array) -> Any:
+    """A head's local branch without what its portrait shows of a region, which would be painted on what comes there."""
+    if head.local is None:
+        return None
+
+    def forget(branch: LocalBranch) -> LocalBranch:
+        shown = show_region(params, head, region, branch.camera)
+        side = branch.weight.shape[-3]
+        # A pixel rests on three planes; where one of them is replaced, a third of it is.
+        covered = jnp.clip(3 * resize(shown[None, ..., None], side)[0], 0, 1)
+        return dataclasses.replace(branch, weight=branch.weight * (1 - covered).astype(branch.weight.dtype))
+
+    if isinstance(head.local, LocalMix):
+        return dataclasses.replace(head.local, branches=tuple(map(forget, head.local.branches)))
+    return forget(head.local)
+
+
+def _unless(same: jax.Array, source: Head, edited: Head) -> Head:
+    """`edited`, or `source` where that is the same."""
+    if jax.tree.map(jnp.shape, source) != jax.tree.map(jnp.shape, edited):
+        return edited
+    return jax.tree.map(lambda old, new: jnp.where(same, old, new), source, edited)
 
 
 def blend(head: Head, planes: jax.Array, weights: jax.Array) -> Head:
-    """A head whose tri-grid becomes `planes` where weights [3, 1 or D, H, W] are 1 and stays where they are 0."""
+    """A head with other planes where weights, broadcast to [*field.cells], are 1 and its own where they are 0."""
     weights = weights[..., None].astype(head.planes.dtype)
     ours = whole_planes(head)
     mixed = ours + weights * (planes - ours)
@@ -85,7 +121,7 @@ def blend(head: Head, planes: jax.Array, weights: jax.Array) -> Head:
 
 
 def whole_planes(head: Head) -> jax.Array:
-    """A head's tri-grid [3, D, H, W, C]; of two, the occluded one where the other is zero."""
+    """A head's planes [*field.shape]; of two, the occluded one where the other is zero."""
     if head.occluded_planes is None:
         return head.planes
     return jnp.where(head.planes == 0, head.occluded_planes, head.planes)

@@ -9,21 +9,21 @@ from typing import Annotated, Any, Literal
 import jax
 import tyro
 
-from panojax.cli import keep_compiled_programs
 from panojax.commands.arguments import load_model
-from panojax.commands.progress import one_line
+from panojax.commands.cli import keep_compiled_programs
 from panojax.errors import InputError
 from panojax.eval import report, samples
+from panojax.eval.feature_networks import NetworkOptions, load_networks
 from panojax.eval.figures import write_sheet
 from panojax.eval.methods import OPTIMISATIONS, OptimisationOptions, parse_methods
-from panojax.eval.networks import NetworkOptions, load_networks
 from panojax.eval.panohead import GeneratorMeasuring, run_generator
 from panojax.eval.reconstruction import Job, Measuring
 from panojax.eval.records import Records
 from panojax.eval.run import Run, run_inversion
 from panojax.eval.samples import Sample
 from panojax.eval.tables import Table
-from panojax.train.perception import Perception, load_perception
+from panojax.losses.perception import Perception, load_perception
+from panojax.terminal.progress import one_line
 
 PARTS = ("validation", "train", "all")
 UNFINISHED = "this shard is done; run any shard again when all are, to write the tables"
@@ -119,6 +119,9 @@ class PanoHead(Common):
     """Side of the pictures."""
     truncation: float = 1.0
     """Of the latents."""
+    rendering: Literal["panohead", "own"] = "panohead"
+    """As PanoHead's metrics do it: cameras adapted but for FID-back, random noise in the networks, bytes; or as this
+    package renders elsewhere, under names of its own."""
     segmenter: str = "selfie"
     """Whose masks are true: "selfie" (MediaPipe's), the path of deeplabv3_resnet101_coco-586e9e4e.pth, or "none"."""
     masks: str | None = None
@@ -195,7 +198,7 @@ def _panohead(options: PanoHead, run: Run) -> dict[str, Any] | None:
     used = dataclasses.replace(options.networks, lpips="none", identity="none")
     networks = load_networks(used, segmenter=options.segmenter)
     params = load_model(options.checkpoint, {}, dtype=options.dtype)
-    measuring = GeneratorMeasuring(options.samples, options.size, options.seed, options.truncation)
+    measuring = GeneratorMeasuring(options.samples, options.size, options.seed, options.truncation, options.rendering)
     reading = {"masks": options.masks, "split": options.split}
     results = run_generator(run, _limited(pictures, options.limit), params, networks, measuring, data=reading)
     if results is None:

@@ -23,13 +23,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from panojax import api, generator, inversion
+from panojax import api
 from panojax.camera import look_at
-from panojax.config import Config, GeneratorConfig
-from panojax.encoders.config import EncoderConfig
+from panojax.config import Config
+from panojax.devices.sharding import batch_sharding, data_mesh, replicated
+from panojax.encoders.encoder_config import EncoderConfig
+from panojax.generators import generator
+from panojax.generators.generator_config import GeneratorConfig
+from panojax.inversion import pipeline as inversion
 from panojax.params import Params, random_params, tiny
-from panojax.renderer import draw_uniforms
-from panojax.train.sharding import batch_sharding, data_mesh, replicated
+from panojax.render.renderer import draw_uniforms
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,23 +27,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from panojax.camera import look_at
-from panojax.config import Config, GeneratorConfig
-from panojax.encoders.arcface import ArcFaceConfig, abstract_arcface, ir_se50
+from panojax.config import Config
+from panojax.devices.sharding import batch_sharding, data_mesh, replicated, run_key
 from panojax.encoders.encoder import init_encoder
-from panojax.encoders.ir_se import TrunkConfig
+from panojax.encoders.encoder_config import EncoderConfig
 from panojax.eval.benchmark import costs, machine, write
-from panojax.networks import fold
+from panojax.generators import networks
+from panojax.generators.generator_config import GeneratorConfig
+from panojax.inversion.optimize import ProjectionConfig, TuningConfig, invert_pti
+from panojax.inversion.spaces import fit_encoder, mean_codes
+from panojax.losses.lpips import LPIPS
+from panojax.losses.perception import Perception
+from panojax.nn.arcface import ArcFaceConfig, abstract_arcface, ir_se50
+from panojax.nn.ir_se import TrunkConfig
 from panojax.params import random_params
 from panojax.params import tiny as tiny_model
-from panojax.train import presets
-from panojax.train.config import StepConfig
-from panojax.train.encoder_steps import compile_step
-from panojax.train.lpips import LPIPS
-from panojax.train.optimize import ProjectionConfig, TuningConfig, invert_pti
-from panojax.train.perception import Perception
-from panojax.train.sharding import batch_sharding, data_mesh, replicated, run_key
-from panojax.train.spaces import fit_encoder, mean_codes
-from panojax.train.state import Frozen, init_state
+from panojax.train.encoder import presets
+from panojax.train.encoder.state import Frozen, init_state
+from panojax.train.encoder.step_config import StepConfig
+from panojax.train.encoder.steps import compile_step
 
 WORKS = ("e1", "e2", "pti")
 COLUMNS = (
@@ -148,7 +150,7 @@ class Bench:
     def __init__(self, setting: Setting, compiler_options: Mapping[str, Any] | None = None):
         self.setting, self.compiler_options = setting, compiler_options
         self.params = jax.device_put(random_params(Config(setting.model.generator)))
-        assert setting.model.encoder is not None
+        assert isinstance(setting.model.encoder, EncoderConfig)
         self.encoder = init_encoder(setting.model.encoder, jax.random.key(0))
         self.average = mean_codes(setting.model.generator, self.params.generator, jax.random.key(1), samples=100)
         self.perception = Perception(
@@ -163,7 +165,7 @@ class Bench:
         mesh = data_mesh(jax.devices()[:devices])
         params = self.params.with_dtype(dtype)
         encoder = dataclasses.replace(self.setting.model.encoder, dtype=dtype)  # type: ignore[type-var]
-        generator = fold(params.config.generator, params.generator)
+        generator = networks.prepare(params.config.generator, params.generator)
         frozen = Frozen(generator, self.average, self.perception, config=Config(params.config.generator, encoder))
         state = init_state(frozen.config, config, jax.random.key(2), encoder=self.encoder)
         state, frozen = jax.device_put((state, frozen), replicated(mesh))

@@ -16,11 +16,13 @@ import jax.numpy as jnp
 
 from panojax import api
 from panojax.camera import look_at
-from panojax.config import Config, GeneratorConfig
-from panojax.encoders.config import EncoderConfig
+from panojax.config import Config
+from panojax.encoders.encoder_config import EncoderConfig
 from panojax.errors import InputError
 from panojax.eval.benchmark import machine, measure, write
-from panojax.params import Params, load, random_params, tiny
+from panojax.files.checkpoint import load
+from panojax.generators.generator_config import GeneratorConfig
+from panojax.params import Params, random_params, tiny
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,17 +14,18 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from panojax.cli import keep_compiled_programs
 from panojax.commands.arguments import load_model, parse_seeds
-from panojax.commands.progress import one_line
+from panojax.commands.cli import keep_compiled_programs
 from panojax.errors import InputError
 from panojax.eval import gallery
 from panojax.eval.figures import write_curves, write_jpeg
 from panojax.eval.records import digest, weights_digest
 from panojax.eval.samples import heads_samples
-from panojax.packed import is_packed, read_manifest
-from panojax.params import DEFAULT, Params, checkpoint_folder, count
-from panojax.photo.image_file import replaced_when_done
+from panojax.files.checkpoint import DEFAULT, checkpoint_folder
+from panojax.files.image_file import replaced_when_done
+from panojax.files.packed import is_packed, read_manifest
+from panojax.params import Params, count
+from panojax.terminal.progress import one_line
 from panojax.train.logs import read_log
 
 PAGE = "default_model.md"
@@ -178,7 +179,8 @@ def _facts(folder: pathlib.Path, params: Params) -> list[str]:
     model = params.config.generator
     rows = [f"| {name} | {count(tree) / 1e6:.2f} million parameters |" for name, tree in parts.items()]
     rows.append(f"| pictures | {model.image_resolution} px, rendered at {model.rendering_resolution} |")
-    rows.append(f"| tri-grid | {model.plane_resolution} x {model.plane_resolution} x {model.plane_depth} |")
+    planes, *cells = model.field.cells
+    rows.append(f"| tri-grid | {planes} planes of {' x '.join(map(str, reversed(cells)))} |")
     if is_packed(folder):
         rows.append(f"| files | {sum(size for size, _ in read_manifest(folder)['files'].values()) / 1e6:.1f} MB |")
     if trained:

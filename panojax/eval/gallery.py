@@ -17,10 +17,10 @@ from panojax.commands.results import at_size, thumbnail
 from panojax.eval.figures import views_sheet
 from panojax.eval.reconstruction import one_of_each
 from panojax.eval.samples import Sample
-from panojax.generator import Head
-from panojax.output import contact_sheet
+from panojax.export.turntable import render_views
+from panojax.files.output import contact_sheet
+from panojax.generators.generator import Head
 from panojax.params import Params
-from panojax.views import render_views
 
 SIDE = 128
 """Of a picture in a sheet, at most."""

@@ -16,20 +16,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from panojax.camera import look_at
-from panojax.config import GeneratorConfig
+from panojax.data.drawn import SampleConfig, draw_heads
 from panojax.errors import InputError
+from panojax.eval.feature_networks import Networks
 from panojax.eval.frechet import frechet_distance, kernel_distance, moments
 from panojax.eval.methods import Inverter
-from panojax.eval.networks import Networks
 from panojax.eval.records import Record
 from panojax.eval.samples import INPUT, Picture, Sample
-from panojax.eval.views import IDENTITIES, MEASURES, compare, embed, see
-from panojax.generator import Head
-from panojax.layers import pool
-from panojax.output import to_uint8
+from panojax.eval.view_figures import IDENTITIES, MEASURES, compare, embed, see
+from panojax.files.image_file import MIN_SIDE
+from panojax.files.output import to_uint8
+from panojax.generators.generator import Head
+from panojax.generators.generator_config import GeneratorConfig
+from panojax.nn.stylegan2 import pool
 from panojax.params import Params
-from panojax.photo.image_file import MIN_SIDE
-from panojax.train.sources import SampleConfig, draw_heads
 
 AROUND = "360"
 """Group of views from yaws over the whole circle."""

@@ -16,9 +16,9 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from panojax.dealing import deal
+from panojax.devices.dealing import deal
 from panojax.errors import InputError
-from panojax.photo.image_file import replaced_when_done
+from panojax.files.image_file import replaced_when_done
 
 Record = dict[str, np.ndarray]
 Work = TypeVar("Work")

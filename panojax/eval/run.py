@@ -13,14 +13,14 @@ import jax
 import numpy as np
 
 from panojax.errors import InputError
+from panojax.eval.feature_networks import Networks
 from panojax.eval.methods import OPTIMISATIONS, Inverter, Method, OptimisationOptions, load_models
-from panojax.eval.networks import Networks
 from panojax.eval.reconstruction import Job, Measuring, Worker, average, distances
 from panojax.eval.records import Record, Records, claim, digest, weights_digest, write_record
 from panojax.eval.samples import Sample
-from panojax.head_file import model_mark
+from panojax.files.head_file import model_mark
+from panojax.losses.perception import Perception
 from panojax.params import Params
-from panojax.train.perception import Perception
 
 REFERENCE, COST = "_reference", "cost"  # no method's folder starts with "_"
 

@@ -26,9 +26,10 @@ import numpy as np
 
 from panojax import api
 from panojax.camera import look_at
-from panojax.config import Config, GeneratorConfig
-from panojax.encoders.config import EncoderConfig
+from panojax.config import Config
+from panojax.encoders.encoder_config import EncoderConfig
 from panojax.eval import benchmark, benchmark_training
+from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import random_params, tiny
 
 # Products in bfloat16 a second, bytes of memory a second: NVIDIA's data sheets.

@@ -15,10 +15,10 @@ import tqdm
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.transform import Rotation
 
+from panojax.files.image_file import read_image
 from panojax.photo.crop import Square
 from panojax.photo.detect import choose_face, detect_faces
 from panojax.photo.framing import HEADS, PANOHEAD, Framing, label_angles, square_and_camera
-from panojax.photo.image_file import read_image
 from panojax.photo.pose import DEPTH, OUTER_EYE_LEFT, OUTER_EYE_RIGHT, HeadPose, face_mesh, fit_pose, similarity
 
 PUPILS_MM = 63.0

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from panojax.errors import InputError
 from panojax.synthetic import storage
 from panojax.synthetic.assets import assets_digest, open_assets
@@ -18,6 +16,7 @@ from panojax.synthetic.cameras import Doubles, sample_cameras
 from panojax.synthetic.editions import check_edition, draw_person, open_renderer
 from panojax.synthetic.render import View
 from panojax.synthetic.sampling import stream
+from panojax.terminal.bars import bar
 
 FORMAT_VERSION = 1
 SIZES = 16, 2048
@@ -182,15 +181,15 @@ def generate_heads(
     options = {"assets": source, "seed": seed, "views": views, "size": size, "out": folder, "device": device}
     options["edition"] = edition
     finished = (identities - len(numbers)) * views
-    with tqdm(total=identities * views, initial=finished, desc="heads", unit="image", smoothing=0.1) as bar:
+    with bar(total=identities * views, initial=finished, desc="heads", unit="image", smoothing=0.1) as shown:
         if processes == 1 or len(numbers) < 2:
             if numbers:
-                make_identities(numbers, done=lambda _: bar.update(views), **options)  # type: ignore[arg-type]
+                make_identities(numbers, done=lambda _: shown.update(views), **options)  # type: ignore[arg-type]
         else:
             turns = _run_processes(
                 numbers, min(processes, len(numbers)), options, lambda i: i % devices if devices else device
             )
             for _ in turns:
-                bar.update(views)
+                shown.update(views)
     storage.write_index(folder)
     return folder

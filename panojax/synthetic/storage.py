@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from panojax.errors import InputError
 from panojax.synthetic.render import DEPTH_STEPS, View
+from panojax.terminal.bars import bar
 
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same bytes whenever they are written
 PNG_LEVEL = 2
@@ -150,7 +150,7 @@ def write_index(folder: Path) -> None:
     """Write dataset.json from the identities that are there."""
     labels: list[list[Any]] = []
     splits: dict[str, str] = {}
-    for path in tqdm(list_identities(folder), desc="indexing", unit="identity"):
+    for path in bar(list_identities(folder), desc="indexing", unit="identity"):
         identity, rows = read_parameters(path)
         splits[path.stem] = identity["split"]
         labels += [[f"{path.name}/{i:03d}.png", [float(x) for x in row]] for i, row in enumerate(rows)]

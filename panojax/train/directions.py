@@ -22,18 +22,20 @@ from tqdm import tqdm
 
 from panojax import api
 from panojax.camera import front
-from panojax.converters.array_file import read_npz
+from panojax.data.balance import label_yaw
 from panojax.editing.directions import agreement, fit_direction, save_directions
 from panojax.editing.parts import PARTS, segment
 from panojax.encoders import dual
 from panojax.encoders.encoder import encode_styles
+from panojax.encoders.encoder_config import EncoderConfig
 from panojax.errors import InputError
-from panojax.layers import pool
-from panojax.params import DEFAULT, Params, load
-from panojax.train.command import exit_code
-from panojax.data.balance import label_yaw
+from panojax.files.array_file import read_npz
+from panojax.files.checkpoint import DEFAULT, load
+from panojax.nn.stylegan2 import pool
+from panojax.params import Params
 from panojax.synthetic.pictures import LUMINANCE
 from panojax.synthetic.storage import list_identities, read_identity, read_parameters
+from panojax.train.command import exit_code
 
 Labelled = tuple[np.ndarray, dict[str, np.ndarray]]
 
@@ -117,7 +119,7 @@ def picture_attributes(image: np.ndarray) -> dict[str, float]:
 def encode_heads(params: Params, folder: pathlib.Path, splits: tuple[str, ...], views: int) -> Labelled:
     """Codes of the visible encoder of synthetic heads on white, seen about from the front, and their attributes."""
     encoder, config = params.encoders, params.config.encoder
-    if encoder is None or config is None:
+    if encoder is None or not isinstance(config, EncoderConfig):
         raise InputError("checkpoint must hold two encoders to encode heads, got a generator alone: use --samples")
     variables = dual.part(encoder["both"], dual.VISIBLE)
     styles = jax.jit(lambda variables, images: encode_styles(config, variables, pool(images, config.resolution)))

@@ -15,17 +15,18 @@ import jax
 import numpy as np
 
 from panojax.config import Config, from_json
+from panojax.devices.sharding import data_mesh, placed_template
 from panojax.encoders import dual
-from panojax.encoders.config import EncoderConfig
 from panojax.encoders.encoder import init_encoder
+from panojax.encoders.encoder_config import EncoderConfig
 from panojax.errors import InputError
-from panojax.params import Params, load, save
+from panojax.files.checkpoint import load, save
+from panojax.inversion.spaces import GROUPS, mean_codes
+from panojax.params import Params
 from panojax.train.checkpoints import Checkpoints
+from panojax.train.encoder.presets import RunConfig
+from panojax.train.encoder.state import abstract_state
 from panojax.train.loop import CONFIG_FILE
-from panojax.train.presets import RunConfig
-from panojax.train.sharding import data_mesh, placed_template
-from panojax.train.spaces import GROUPS, mean_codes
-from panojax.train.state import abstract_state
 
 STATE_FILE = CONFIG_FILE
 
@@ -68,18 +69,17 @@ def fits(stored: Config, model: Config) -> bool:
     return generator == model.generator and _same_but_branch(stored.encoder, model.encoder)
 
 
-def _same_but_branch(stored: EncoderConfig | None, encoder: EncoderConfig | None) -> bool:
-    if stored is None or encoder is None:
-        return False
+def _same_but_branch(stored: Any, encoder: Any) -> bool:
+    if not (isinstance(stored, EncoderConfig) and isinstance(encoder, EncoderConfig)):
+        return stored is not None and stored == encoder
     names = () if stored.local_features else ("local_features", "local_hidden", "local_channels")
     branch = {name: getattr(encoder, name) for name in names}
     return dataclasses.replace(stored, dtype=encoder.dtype, **branch) == encoder
 
 
-def with_branch(variables: Any, encoder: EncoderConfig | None) -> Any:
+def with_branch(variables: Any, encoder: Any) -> Any:
     """Variables with a local branch, where `encoder` has one: one that changes nothing, if they lack it."""
-    assert encoder is not None
-    if not encoder.local_features or GROUPS[2] in variables:
+    if not isinstance(encoder, EncoderConfig) or not encoder.local_features or GROUPS[2] in variables:
         return variables
     return variables | {GROUPS[2]: init_encoder(encoder, jax.random.key(0))[GROUPS[2]]}
 
@@ -128,11 +128,13 @@ def assemble(
     own = params.encoders["both"] if keep and params.encoders is not None else None
     found: list[Any] = []
     sizes: list[Any] = []
+    framing = params.config.framing
     for folder, which in ((first, dual.VISIBLE), (second, dual.OCCLUDED)):
         if folder is not None:
             variables, trained = _stage_encoder(folder, params)
             found.append(variables)
             sizes.append(trained.encoder)
+            framing = trained.framing
         elif own is not None and (which == dual.VISIBLE or not _one_encoder(own)):
             found.append(dual.part(own, which))
             sizes.append(params.config.encoder)
@@ -150,7 +152,8 @@ def assemble(
     else:
         average = mean_codes(trained.generator, params.generator, jax.random.key(0))  # as in training
     encoders = {"both": dual.join(*found), "latent_average": average}
-    return Params(params.generator, encoders, config=dataclasses.replace(params.config, encoder=encoder))
+    config = dataclasses.replace(params.config, encoder=encoder, framing=framing)
+    return Params(params.generator, encoders, config=config)
 
 
 def _stage_encoder(folder: pathlib.Path, params: Params) -> tuple[Any, Any]:

@@ -14,11 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from panojax.generator import Head
-from panojax.inversion import render_heads
-from panojax.layers import pool
-from panojax.photo.image_file import write_image
-from panojax.train.state import Frozen
+from panojax.files.image_file import write_image
+from panojax.generators.generator import Head, render_heads
+from panojax.nn.stylegan2 import pool
+from panojax.train.encoder.state import Frozen
 
 
 class Log:

@@ -25,8 +25,8 @@ from jax.experimental import multihost_utils
 from panojax.config import from_json, to_json
 from panojax.errors import InputError
 from panojax.train.checkpoints import Checkpoints
+from panojax.train.encoder.state import all_finite
 from panojax.train.logs import Averages, Log, Progress, write_sheet
-from panojax.train.state import all_finite
 
 DIVERGED, UNWRITABLE, TERMINATED = 70, 74, 75
 CONFIG_FILE = "config.json"

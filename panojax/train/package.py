@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 from panojax.config import Config
 from panojax.errors import InputError
-from panojax.packed import MAX_BYTES, is_packed, read_manifest, write_packed
-from panojax.params import Params, load
+from panojax.files.checkpoint import load
+from panojax.files.packed import MAX_BYTES, is_packed, read_manifest, write_packed
+from panojax.params import Params
 from panojax.train.command import exit_code
 from panojax.train.export import assemble, read_run
-from panojax.train.generator_export import read_state, read_weights
+from panojax.train.generator.gan_export import read_state, read_weights
 from panojax.train.logs import read_log
 from panojax.train.loop import CONFIG_FILE
 

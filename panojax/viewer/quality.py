@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from panojax.config import GeneratorConfig
+from panojax.generators.generator_config import GeneratorConfig
 
 # Seconds of a frame. The gap between them keeps the side from going to and fro.
 SLOW, FAST = 1 / 8, 1 / 24

@@ -8,8 +8,8 @@ import pytest
 
 from panojax.camera import look_at, orbit
 from panojax.commands.arguments import parse_seeds, read_camera, turn, view_grid
-from panojax.config import GeneratorConfig
 from panojax.errors import InputError
+from panojax.generators.generator_config import GeneratorConfig
 
 LABEL = np.asarray(look_at(0.3, 0.1))
 OTHER = np.asarray(look_at(-0.5, 0.0))

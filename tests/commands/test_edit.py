@@ -9,18 +9,18 @@ from micro import micro_generator
 from PIL import Image
 
 import panojax
-from panojax import cli
+from panojax.commands import cli
 from panojax.commands.edit import Options, _changes, check, mask_camera, parse_strengths
 from panojax.editing.directions import save_directions
-from panojax.generator import Head
-from panojax.head_file import load_head, save_head
+from panojax.files.head_file import load_head, save_head
+from panojax.generators.generator import Head
 
 CORNER = [-0.5, -0.5, -0.5, 0.2, 0.2, 0.2]  # of the 4 x 4 texels of each plane, the first
 
 
 def flat_head(value):
     config = micro_generator().config.generator
-    return Head(np.full(config.planes_shape, value, np.float32), np.zeros((config.num_ws, config.w_dim), np.float32))
+    return Head(np.full(config.field.shape, value, np.float32), np.zeros((config.num_ws, config.w_dim), np.float32))
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def _quick(monkeypatch):
     def render_views(params, head, cameras, *, resolution=None):
         yield from rng.uniform(-1, 1, (len(cameras), 128, 128, 3)).astype(np.float32)
 
-    monkeypatch.setattr("panojax.views.render_views", render_views)
+    monkeypatch.setattr("panojax.export.turntable.render_views", render_views)
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from panojax.converters import convert as module
 from panojax.converters.layout import torch_name
 from panojax.converters.read import read_checkpoint
 from panojax.encoders import dual
-from panojax.encoders.config import light, released
 from panojax.encoders.encoder import abstract_encoder
+from panojax.encoders.encoder_config import light, released
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from panojax.errors import InputError
 from panojax.data import checks
 from panojax.data.eg3d_folder import FolderOptions, plan
 from panojax.data.prepare import prepare
 from panojax.data.records import open_set
+from panojax.errors import InputError
 
 
 def options(folder, **changes):

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 import panojax
+from panojax.data.generated import GeneratedHeads, GeneratedOptions, make_samples
 from panojax.errors import InputError
 from panojax.params import random_params
-from panojax.data.generated import GeneratedHeads, GeneratedOptions, make_samples
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -49,14 +49,6 @@ def test_order_and_repetition_do_not_matter(small_params, generated):
     again = GeneratedHeads(small_params, seed=3, options=generated.options)
     for i in (5, 0, 3, 3, 1, 4, 2):
         assert_same(again.sample(i, FIELDS), wanted[i])
-
-
-def test_shards_are_the_samples_of_their_process(generated):
-    for process in range(3):
-        shard = generated.shard(process, 3)
-        for i in range(2):
-            assert_same(shard.sample(i, FIELDS), generated.sample(process + 3 * i, FIELDS))
-        assert repr(shard) == repr(generated) and len(shard) == len(range(process, len(generated), 3))
 
 
 def test_blocks_are_made_once_while_they_are_kept(small_params, generated, monkeypatch):

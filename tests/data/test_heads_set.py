@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from panojax.errors import InputError
 from panojax.data.heads_set import HeadsOptions, plan
 from panojax.data.prepare import prepare
 from panojax.data.records import open_set
+from panojax.errors import InputError
 from panojax.synthetic import storage
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from panojax.errors import InputError
 from panojax.data import mead
 from panojax.data.balance import label_yaw
 from panojax.data.mead import MeadOptions, plan
 from panojax.data.prepare import prepare
 from panojax.data.records import open_set
+from panojax.errors import InputError
 
 VIEWS = ("front", "left_30", "left_60", "right_30", "right_60", "top", "down")
 

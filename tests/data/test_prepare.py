@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from panojax.errors import InputError
 from panojax.data.__main__ import main
+from panojax.data.builders import make_records
 from panojax.data.eg3d_folder import FolderOptions
-from panojax.data.prepare import make_records, prepare
-from panojax.data.records import open_set, read_cameras
+from panojax.data.prepare import prepare
+from panojax.data.records import open_set
+from panojax.errors import InputError
 
 
 def options(folder, **changes):
@@ -95,7 +96,7 @@ def test_open_set_finds_the_one_set_and_refuses_none_or_two(folder, tmp_path):
 
 
 def test_cameras_come_in_the_order_of_records(faces):
-    cameras = read_cameras(faces)
+    cameras = faces.cameras
     assert cameras.shape == (24, 25) and cameras.dtype == np.float32
     for i in (0, 11, 23):
         np.testing.assert_array_equal(cameras[i], faces.sample(i, ("camera",))["camera"])
@@ -121,7 +122,7 @@ def test_command_line_prepares_heads_in_a_process_of_its_own(sets, tmp_path):
 def test_beam_is_asked_for_when_it_is_missing(folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     monkeypatch.setitem(sys.modules, "apache_beam.options.pipeline_options", None)
-    with pytest.raises(InputError, match="beam needs the package apache-beam"):
+    with pytest.raises(InputError, match=r"by Beam needs apache-beam: pip install 'panojax\[beam\]'"):
         prepare(options(folder), tmp_path / "sets", beam=())
 
 

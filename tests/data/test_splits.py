@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from panojax.camera import look_at, mirror
-from panojax.errors import InputError
 from panojax.data.splits import SplitRule, find_mirrored, split_of
+from panojax.errors import InputError
 
 
 def shares(rule, count=4000):

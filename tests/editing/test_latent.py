@@ -8,7 +8,7 @@ import recipe
 
 import panojax
 from panojax.errors import InputError
-from panojax.generator import Head
+from panojax.generators.generator import Head
 
 move, between = jax.jit(panojax.move_head), jax.jit(panojax.interpolate)
 

@@ -7,7 +7,7 @@ import numpy as np
 import panojax
 from panojax import api
 from panojax.editing.measure import compare_heads
-from panojax.generator import Head
+from panojax.generators.generator import Head
 
 
 def test_changes_by_hand(params, monkeypatch):

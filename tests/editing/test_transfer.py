@@ -12,10 +12,10 @@ from two_balls import LEFT, RADIUS
 import panojax
 from panojax import api
 from panojax.editing.region import soften
-from panojax.encoders.config import light
+from panojax.encoders.encoder_config import light
 from panojax.errors import InputError
-from panojax.generator import Head
-from panojax.inversion import Parts
+from panojax.generators.generator import Head
+from panojax.inversion.pipeline import Parts
 from panojax.params import abstract_arrays
 
 copy = jax.jit(functools.partial(panojax.edit, fuse=False, border=1))
@@ -101,7 +101,7 @@ def test_shapes_at_the_released_size():
     """A mask of 512 pixels from four sides, and a part copied."""
     config = panojax.Config(panojax.GeneratorConfig())
     params = panojax.Params(abstract_arrays(config)["generator"], config=config)
-    planes, ws = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (config.generator.planes_shape, (14, 512)))
+    planes, ws = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (config.generator.field.shape, (14, 512)))
 
     def transfer(params, head, masks, cameras):
         region = panojax.find_region(params, head, masks, cameras)

@@ -7,9 +7,9 @@ import pytest
 import recipe
 
 from panojax.converters.layout import from_state_dict
-from panojax.encoders.config import released
-from panojax.encoders.ir_se import TrunkConfig
+from panojax.encoders.encoder_config import released
 from panojax.encoders.psp import GradualStyleEncoder, LastLayerEncoder
+from panojax.nn.ir_se import TrunkConfig
 
 RELEASED = released().trunk
 

@@ -8,7 +8,7 @@ import pytest
 from micro import micro_generator
 
 from panojax.config import Config
-from panojax.encoders.config import light
+from panojax.encoders.encoder_config import light
 from panojax.eval import benchmark_training
 from panojax.eval.benchmark_training import (
     Bench,
@@ -21,11 +21,11 @@ from panojax.eval.benchmark_training import (
     step_config,
     tiny,
 )
-from panojax.generator import Head
-from panojax.train.config import StepConfig
+from panojax.generators.generator import Head
+from panojax.inversion.spaces import fit_encoder
+from panojax.train.encoder.state import optimizer
+from panojax.train.encoder.step_config import StepConfig
 from panojax.train.ranger import synced
-from panojax.train.spaces import fit_encoder
-from panojax.train.state import optimizer
 
 
 def cheap_step(config, mesh):

@@ -10,14 +10,14 @@ import pytest
 from eval_sets import micro_model, write_heads
 from PIL import Image
 
-from panojax import packed
 from panojax.eval import default_model, gallery
 from panojax.eval.default_model import END, PAGE, START, PageConfig, binned, make_page
 from panojax.eval.figures import write_jpeg
 from panojax.eval.reconstruction import MAX_SHOWN
 from panojax.eval.samples import heads_samples
+from panojax.export.turntable import render_views
+from panojax.files import packed
 from panojax.params import Params
-from panojax.views import render_views
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -212,7 +212,7 @@ def test_jpegs_are_as_good_as_they_may_be(tmp_path):
 
 
 def test_bad_input_is_named(model, logs, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("panojax.params.DEFAULT_FOLDER", tmp_path)
+    monkeypatch.setattr("panojax.files.checkpoint.DEFAULT_FOLDER", tmp_path)
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")
     wrong = {

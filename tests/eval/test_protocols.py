@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -27,14 +28,14 @@ from eval_sets import (
 )
 
 import panojax
+from panojax.data.eg3d_folder import FolderOptions
+from panojax.data.prepare import prepare
 from panojax.eval import __main__ as command
 from panojax.eval.faces import aligned_face
 from panojax.eval.methods import Inverter, OptimisationOptions, parse_methods
 from panojax.eval.samples import heads_samples, mead_samples, portrait_samples
-from panojax.data.eg3d_folder import FolderOptions
-from panojax.data.prepare import prepare
+from panojax.losses.perception import Perception
 from panojax.synthetic import storage
-from panojax.train.perception import Perception
 
 NOTHING = [f"--{name}=none" for name in ("lpips", "identity", "aligned", "features")]
 
@@ -201,10 +202,10 @@ def test_optimisations_render_with_their_own_generator(world, measured, monkeypa
         return tuned, head
 
     model = blank_model().config.generator
-    head = panojax.Head(np.zeros(model.planes_shape, np.float32), np.ones((model.num_ws, model.w_dim), np.float32))
+    head = panojax.Head(np.zeros(model.field.shape, np.float32), np.ones((model.num_ws, model.w_dim), np.float32))
     head, tuned = jax.device_put((head, micro_model().generator_only()), jax.devices()[0])
-    monkeypatch.setattr("panojax.train.optimize.invert_wplus", wplus)
-    monkeypatch.setattr("panojax.train.optimize.invert_pti", pti)
+    monkeypatch.setattr("panojax.inversion.optimize.invert_wplus", wplus)
+    monkeypatch.setattr("panojax.inversion.optimize.invert_pti", pti)
     options = ["--methods", "wplus,pti", "--steps", "7", "--loss", "none", "--part", "all", "--limit", "2", "--no-cost"]
     results, out = measured("portraits", [world / "ffhq"], *options)
     methods = results["sets"]["ffhq"]["methods"]
@@ -363,4 +364,4 @@ def test_methods_run_the_encoders_and_stages_they_name(models, monkeypatch):
     for method, (arrays, option) in zip(parse_methods("e1,e2,psp,dual,dual-sample"), expected, strict=True):
         _, found = Inverter(method, models["micro"], Perception(), OptimisationOptions())(*portrait)
         assert found[1] == option
-        jax.tree.map(np.testing.assert_array_equal, found[0], arrays)
+        chex.assert_trees_all_equal(found[0], arrays)

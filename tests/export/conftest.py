@@ -3,7 +3,7 @@ from export_scene import bar_head, bar_params
 
 import panojax
 from panojax.export import colours
-from panojax.head_file import save_head
+from panojax.files.head_file import save_head
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,9 @@ import trimesh
 from PIL import Image
 
 import panojax
-from panojax import cli
+from panojax.commands import cli
 from panojax.commands.export import Options, check_target, run
-from panojax.mesh import Mesh
+from panojax.export.mesh import Mesh
 
 QUICK = ["--views", "8", "--pitch", "-20", "20", "--mesh-resolution", "32"]
 
@@ -33,7 +33,7 @@ def box(monkeypatch):
     """The bar as a mesh: `test_glb` extracts it."""
     shape = trimesh.creation.box((0.4, 1, 0.4))
     mesh = Mesh(np.float32(shape.vertices), np.int32(shape.faces), np.full((8, 3), 99, np.uint8), 10.0)
-    monkeypatch.setattr("panojax.mesh.extract_mesh", lambda *args, **options: mesh)
+    monkeypatch.setattr("panojax.export.mesh.extract_mesh", lambda *args, **options: mesh)
 
 
 def test_glb(files, tmp_path, capsys):
@@ -44,7 +44,9 @@ def test_glb(files, tmp_path, capsys):
     np.testing.assert_allclose(np.abs(found.vertices).max(0), (0.2, 0.5, 0.2), atol=0.04)
     assert found.visual.material.baseColorTexture.size[0] >= 64
     printed = capsys.readouterr()
-    assert "triangles, texture" in printed.out and printed.err == ""
+    assert "triangles, texture" in printed.out
+    # No bar in a pipe, but a line now and then where it takes long.
+    assert all(" of " in line and "\r" not in line for line in printed.err.splitlines())
 
 
 def test_ply_and_splats(files, tmp_path, box):
@@ -75,7 +77,7 @@ def test_turntable(files, tmp_path, monkeypatch):
         np.testing.assert_allclose(cameras[0, 7], 0.3, atol=1e-5)  # 10 of 90 degrees up, at a distance of 2.7
         return (np.full((16, 16, 3), 90 * i, np.uint8) for i in range(len(cameras)))
 
-    monkeypatch.setattr("panojax.views.render_views", frames)
+    monkeypatch.setattr("panojax.export.turntable.render_views", frames)
     assert export(files, "webp", tmp_path / "a.webp", "--frames", 3, "--pitch", -10) == 0
     with Image.open(tmp_path / "a.webp") as video:
         assert video.n_frames == 3 and video.size == (16, 16)

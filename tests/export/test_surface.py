@@ -9,7 +9,7 @@ from export_scene import RADIUS, ball_surface
 
 from panojax.errors import InputError
 from panojax.export import closed_surface, sample_surface, simplify
-from panojax.mesh import Mesh
+from panojax.export.mesh import Mesh
 
 
 def ball_mesh():
@@ -56,5 +56,5 @@ def test_refuses(monkeypatch):
     with pytest.raises(InputError, match="count must be at least 1"):
         sample_surface(ball_surface(), 0)
     monkeypatch.setitem(sys.modules, "fast_simplification", None)
-    with pytest.raises(InputError, match=r'pip install "panojax\[export\]"'):
+    with pytest.raises(InputError, match=r"pip install 'panojax\[export\]'"):
         simplify(ball_mesh(), 600)

@@ -6,11 +6,11 @@ import pytest
 import scenes
 
 import panojax
+from panojax.camera import camera_rays, pixel_rays
 from panojax.errors import InputError
 from panojax.export import surround, take_views
 from panojax.export.views import project, world_to_camera
-from panojax.head_file import load_head
-from panojax.rays import camera_rays, pixel_rays
+from panojax.files.head_file import load_head
 
 
 def test_cameras_surround_the_head():

@@ -12,10 +12,10 @@ from panojax import api
 from panojax.camera import look_at
 from panojax.editing.directions import read_directions
 from panojax.errors import InputError
-from panojax.train import directions
-from panojax.train.directions import DirectionsConfig
 from panojax.synthetic import storage
 from panojax.synthetic.render import View
+from panojax.train import directions
+from panojax.train.directions import DirectionsConfig
 
 HEAD = {
     "shape": {"age": 30.0, "male": 0.2, "weight": 0.5, "expression": {"mouthSmileLeft": 0.4}},
@@ -99,7 +99,7 @@ def test_synthetic_heads_are_encoded(tmp_path, monkeypatch):
         age = {"shape": HEAD["shape"] | {"age": 10.0 * number}}
         storage.write_identity(storage.identity_path(tmp_path, number), HEAD | age | {"split": split}, labels, views)
     params = micro.micro_generator()
-    config = panojax.Config(params.config.generator, panojax.encoders.config.light(resolution=32))
+    config = panojax.Config(params.config.generator, panojax.encoders.encoder_config.light(resolution=32))
     encoders = {"both": {"w": jnp.array([1.0, 5.0])}, "latent_average": jnp.full((2, 16), 100.0)}
 
     def encode_styles(_, variables, images):

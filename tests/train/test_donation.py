@@ -13,15 +13,16 @@ import jax.numpy as jnp
 import pytest
 
 from panojax.config import Config
+from panojax.inversion.spaces import fit_encoder
+from panojax.losses.perception import Perception
 from panojax.params import abstract_generator
-from panojax.train import generator_presets, generator_steps
-from panojax.train.encoder_steps import adversarial_step, encoder_step
-from panojax.train.generator_fit import abstract_run_state, fit_step
-from panojax.train.generator_state import abstract_state as abstract_gan
-from panojax.train.perception import Perception
-from panojax.train.presets import tiny
-from panojax.train.spaces import fit_encoder
-from panojax.train.state import Frozen, abstract_state
+from panojax.train.encoder.presets import tiny
+from panojax.train.encoder.state import Frozen, abstract_state
+from panojax.train.encoder.steps import adversarial_step, encoder_step
+from panojax.train.generator import gan_presets as generator_presets
+from panojax.train.generator import gan_steps as generator_steps
+from panojax.train.generator.fit import abstract_run_state, fit_step
+from panojax.train.generator.gan_state import abstract_state as abstract_gan
 
 KEY = jax.eval_shape(lambda: jax.random.key(0))
 

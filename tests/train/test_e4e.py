@@ -13,14 +13,14 @@ from micro import micro_generator
 from panojax.camera import look_at
 from panojax.config import Config
 from panojax.errors import InputError
-from panojax.generator import View
-from panojax.train import encoder_steps
-from panojax.train.critic import CodeCritic
-from panojax.train.losses import code_deltas
-from panojax.train.perception import Perception
-from panojax.train.presets import e4e, tiny
-from panojax.train.spaces import fit_encoder, release_codes
-from panojax.train.state import Frozen, init_state
+from panojax.generators.generator import View
+from panojax.inversion.spaces import fit_encoder, release_codes
+from panojax.losses.perception import Perception
+from panojax.losses.terms import code_deltas
+from panojax.train.encoder import steps as encoder_steps
+from panojax.train.encoder.critic import CodeCritic
+from panojax.train.encoder.presets import e4e, tiny
+from panojax.train.encoder.state import Frozen, init_state
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -10,7 +10,7 @@ from micro import micro_generator
 from PIL import Image
 
 import panojax
-from panojax import cli
+from panojax.commands import cli
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from panojax import camera
-from panojax.generator import Head
-from panojax.inversion import render_heads
-from panojax.layers import pool
+from panojax.data.drawn import SampleConfig, draw_heads
+from panojax.generators.generator import Head, render_heads
+from panojax.losses.perception import Perception
+from panojax.nn.stylegan2 import pool
+from panojax.train.encoder.state import Frozen
 from panojax.train.logs import Averages, Log, Progress, picture_sheet, read_log
-from panojax.train.perception import Perception
-from panojax.train.sources import SampleConfig, draw_heads
-from panojax.train.state import Frozen
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

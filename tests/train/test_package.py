@@ -4,25 +4,27 @@ import dataclasses
 import json
 import shutil
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import panojax
-from panojax import packed
 from panojax.config import Config
 from panojax.encoders import dual
-from panojax.params import Params, save
-from panojax.train import encoder as training
+from panojax.files import packed
+from panojax.files.checkpoint import save
+from panojax.params import Params
 from panojax.train import package as packaging
+from panojax.train.encoder import run as training
+from panojax.train.encoder.presets import tiny
+from panojax.train.encoder.state import TrainState
 from panojax.train.export import best_encoder, read_run
-from panojax.train.generator_export import write_weights
-from panojax.train.generator_presets import tiny as tiny_generator
-from panojax.train.generator_state import init_state, init_weights
+from panojax.train.generator.gan_export import write_weights
+from panojax.train.generator.gan_presets import tiny as tiny_generator
+from panojax.train.generator.gan_state import init_state, init_weights
 from panojax.train.loop import CONFIG_FILE
-from panojax.train.presets import tiny
-from panojax.train.state import TrainState
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -83,7 +85,7 @@ def halves(tree):
 
 def check_same(got, want):
     assert jax.tree.structure(got) == jax.tree.structure(want)
-    jax.tree.map(np.testing.assert_array_equal, got, want)
+    chex.assert_trees_all_equal(got, want)
 
 
 def test_an_export_and_both_stages(export, state, stages, tmp_path, capsys):

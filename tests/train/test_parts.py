@@ -5,11 +5,11 @@ import pytest
 
 from panojax.editing.parts import PARTS, SIDE
 from panojax.errors import InputError
-from panojax.photo.network import load
-from panojax.train import parts
+from panojax.nn.graph import load
 from panojax.synthetic import storage
 from panojax.synthetic.render import View
 from panojax.synthetic.scene import PARTS as LABELS
+from panojax.train import parts
 from panojax.train.parts import PartsConfig
 
 COLOURS = {"skin": (200, 150, 120), "hair": (40, 20, 10), "eyes": (255, 255, 255), "clothes": (20, 60, 200)}

@@ -7,9 +7,9 @@ import optax
 import pytest
 import recipe
 
-from panojax.train.config import StepConfig
+from panojax.train.encoder.state import optimizer
+from panojax.train.encoder.step_config import StepConfig
 from panojax.train.ranger import as_stored, centralize, ranger, scale_by_radam, synced
-from panojax.train.state import optimizer
 
 SHAPES = {"dense": (5, 8), "conv": (4, 3, 3, 3), "bias": (4,)}
 STEPS = (5, 6, 7, 60)

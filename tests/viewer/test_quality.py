@@ -4,7 +4,7 @@ import dataclasses
 
 import scenes
 
-from panojax.config import GeneratorConfig
+from panojax.generators.generator_config import GeneratorConfig
 from panojax.viewer.quality import FAST, SLOW, Quality, full_quality, moving_qualities, next_level
 
 

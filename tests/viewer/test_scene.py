@@ -12,8 +12,8 @@ from PIL import Image
 import panojax
 from panojax.editing.directions import read_directions
 from panojax.errors import InputError
-from panojax.generator import Head
-from panojax.inversion import Parts
+from panojax.generators.generator import Head
+from panojax.inversion.pipeline import Parts
 from panojax.viewer.picture import TINT, TINT_STRENGTH, compose
 from panojax.viewer.quality import Quality
 from panojax.viewer.scene import Panel, Request

@@ -3,7 +3,6 @@
 Shape and skin are drawn as in the first edition.
 """
 
-from typing import Any
 
 from dataclasses import replace
 

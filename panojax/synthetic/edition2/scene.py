@@ -15,7 +15,15 @@ from panojax.synthetic.edition2.lighting import Surround
 from panojax.synthetic.edition2.people import Clothes, Hair, Light, Person
 from panojax.synthetic.edition2.solid import Solid, grid_points, make_solid
 from panojax.synthetic.meshes import CHIN, CROWN, FACE, Floats, fit_proxy, vertex_normals
-from panojax.synthetic.pictures import LUMINANCE, Bytes, iris_picture, picture_mean, read_picture, skin_colour, skin_picture
+from panojax.synthetic.pictures import (
+    LUMINANCE,
+    Bytes,
+    iris_picture,
+    picture_mean,
+    read_picture,
+    skin_colour,
+    skin_picture,
+)
 from panojax.synthetic.scene import (
     BUST_DEPTH,
     MOUTH_OPENERS,

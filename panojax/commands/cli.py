@@ -1,0 +1,98 @@
+"""The command line: `panojax` and `python -m panojax`.
+
+Input that cannot be used gives one line on stderr and the exit code 2.
+"""
+
+import hashlib
+import os
+import pathlib
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import tyro
+
+from panojax.commands import align, convert, edit, export, generate, heads, info, interpolate, invert, render, view
+from panojax.commands.overview import answer
+from panojax.errors import InputError
+from panojax.terminal.progress import one_line
+
+Command = (
+    Annotated[convert.Options, tyro.conf.subcommand("convert")]
+    | Annotated[generate.Options, tyro.conf.subcommand("generate")]
+    | Annotated[invert.Options, tyro.conf.subcommand("invert")]
+    | Annotated[render.Options, tyro.conf.subcommand("render")]
+    | Annotated[edit.Options, tyro.conf.subcommand("edit")]
+    | Annotated[interpolate.Options, tyro.conf.subcommand("interpolate")]
+    | Annotated[export.Options, tyro.conf.subcommand("export")]
+    | Annotated[view.Options, tyro.conf.subcommand("view")]
+    | Annotated[info.Options, tyro.conf.subcommand("info")]
+    | Annotated[align.Options, tyro.conf.subcommand("align")]
+    | Annotated[heads.Options, tyro.conf.subcommand("heads")]
+)
+RUN: dict[type, Callable[[Any], None]] = {
+    module.Options: module.run
+    for module in (convert, generate, invert, render, edit, interpolate, export, view, info, align, heads)
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line (None: this process's) and gives its exit code."""
+    if text := answer(sys.argv[1:] if arguments is None else arguments):
+        print(text)
+        return 0
+    options = tyro.cli(
+        Command,  # type: ignore[arg-type]
+        args=arguments,
+        prog="panojax",
+        description="Single-image 360-degree head reconstruction.",
+        config=(tyro.conf.OmitSubcommandPrefixes,),
+    )
+    keep_compiled_programs()
+    try:
+        RUN[type(options)](options)
+        sys.stdout.flush()
+    except InputError as error:
+        print(f"panojax: error: {one_line(str(error))}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("panojax: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Who reads our lines, `head` say, has gone; Python would complain once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return 0
+
+
+def keep_compiled_programs() -> None:
+    """Lets JAX keep what it compiles in the user's cache folder (XDG), so that a second run starts at once.
+
+    JAX_COMPILATION_CACHE_DIR names another folder; JAX_ENABLE_COMPILATION_CACHE=false keeps nothing.
+    """
+    import jax
+
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
+        return
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    # Programs for one processor may crash another, and homes are shared between machines.
+    folder = cache / "panojax" / "xla" / processor()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if os.access(folder, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def processor() -> str:
+    """A name for this machine's kind of processor, with its instruction sets."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    features = [line for line in lines if line.startswith(("flags", "Features", "model name"))][:2]
+    text = "\n".join(features) or platform.processor()
+    return f"{platform.machine()}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"

@@ -1,0 +1,1 @@
+"""3D representations: layout, lookups, what a view shows, blending."""

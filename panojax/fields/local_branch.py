@@ -1,0 +1,178 @@
+"""The local branch of a head: features of the portrait's pixels, which lookups near what it shows are modulated by.
+
+A point is projected into the portrait's camera and reads the feature map there. Where that camera sees the point, a
+small network turns what it read into a scale and a shift of the tri-grid's lookup. Source: E3DGE (Lan et al. 2023), for
+a tri-grid.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from panojax.camera import project
+from panojax.errors import InputError
+from panojax.kernels.activations import softplus
+from panojax.kernels.lookup import sample_planes
+
+# In sides of the box: a point so far behind the surface still counts as seen, one twice as far does not. It is about
+# the depth in which a soft surface takes up its light.
+FADE = 0.06
+# What the small network reads besides the features: the distance behind the surface, and the visibility.
+EXTRA = 2
+
+
+@struct.dataclass
+class LocalBranch:
+    """What a head keeps of its portrait. It has its network's parameters, so that a generator alone renders it.
+
+    Attributes:
+      features: map over the portrait [R, R, F].
+      depth: of the head without this branch, from the portrait's camera: along each pixel's ray [r, r, 1], in world
+        units.
+      weight: its opacity [r, r, 1].
+      camera: label [25] of the portrait.
+      hidden_kernel, hidden_bias: first layer [F + 2, K] and [K].
+      film_kernel, film_bias: second layer [K, 2 C] and [2 C], to the scale, then the shift, of C channels.
+    """
+
+    features: jax.Array
+    depth: jax.Array
+    weight: jax.Array
+    camera: jax.Array
+    hidden_kernel: jax.Array
+    hidden_bias: jax.Array
+    film_kernel: jax.Array
+    film_bias: jax.Array
+
+
+@struct.dataclass
+class LocalMix:
+    """The local branches of a head between several: each looks through its own portrait's camera.
+
+    Attributes:
+      branches: K of them.
+      shares: [K], how much each one's scale and shift count.
+    """
+
+    branches: tuple[LocalBranch, ...]
+    shares: jax.Array
+
+
+def mix_branches(first: Any, second: Any, share: jax.Array) -> Any:
+    """The local branch of a head between two, of which either may have a `LocalBranch`, a `LocalMix` or None."""
+    parts: list[LocalBranch] = []
+    shares: list[jax.Array] = []
+    for local, weight in ((first, 1 - share), (second, share)):
+        if local is not None:
+            own = local if isinstance(local, LocalMix) else LocalMix((local,), jnp.ones(1, jnp.float32))
+            parts += own.branches
+            shares.append(weight * own.shares)
+    return LocalMix(tuple(parts), jnp.concatenate(shares)) if parts else None
+
+
+def make_branch(features: jax.Array, view: Any, camera: jax.Array, fusion: Any) -> LocalBranch:
+    """A batch of branches that share one network.
+
+    Args:
+      features: maps [N, R, R, F].
+      view: with `depth` and `weight` [N, r, r, 1], rendered from `camera` [N, 25].
+      fusion: {"hidden": {"kernel", "bias"}, "film": {"kernel", "bias"}}.
+    """
+    layers = {
+        f"{layer}_{name}": jnp.broadcast_to(leaf, (len(camera), *leaf.shape))
+        for layer, leaves in fusion.items()
+        for name, leaf in leaves.items()
+    }
+    return LocalBranch(features, view.depth, view.weight, camera, **layers)
+
+
+def modulate(
+    local: LocalBranch | LocalMix, features: jax.Array, points: jax.Array, *, box_warp: float = 1.0
+) -> jax.Array:
+    """Tri-grid features [M, C] of world points [M, 3] as the branch changes them: f (1 + v scale) + v shift.
+
+    v is the visibility, so points that the portrait does not show keep their features. Computed in float32. Of several
+    branches, scales and shifts are summed by their shares.
+    """
+    if isinstance(local, LocalMix):
+        films = [film(branch, points, box_warp=box_warp) for branch in local.branches]
+        scale, shift = (sum(share * x for share, x in zip(local.shares, column)) for column in zip(*films))
+    else:
+        scale, shift = film(local, points, box_warp=box_warp)
+    return features * (1 + scale) + shift
+
+
+def film(local: LocalBranch, points: jax.Array, *, box_warp: float = 1.0) -> tuple[jax.Array, jax.Array]:
+    """Scale and shift [M, C] of points [M, 3], both times the visibility."""
+    positions, behind, visibility = sight(local, points, box_warp=box_warp)
+    read = sample_map(local.features, positions)
+    distance = jnp.clip(behind / (2 * FADE * box_warp), -1, 1)
+    inputs = jnp.concatenate([read, distance[:, None], visibility[:, None]], axis=-1)
+    hidden = softplus(inputs @ _wide(local.hidden_kernel) + _wide(local.hidden_bias))
+    both = hidden @ _wide(local.film_kernel) + _wide(local.film_bias)
+    scale, shift = jnp.split(visibility[:, None] * both, 2, axis=-1)
+    return scale, shift
+
+
+def sight(local: LocalBranch, points: jax.Array, *, box_warp: float = 1.0) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """How the portrait's camera sees points [M, 3]: the occlusion test.
+
+    Returns:
+      Positions [M, 2] in the portrait, see `camera.project`; distances [M] behind the surface that it shows there, in
+      world units (negative in front of it); and visibility [M]: the opacity there, fading from `FADE` behind the
+      surface on, and 0 outside of the picture.
+    """
+    positions, distances = project(local.camera, points)
+    # Of pixels that show nothing, the depth means nothing: the others' alone is averaged.
+    opacity, product = jnp.moveaxis(
+        sample_map(jnp.concatenate([local.weight, local.weight * local.depth], axis=-1), positions), -1, 0
+    )
+    seen = opacity > 1e-3
+    behind = jnp.where(seen, distances - product / jnp.where(seen, opacity, 1.0), 0.0)
+    visibility = jnp.where(seen, opacity * jnp.clip(2 - behind / (FADE * box_warp), 0, 1), 0.0)
+    return positions, behind, visibility
+
+
+def sample_map(table: jax.Array, positions: jax.Array) -> jax.Array:
+    """Bilinear lookups [M, C] in float32 in a map [H, W, C], at positions [M, 2]: (x, y), in units of its sides.
+
+    Pixel centres are at halves, and outside is zero.
+    """
+    points = jnp.concatenate([2 * positions - 1, jnp.zeros_like(positions[:, :1])], axis=-1)
+    return sample_planes(table[None, None], points, ((0, 1, 2),), depth_interpolation=False)[0]
+
+
+def check_branch(local: LocalBranch | LocalMix, channels: int, name: str) -> None:
+    """Raises InputError unless a branch's arrays, or those of each of a mix, fit each other and `channels`."""
+    if isinstance(local, LocalMix):
+        if jnp.shape(local.shares) != (len(local.branches),) or not local.branches:
+            raise InputError(
+                f"{name}.shares must be one for each of 1 or more branches, got {jnp.shape(local.shares)} for "
+                f"{len(local.branches)}"
+            )
+        for i, branch in enumerate(local.branches):
+            check_branch(branch, channels, f"{name}.branches[{i}]")
+        return
+    features, hidden = jnp.shape(local.features)[-1:], jnp.shape(local.hidden_bias)
+    side, low = jnp.shape(local.features)[:1], jnp.shape(local.depth)[:1]
+    width = features[0] + EXTRA if features else 0
+    wanted = {
+        "features": (*side, *side, *features),
+        "depth": (*low, *low, 1),
+        "weight": (*low, *low, 1),
+        "camera": (25,),
+        "hidden_kernel": (width, *hidden),
+        "hidden_bias": hidden[:1],
+        "film_kernel": (*hidden, 2 * channels),
+        "film_bias": (2 * channels,),
+    }
+    for field, shape in wanted.items():
+        value = jnp.asarray(getattr(local, field))
+        if value.shape != shape or not jnp.issubdtype(value.dtype, jnp.floating):
+            raise InputError(f"{name}.{field} must be floats {list(shape)}, got {value.dtype} {list(value.shape)}")
+
+
+def _wide(x):
+    return x.astype(jnp.float32)

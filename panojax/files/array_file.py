@@ -1,0 +1,174 @@
+"""Reads files of plain arrays: safetensors, .npy and .npz. Their headers are checked before any array is made."""
+
+import io
+import json
+import math
+import struct
+import tokenize
+import warnings
+import zipfile
+import zlib
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from panojax.errors import InputError, printable
+
+MAX_HEADER_BYTES = 16 * 2**20
+MAX_ELEMENTS = 2**40
+MAX_RANK = 32
+NPY_START = b"\x93NUMPY"
+
+_SAFETENSORS_TYPES = {
+    "F64": np.dtype(np.float64),
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "I64": np.dtype(np.int64),
+    "I32": np.dtype(np.int32),
+    "I16": np.dtype(np.int16),
+    "I8": np.dtype(np.int8),
+    "U8": np.dtype(np.uint8),
+    "BOOL": np.dtype(np.bool_),
+}
+
+
+def count_elements(shape: Any) -> int:
+    """The number of elements of a shape that a file declares.
+
+    Raises:
+      InputError: it is no list of at most 32 sizes, or would be absurdly large.
+    """
+    if not isinstance(shape, tuple | list) or len(shape) > MAX_RANK or not all(type(n) is int for n in shape):
+        raise InputError(f"expected a shape of at most {MAX_RANK} integers, got {printable(repr(shape))}")
+    if any(n < 0 for n in shape) or math.prod(max(n, 1) for n in shape) > MAX_ELEMENTS:
+        raise InputError(f"expected a shape of at most 2^40 elements, got {printable(str(list(shape)))}")
+    return math.prod(shape)
+
+
+def is_safetensors(data: bytes) -> bool:
+    """Whether a file starts like safetensors: the header's length, then a JSON object."""
+    return data[8:9] == b"{" and int.from_bytes(data[:8], "little") < 2**40
+
+
+def read_safetensors(data: bytes) -> dict[str, np.ndarray]:
+    """{name: array} of a safetensors file: a uint64 header length, a JSON header, then the arrays end to end.
+
+    Raises:
+      InputError: the header is too long or no such JSON, or the arrays do not fill the rest of the file exactly,
+        without gaps or overlaps.
+    """
+    length = int.from_bytes(data[:8], "little")
+    if length > MAX_HEADER_BYTES or 8 + length > len(data):
+        raise InputError(f"expected a safetensors header within the file and 16 MiB, got one of {length} bytes")
+    try:
+        header = json.loads(data[8 : 8 + length], object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"broken safetensors header: {printable(str(error))}") from error
+    if not isinstance(header, dict):
+        raise InputError("a safetensors header should be a JSON object")
+    header.pop("__metadata__", None)
+    body = memoryview(data)[8 + length :]
+    entries = [(*_entry(name, row), name) for name, row in header.items()]
+    arrays, position = {}, 0
+    for begin, end, dtype, shape, name in sorted(entries, key=lambda entry: entry[:2]):
+        if begin != position or end > len(body):
+            raise InputError(
+                f"safetensors: {printable(name)} lies at bytes {begin} to {end} of {len(body)}, expected {position}"
+            )
+        arrays[name] = np.frombuffer(body[begin:end], dtype).reshape(shape).copy()
+        position = end
+    if position != len(body):
+        raise InputError(f"safetensors: the arrays fill {position} of {len(body)} bytes")
+    return {name: arrays[name] for name in header}
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a name occurs twice")
+    return dict(pairs)
+
+
+def _entry(name: str, row: Any) -> tuple[int, int, np.dtype, tuple[int, ...]]:
+    """(begin, end, dtype, shape) of one array, which agree with each other."""
+    row = row if isinstance(row, dict) else {}
+    declared, offsets, shape = row.get("dtype"), row.get("data_offsets"), row.get("shape")
+    dtype = _SAFETENSORS_TYPES.get(declared) if isinstance(declared, str) else None
+    if dtype is None:
+        raise InputError(
+            f"safetensors: {printable(name)} has an unknown dtype, expected one of {', '.join(_SAFETENSORS_TYPES)}"
+        )
+    nbytes = count_elements(shape) * dtype.itemsize
+    valid = isinstance(offsets, list) and len(offsets) == 2 and all(type(n) is int and 0 <= n < 2**48 for n in offsets)
+    if not valid or offsets[1] - offsets[0] != nbytes:
+        raise InputError(f"safetensors: {printable(name)} should span {nbytes} bytes; its data_offsets do not")
+    return offsets[0], offsets[1], dtype, tuple(shape)
+
+
+def read_npy(data: bytes) -> np.ndarray:
+    """The array of a .npy file, contiguous and in the machine's byte order.
+
+    Raises:
+      InputError: the header is broken, the array is not of real numbers (objects would be pickled), or the file has
+        another length.
+    """
+    stream = io.BytesIO(data)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            version = np.lib.format.read_magic(stream)
+            headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            if version not in headers:
+                raise InputError(f"expected .npy version 1.0 or 2.0, got {version[0]}.{version[1]}")
+            shape, fortran, dtype = headers[version](stream)
+    except InputError:
+        raise
+    except (
+        ValueError,
+        TypeError,
+        SyntaxError,
+        RecursionError,
+        MemoryError,
+        OverflowError,
+        tokenize.TokenError,
+        Warning,
+    ) as error:
+        raise InputError(f"broken .npy header: {printable(str(error))}") from error
+    if dtype.kind not in "fiub" or dtype.subdtype:
+        raise InputError(f"expected an array of numbers, got dtype {printable(str(dtype))}, which is not read")
+    nbytes, held = count_elements(shape) * dtype.itemsize, len(data) - stream.tell()
+    if nbytes != held:
+        raise InputError(f"an array of shape {shape} and dtype {dtype} has {nbytes} bytes; the file holds {held}")
+    array = np.frombuffer(data, dtype, offset=stream.tell()) if held else np.zeros(0, dtype)
+    return np.array(array.reshape(shape, order="F" if fortran else "C"), dtype.newbyteorder("="), order="C")
+
+
+def read_npz(data: bytes, *, limit: int) -> dict[str, np.ndarray]:
+    """{name: array} of an .npz file whose arrays have at most `limit` bytes when inflated.
+
+    Raises:
+      InputError: the zip or one of its arrays is broken, or too large.
+    """
+    arrays = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            total = sum(entry.file_size for entry in archive.infolist())
+            if total > limit:
+                raise InputError(f"expected an .npz of at most {limit} bytes inflated, got {total}")
+            for entry in archive.infolist():
+                arrays[entry.filename.removesuffix(".npy")] = read_npy(archive.read(entry))
+    except InputError:
+        raise
+    except (
+        zipfile.BadZipFile,
+        ValueError,
+        RuntimeError,
+        OSError,
+        EOFError,
+        OverflowError,
+        struct.error,
+        zlib.error,
+    ) as error:
+        raise InputError(f"broken .npz file: {printable(str(error))}") from error
+    return arrays

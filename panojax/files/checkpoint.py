@@ -1,0 +1,149 @@
+"""The checkpoint that holds a model's parameters and configuration, and what names stand for which model."""
+
+import contextlib
+import gc
+import pathlib
+import sys
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from panojax.config import Config, from_json, to_json
+from panojax.errors import InputError
+from panojax.files import packed
+from panojax.params import Params, abstract_arrays, random_params, tiny
+
+DEFAULT, RANDOM = "default", "random"
+DEFAULT_FOLDER = pathlib.Path(__file__).parents[1] / "default_model"
+FORMAT = 1
+
+
+def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32", own: Collection[Any] = ()) -> Params:
+    """Reads a checkpoint that `convert` or `save` wrote, or a packed model.
+
+    Args:
+      checkpoint: its folder; or "default", the model that ships with panojax; or "random", a small random one.
+      dtype: compute type, "float32" or "bfloat16".
+      own: the representation and the encoder of the model where these are not the package's: checkpoints hold no code.
+
+    Raises:
+      InputError: there is no checkpoint, it is damaged, or it does not fit its own configuration.
+    """
+    name, folder = str(checkpoint), checkpoint_folder(checkpoint)
+    if name != RANDOM and packed.is_packed(folder):
+        return _load_packed(folder).with_dtype(dtype)
+    if name == DEFAULT:
+        raise InputError(f"the default model must lie in {folder}, but does not: install panojax again, or pack one")
+    if name == RANDOM:
+        return random_params(tiny()).with_dtype(dtype)
+    if not (folder / "_CHECKPOINT_METADATA").exists():
+        raise InputError(f"checkpoint must be a folder that `panojax convert` wrote, got {checkpoint}")
+    with _unfinished_reads_dropped():
+        config, stored, refused = _restore(folder, checkpoint, own)
+        if refused:
+            gc.collect()
+    if refused:
+        raise InputError(refused)
+    return Params(stored["generator"], stored.get("encoders"), config=config).with_dtype(dtype)
+
+
+def checkpoint_folder(checkpoint: str | pathlib.Path) -> pathlib.Path:
+    """The folder of a checkpoint's name: a path, or "default" for the one that ships."""
+    return DEFAULT_FOLDER if str(checkpoint) == DEFAULT else pathlib.Path(checkpoint).resolve()
+
+
+def _restore(folder: pathlib.Path, checkpoint: str | pathlib.Path, own: Collection[Any]) -> tuple[Config, Any, str]:
+    """An orbax checkpoint's configuration, its arrays or None, and why they could not be read, or ""."""
+    # Each process of a distributed run reads for itself, onto its own device.
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(), active_processes={jax.process_index()}, barrier_sync_key_prefix="load"
+    )
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler(), multiprocessing_options=alone) as checkpointer:
+        try:
+            meta = checkpointer.restore(folder, ocp.args.Composite(config=ocp.args.JsonRestore())).config
+        except Exception as error:
+            raise InputError(f"checkpoint {checkpoint} has no readable configuration: {_first_line(error)}") from error
+        if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+            raise InputError(f"checkpoint {checkpoint} must be of format {FORMAT}, got {str(meta)[:80]}")
+        try:
+            config = from_json(Config, meta["model"], own)
+        except (InputError, KeyError, TypeError) as error:
+            raise InputError(f"checkpoint {checkpoint} has no readable configuration: {_first_line(error)}") from error
+        template = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), abstract_arrays(config)
+        )
+        try:
+            _check_shapes(template, ocp.StandardCheckpointHandler().metadata(folder / "arrays").tree)
+            items = ocp.args.Composite(arrays=ocp.args.StandardRestore(template, strict=False))
+            return config, checkpointer.restore(folder, items).arrays, ""
+        except Exception as error:
+            return config, None, f"checkpoint {checkpoint} does not fit its configuration: {_first_line(error)}"
+
+
+def _load_packed(folder: pathlib.Path) -> Params:
+    """A packed model on this process's first device."""
+    config, arrays = packed.read_packed(folder)
+    template = abstract_arrays(config)
+    try:
+        _check_shapes(template, arrays)
+    except InputError as error:
+        raise InputError(f"{folder} does not fit its configuration: {error}") from error
+    found = dict(jax.tree_util.tree_leaves_with_path(arrays))
+    # The template also has the groups without arrays.
+    whole = jax.tree_util.tree_map_with_path(lambda path, leaf: found[path], template)
+    stored = jax.device_put(whole, jax.local_devices()[0])
+    return Params(stored["generator"], stored.get("encoders"), config=config)
+
+
+@contextlib.contextmanager
+def _unfinished_reads_dropped() -> Iterator[None]:
+    """Where reading one array fails, orbax leaves the others' reads behind, and Python complains when it frees them.
+
+    It does so in the collection that follows, or in an earlier one that it starts by itself.
+    """
+    before, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+def _check_shapes(expected: Any, stored: Any) -> None:
+    """Raises InputError unless both trees have the same names and shapes: orbax itself would pad or cut arrays."""
+    want, have = (
+        {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
+        for leaves in map(jax.tree_util.tree_leaves_with_path, (expected, stored))
+    )
+    wrong = [name for name in sorted(want.keys() | have.keys()) if want.get(name) != have.get(name)]
+    if wrong:
+        first = wrong[0]
+        raise InputError(
+            f"{len(wrong)} arrays, first {first}, expected {want.get(first, 'none')}, got {have.get(first, 'none')}"
+        )
+
+
+def save(params: Params, folder: str | pathlib.Path) -> None:
+    """Writes a checkpoint that `load` reads. It appears under its name when it is whole.
+
+    Raises:
+      InputError: `folder` exists, or the parameters are those of `for_inference`.
+    """
+    params.check_whole()
+    target = pathlib.Path(folder).resolve()
+    if target.exists():
+        raise InputError(f"checkpoint folder must not exist, got {folder}")
+    arrays = {"generator": params.generator}
+    if params.encoders is not None:
+        arrays["encoders"] = params.encoders
+    meta = {"format": FORMAT, "model": to_json(params.config)}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        items = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), config=ocp.args.JsonSave(meta))
+        checkpointer.save(target, items)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

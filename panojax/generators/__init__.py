@@ -1,0 +1,1 @@
+"""PanoHead and EG3D: configuration, networks, from latents to pictures."""

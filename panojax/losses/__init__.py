@@ -1,0 +1,1 @@
+"""Losses, and the frozen networks that some of them compare by."""

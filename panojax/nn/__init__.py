@@ -1,0 +1,1 @@
+"""Layers and networks that own parameters and know nothing of heads."""

@@ -1,0 +1,1 @@
+"""Volume rendering: rays, marching, and what a view leaves unseen."""

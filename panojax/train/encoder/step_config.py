@@ -1,0 +1,102 @@
+"""What the encoders' training optimises: the configuration of one step."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+from panojax.errors import InputError, check_choice
+from panojax.losses.terms import PAPER, EncoderWeights
+from panojax.train.encoder.proxy import ProxyWeights
+
+
+@dataclasses.dataclass(frozen=True)
+class StepConfig:
+    """One step of an encoder, and of its critic if it has one. The defaults are the paper's encoder 1."""
+
+    space: Literal["w+", "z+", "z"] = "w+"
+    """What the W+ stage predicts: codes relative to the mean w, or latents that the mapping turns into codes (one for
+    each layer, or one for all), at the front camera with truncation 0.85 (paper, Table 4 and appendix A)."""
+    offsets: bool = True
+    """Whether there is an F stage. False is pSp; the paper's encoders into Z and Z+ have none either."""
+    learn: Literal["all", "local"] = "all"
+    """What learns: all networks, or the local branch alone (`encoder.local_features`), which is cheaper and leaves the
+    others as they started."""
+    critic: Literal["none", "image", "trigrid", "trigrid-occluded", "codes"] = "none"
+    """What judges the encoded heads (paper, Table 3): nothing (encoder 1), pictures of them from cameras all around,
+    their tri-grids, or their tri-grids where the portrait does not see (encoder 2). "codes" judges their style codes,
+    each on its own (e4e)."""
+    critic_widths: tuple[int, ...] = (64, 128, 256, 512)
+    """Features of its convolutions but the last (paper, Table 6)."""
+    losses: tuple[tuple[str, float, Callable[..., Any]], ...] = ()
+    """Losses of your own, (name, weight, function of `objective.Rendered`); from Python, not from the command line."""
+    weights: EncoderWeights = PAPER
+    """Weights of LPIPS, L2 and identity on the final picture (paper, Eq. 5)."""
+    loss_resolution: int = 256
+    """Side of the pictures that are compared, pooled from the generator's."""
+    style_weight: float = 0.0
+    """Weight of the same loss on the W+ stage's own picture. The paper's Eq. 5 has none; TriPlaneNet gives both
+    pictures the loss."""
+    proxy: ProxyWeights = dataclasses.field(default_factory=ProxyWeights)
+    """Losses of the generator's samples in the batch, besides those that photos have (E3DGE)."""
+    view_weight: float = 0.0
+    """Weight of the same loss at another true view of the head, which folders of `panojax heads` have: for the first
+    half of their pictures in a batch, which then keep their light."""
+    rendered: bool = True
+    """Whether heads are rendered and compared. False: of samples alone, all of them proxies, the style codes are
+    learned: a start for a run that renders, at several times as many samples a second."""
+    delta_weight: float = 0.0
+    """Weight of the summed distances of the style codes from the first one (e4e)."""
+    delta_start: int = 20_000
+    """Where the encoder predicts its codes as differences from the first (`encoder.deltas`): steps after which the
+    second code may differ. Until then all are the first one."""
+    delta_interval: int = 2_000
+    """Every so many steps after that, the next code may differ."""
+    adversarial_weight: float = 0.001
+    """Weight of the encoder's adversarial loss (paper, Eq. 6)."""
+    r1_weight: float = 10.0
+    """The critic's R1 penalty is half of this times the squared gradient."""
+    r1_interval: int = 16
+    """R1 is computed every so many steps, times as much."""
+    mask_threshold: float = 0.5
+    """Opacity above which a pixel of the encoder's rendering is a surface that the portrait sees."""
+    learning_rate: float = 1e-4
+    """Of the encoder."""
+    critic_learning_rate: float = 1e-4
+    """Of the critic."""
+    decay_start: int = 0
+    """Step from which both learning rates fall, if `decay_steps` is not 0."""
+    decay_steps: int = 0
+    """Over so many steps they fall to 0, along half a cosine; 0 keeps them as they are."""
+    centralized: bool = True
+    """Whether Ranger centralises the gradients of kernels."""
+    accumulate: int = 1
+    """The batch is worked through in so many equal parts; their gradients are averaged. Batch norms see the parts."""
+    jitter: bool = True
+    """Draw the samples along the final picture's rays at random in their strata, not at the middles."""
+    recompute: bool = False
+    """Keep neither the networks' nor the renderer's activations for the backward pass: less memory, a third slower."""
+    freeze_batch_norm: bool = False
+    """Normalise with the running statistics and leave them as they are, to fine-tune with very small batches."""
+
+    def __post_init__(self):
+        check_choice("space", self.space, ("w+", "z+", "z"))
+        check_choice("learn", self.learn, ("all", "local"))
+        check_choice("critic", self.critic, ("none", "image", "trigrid", "trigrid-occluded", "codes"))
+        for name in ("accumulate", "r1_interval", "loss_resolution", "delta_interval"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "critic_learning_rate"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("decay_start", "decay_steps"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.offsets and self.space != "w+":
+            raise InputError(f"space {self.space} goes with offsets False: an F stage leaves the generator's range")
+        if not self.rendered and (not self.proxy.code or self.critic != "none" or self.learn != "all"):
+            raise InputError(
+                "rendered False needs a weight proxy.code, no critic and learn all, got "
+                f"{self.proxy.code}, {self.critic!r} and {self.learn!r}: nothing but codes is learned"
+            )
+        if self.style_weight and not self.offsets:
+            raise InputError("style_weight must be 0 without an F stage: there is one picture only")

@@ -1,0 +1,89 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import recipe
+
+from panojax.converters.layout import from_state_dict
+from panojax.errors import InputError
+from panojax.fields.trigrid import TriGrid
+from panojax.losses.terms import r1
+from panojax.train.encoder.critic import TriGridCritic
+
+
+@pytest.fixture(scope="module")
+def released():
+    critic = TriGridCritic()
+    template = jax.eval_shape(critic.init, jax.random.key(0), jnp.zeros((1, 8, 8, 288)))
+    variables = from_state_dict(template, recipe.state_dict("trigrid_critic"), what="critic")
+    x = recipe.normal("trigrid_critic/planes", (2, 288, 64, 64)).transpose(0, 2, 3, 1)
+    return critic, variables, jnp.asarray(x), recipe.golden("trigrid_critic")
+
+
+def test_logits_and_running_statistics(released):
+    critic, variables, x, golden = released
+    logits = jax.jit(critic.apply)(variables, x)
+    assert recipe.relative_error(logits, golden["logits_eval"][:, 0]) < 1e-5
+    logits, updates = jax.jit(partial(critic.apply, train=True, mutable=["batch_stats"]))(variables, x)
+    statistics = updates["batch_stats"]["net.3"]
+    assert recipe.relative_error(logits, golden["logits_train"][:, 0]) < 1e-5
+    assert recipe.relative_error(statistics["mean"], golden["bn3_running_mean"]) < 1e-5
+    assert recipe.relative_error(statistics["var"], golden["bn3_running_var"]) < 1e-5
+
+
+def test_r1(released):
+    """The golden gradient was taken after the training pass, with the statistics that pass left behind.
+
+    A unit at the kink of a leaky ReLU that rounds to the other side costs 1e-5: hence the tolerance.
+    """
+    critic, variables, x, golden = released
+
+    @jax.jit
+    def squared_norms(variables, x):
+        _, updates = critic.apply(variables, x, train=True, mutable=["batch_stats"])
+        return r1(lambda x: critic.apply(variables | updates, x), x)
+
+    assert recipe.relative_error(squared_norms(variables, x), golden["r1_per_sample_eval"]) < 5e-5
+
+
+def test_picture_critic():
+    """The ablation's critic of pictures of the back: only the first layer differs."""
+    critic = TriGridCritic(in_channels=3)
+    variables = jax.eval_shape(critic.init, jax.random.key(0), jnp.zeros((1, 256, 256, 3)))
+    assert variables["params"]["net.0"]["kernel"].shape == (3, 3, 3, 64)
+    assert jax.eval_shape(critic.apply, variables, jnp.zeros((2, 256, 256, 3))).shape == (2,)
+
+
+def test_critic_image_equals_loop():
+    planes, occlusion = recipe.normal("critic/planes", (2, 3, 2, 4, 5, 7)), recipe.uniform("critic/o", (2, 3, 2, 4, 5))
+    occlusion = (occlusion > 0.5).astype(np.float32)
+    expected = np.zeros((2, 4, 5, 3 * 7 * 2), np.float32)
+    for p, c, d in np.ndindex(3, 7, 2):
+        expected[..., p * 14 + c * 2 + d] = planes[:, p, d, :, :, c] * occlusion[:, p, d]
+    np.testing.assert_array_equal(TriGrid(depth=2, width=7).critic_image(planes, occlusion), expected)
+
+
+def test_critic_does_not_see_what_the_mask_hides(released):
+    critic, variables, _, _ = released
+    planes, occlusion = recipe.normal("critic/planes", (1, 3, 3, 8, 8, 32)), np.zeros((1, 3, 3, 8, 8), np.float32)
+    occlusion[:, :, :, :, 4:] = 1
+    gradient = jax.jit(jax.grad(lambda p, v: critic.apply(v, TriGrid().critic_image(p, occlusion)).sum()))(
+        planes, variables
+    )
+    assert np.all(gradient[..., :4, :] == 0)
+    assert np.all(gradient[..., 4:, :] != 0)
+
+
+@pytest.mark.parametrize(
+    ("planes", "occlusion"), [((1, 3, 2, 4, 4), (1, 3, 2, 4, 4)), ((1, 3, 2, 4, 4, 8), (1, 3, 4, 4))]
+)
+def test_critic_image_refuses_other_shapes(planes, occlusion):
+    with pytest.raises(InputError, match=r"planes must be \[..., 3, 3, 256, 256, 32\] and masks.*, got \(1, 3"):
+        TriGrid().critic_image(jnp.zeros(planes), jnp.zeros(occlusion))
+
+
+def test_critic_refuses_other_channels():
+    with pytest.raises(InputError, match=r"288\].*got \(1, 8, 8, 3\)"):
+        TriGridCritic().init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
