@@ -102,7 +102,7 @@ def hair_ground(assets: Path, points: Floats, normals: Floats, seed: int) -> Gro
 
 
 def hair_density(rest: Floats, style: Style) -> NDArray[np.float32]:
-    """How much hair grows, 0..1 (n,), at rest positions (decimetres): the hair line with its corners and bald places."""
+    """How much hair grows, 0..1 (n,), at rest positions (decimetres): its line, with corners, and bald places."""
     azimuth = azimuth_of(rest).astype(np.float32)
     line = np.interp(azimuth, scalp.paint.AZIMUTHS, scalp.paint.HAIR_LINE)
     corner = np.exp(-(((azimuth - 38) / 13) ** 2))
@@ -148,7 +148,8 @@ def comb(style: Style, ground: Ground, at: NDArray[np.int32], marks: Landmarks) 
     side = np.where(x > bent, 1.0, -1.0).astype(np.float32)
     behind = smooth(ground.azimuth[at], 95, 140)
     away = side if style.parted > 0.5 else np.where(x > 0, 1.0, -1.0).astype(np.float32)
-    slide = np.where(ground.azimuth[at] < 40 + 35 * ground.random[ground.roots.guides[0], 0], 1.0, -1.0).astype(np.float32)
+    forward = 40 + 35 * ground.random[ground.roots.guides[0], 0]
+    slide = np.where(ground.azimuth[at] < forward, 1.0, -1.0).astype(np.float32)
     return Comb(style, marks, side, fringe, behind, away, slide)
 
 
