@@ -102,8 +102,8 @@ def _run_processes(
         for worker in workers:
             worker.start()
     finally:
-        for name, value in before.items():
-            if value is None:
+        for name, there in before.items():
+            if there is None:
                 del os.environ[name]
     left = len(numbers)
     try:

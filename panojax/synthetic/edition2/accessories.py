@@ -10,8 +10,7 @@ from panojax.synthetic.edition2 import shapes
 from panojax.synthetic.edition2.growth import MM, Ground, Landmarks, smooth, unit
 from panojax.synthetic.edition2.people import Wear
 from panojax.synthetic.edition2.shapes import CENTRE, joined, mesh_part, sheet_part, tube
-from panojax.synthetic.edition2.solid import Solid
-from panojax.synthetic.meshes import Floats
+from panojax.synthetic.edition2.solid import Floats, Solid
 from panojax.synthetic.scene import Part
 
 if TYPE_CHECKING:
@@ -137,11 +136,11 @@ def rim_heights(hat: str, marks: Landmarks, seed: int) -> Any:
         "hijab": (40, 0, -60),
         "headband": (30, 22, 0),
     }[hat]
-    front = front + rng.uniform(-6, 8)
+    raised = rng.uniform(-6, 8)
 
     def rim(azimuth: Any) -> Any:
         c = np.cos(azimuth)
-        level = np.where(c > 0, side + (front - side) * c**2, side + (back - side) * c**2)
+        level = np.where(c > 0, side + (front + raised - side) * c**2, side + (back - side) * c**2)
         return (marks.brow + level * MM).astype(np.float32)
 
     return rim

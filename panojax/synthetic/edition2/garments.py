@@ -9,9 +9,9 @@ from panojax.synthetic.edition2 import shapes
 from panojax.synthetic.edition2.growth import MM, unit
 from panojax.synthetic.edition2.people import Clothes
 from panojax.synthetic.edition2.shapes import mesh_part, sheet_part, tube
-from panojax.synthetic.edition2.solid import Solid
+from panojax.synthetic.edition2.solid import Floats, Solid
 from panojax.synthetic.identity import Colour
-from panojax.synthetic.meshes import Floats, vertex_normals
+from panojax.synthetic.meshes import vertex_normals
 from panojax.synthetic.scene import NECK_FOOT, UNITS_PER_DECIMETRE, Part, body_part, lower_bound, neckline
 from panojax.synthetic.shape import read_body
 
@@ -167,11 +167,11 @@ def clothes_parts(body: "Body", shirt: Clothes, solid: Solid, weights: Floats) -
     if garment == "turtleneck":
         azimuth = np.linspace(0, 2 * np.pi, 64, endpoint=False).astype(np.float32)
         back = 0.5 - 0.5 * np.cos(azimuth)
-        low, high = foot - 30 * MM + 20 * MM * back, foot + (rng.uniform(24, 40) + 12 * back) * MM
+        start, end = foot - 30 * MM + 20 * MM * back, foot + (rng.uniform(24, 40) + 12 * back) * MM
         # Up along the neck, over the edge, and down again outside: shares of the height, mm off the neck.
         profile = (0, 0.5), (0.3, 0.5), (0.7, 0.5), (1.0, 0.5), (1.03, 2.5), (0.8, 4.0), (0.45, 4.5), (0.3, 3.5)
         rows = [
-            ring_at(solid, (low + share * (high - low)).astype(np.float32), azimuth, (loose + away) * MM)
+            ring_at(solid, (start + share * (end - start)).astype(np.float32), azimuth, (loose + away) * MM)
             for share, away in profile
         ]
         second = tuple(0.8 * c for c in shirt.colours[0])

@@ -14,8 +14,7 @@ from scipy.sparse import csr_matrix
 from panojax.synthetic.edition2 import scalp
 from panojax.synthetic.edition2.people import Style
 from panojax.synthetic.edition2.scalp import Roots
-from panojax.synthetic.edition2.solid import Solid, dot
-from panojax.synthetic.meshes import Floats
+from panojax.synthetic.edition2.solid import Floats, Solid, dot
 from panojax.synthetic.paint import azimuth_of, ramp
 
 MM = 0.002  # world units

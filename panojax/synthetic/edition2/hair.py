@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,7 @@ from panojax.synthetic import paint
 from panojax.synthetic.edition2 import growth, scalp
 from panojax.synthetic.edition2.growth import MM, STEPS, Ground, Landmarks, Strands, unit
 from panojax.synthetic.edition2.people import Face, Hair, Style
-from panojax.synthetic.edition2.solid import Solid
-from panojax.synthetic.meshes import Floats
+from panojax.synthetic.edition2.solid import Floats, Solid
 
 POINTS = 290_000  # of all strands of a head: what more would need is spread over fewer, wider ones
 TAIL_STRANDS = 3200
@@ -255,7 +255,7 @@ def rows(style: Style, ground: Ground, solid: Solid, rng: Rng) -> list[Floats]:
     for lean in np.radians(np.linspace(-86, 86, number)):
         theta = np.radians(np.linspace(25, 172, 44))
         arc = np.stack([np.sin(lean) * np.sin(theta), np.cos(lean) * np.sin(theta), np.cos(theta)], 1)
-        points = (centre + 0.2 * arc).astype(np.float32)
+        points: Floats = (centre + 0.2 * arc).astype(np.float32)
         for _ in range(3):
             distance, outward = solid.look(points)
             points = points + (0.7 * style.rope * MM - distance)[:, None] * outward
@@ -291,8 +291,8 @@ def head_hair(hair: Hair, ground: Ground, solid: Solid, marks: Landmarks, hidden
     for curves in pieces:
         if not len(curves):
             continue
-        locks = np.arange(len(curves)) // 60 if style.rope else None
-        if locks is None:
+        locks: Any = np.arange(len(curves)) // 60
+        if not style.rope:
             member = ground.roots.clumps[400][1]
             locks = member[kept[: len(curves)]] if len(curves) <= len(kept) else rng.integers(0, 400, len(curves))
         fewer = len(kept) / len(curves) if len(curves) < 0.8 * len(kept) and not style.rope else 1.0
@@ -301,7 +301,7 @@ def head_hair(hair: Hair, ground: Ground, solid: Solid, marks: Landmarks, hidden
         fine = rng.uniform(0.75, 1.25, len(curves)).astype(np.float32)
         if len(curves) <= len(kept) and not style.rope:
             fine *= 1.1 - 0.6 * ground.random[kept[: len(curves)], 3] ** 2  # strays are single hairs
-        strands.append(Strands("hair", curves, width * MM, tints(hair, np.asarray(locks), rng), fine, taper))
+        strands.append(Strands("hair", curves, width * MM, tints(hair, locks, rng), fine, taper))
     return strands
 
 
@@ -328,7 +328,7 @@ def beard_strands(assets: Path, face: Face, points: Floats, normals: Floats, sol
     length = face.beard_length * (0.35 + 0.65 * chin) * (0.7 + 0.6 * rng.random(len(mine)))
     length = np.where(lip > 0.5, np.minimum(length, 6 + 0.15 * face.beard_length), length)
     side = np.sign(start[:, :1]) * growth.LEFT
-    flow = -growth.UP + lip[:, None] * 1.3 * side + 0.25 * (1 - lip[:, None]) * side * (azimuth[mine, None] > 40)
+    flow: Floats = -growth.UP + lip[:, None] * 1.3 * side + 0.25 * (1 - lip[:, None]) * side * (azimuth[mine, None] > 40)
     flow = unit(flow.astype(np.float32) + rng.normal(0, 0.13, start.shape).astype(np.float32))
     count = int(np.clip(4 + face.beard_length / 8, 4, 14))
     step = (length * MM / (count - 1))[:, None].astype(np.float32)

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from panojax.synthetic.cameras import Doubles
 from panojax.synthetic.edition2.people import Light
-from panojax.synthetic.meshes import Floats
+from panojax.synthetic.edition2.solid import Floats
 from panojax.synthetic.pictures import LUMINANCE
 
 ROWS, COLUMNS = 32, 64
@@ -51,7 +51,7 @@ def read_map(path: Path) -> Floats:
     return np.load(path, allow_pickle=False).astype(np.float32)
 
 
-def irradiance(radiance: Doubles, normal: Any) -> Doubles:
+def irradiance(radiance: Floats, normal: Any) -> Doubles:
     """Irradiance / pi (3,) of a map on a surface that faces `normal`."""
     directions, angles = map_directions()
     facing = np.maximum(directions @ np.asarray(normal, float), 0) * angles

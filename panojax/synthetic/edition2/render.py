@@ -14,8 +14,7 @@ from panojax.synthetic.cameras import FOCAL, RADIUS, Doubles, split_label
 from panojax.synthetic.edition2 import lighting, shaders, volume
 from panojax.synthetic.edition2.growth import MM, Strands
 from panojax.synthetic.edition2.scene import PARTS, Head
-from panojax.synthetic.edition2.solid import dot
-from panojax.synthetic.meshes import Floats
+from panojax.synthetic.edition2.solid import Floats, dot
 from panojax.synthetic.render import (
     DEPTH_STEPS,
     FAR,
@@ -197,7 +196,7 @@ class Renderer:
 
     def _upload(self, part: Part) -> Drawn:
         gl = self.gl
-        columns = {
+        columns: dict[str, NDArray[Any]] = {
             "position": part.positions,
             "normal": part.normals,
             "rest": part.rest,

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from panojax.synthetic import paint
-from panojax.synthetic.meshes import Floats, Ints
+from panojax.synthetic.edition2.solid import Floats
+from panojax.synthetic.meshes import Ints
 from panojax.synthetic.shape import read_body
 
 POOL = 38000  # roots on the scalp
@@ -35,7 +36,7 @@ class Roots:
     def on(self, vertex_values: Floats) -> Floats:
         """Values (n, channels) at the roots from values at the base mesh's vertices."""
         corners = (vertex_values[self.vertices[:, k]] * self.shares[:, k : k + 1] for k in range(3))
-        return sum(corners, np.float32(0))
+        return next(corners) + next(corners) + next(corners)
 
 
 def farthest(points: Floats, count: int) -> Ints:

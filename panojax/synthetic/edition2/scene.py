@@ -13,8 +13,8 @@ from panojax.synthetic.edition2 import accessories, garments, growth, hair, ligh
 from panojax.synthetic.edition2.growth import MM, Landmarks, Strands
 from panojax.synthetic.edition2.lighting import Surround
 from panojax.synthetic.edition2.people import Clothes, Hair, Light, Person
-from panojax.synthetic.edition2.solid import Solid, grid_points, make_solid
-from panojax.synthetic.meshes import CHIN, CROWN, FACE, Floats, fit_proxy, vertex_normals
+from panojax.synthetic.edition2.solid import Floats, Solid, grid_points, make_solid
+from panojax.synthetic.meshes import CHIN, CROWN, FACE, fit_proxy, vertex_normals
 from panojax.synthetic.pictures import (
     LUMINANCE,
     Bytes,

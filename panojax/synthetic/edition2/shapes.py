@@ -6,8 +6,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from panojax.synthetic.edition2.growth import unit
-from panojax.synthetic.edition2.solid import Solid
-from panojax.synthetic.meshes import Floats, Ints, vertex_normals
+from panojax.synthetic.edition2.solid import Floats, Solid
+from panojax.synthetic.meshes import Ints, vertex_normals
 from panojax.synthetic.scene import Part
 
 CENTRE = np.array([0, 0.06, -0.01], np.float32)  # of the head: rays to hats start here
@@ -66,11 +66,8 @@ def tube(
 ) -> tuple[Floats, Ints]:
     """Vertices and triangles of a tube about a path (m, 3); `radius` (m,) or one; `flat` squeezes it across `up`."""
     m = len(path)
-    if closed:
-        tangent = np.roll(path, -1, 0) - np.roll(path, 1, 0)
-    else:
-        tangent = np.gradient(path, axis=0)
-    tangent = unit(tangent.astype(np.float32))
+    steps = np.roll(path, -1, 0) - np.roll(path, 1, 0) if closed else np.gradient(path, axis=0)
+    tangent = unit(np.asarray(steps, np.float32))
     first = unit(np.cross(tangent, np.asarray(up, np.float32)) + 1e-6)
     second = np.cross(first, tangent)
     angle = np.linspace(0, 2 * np.pi, sides, endpoint=False)

@@ -6,15 +6,19 @@ It is worked out once on the base mesh; on a head it is looked up where the head
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
-from panojax.synthetic.meshes import Floats, Ints, vertex_normals
+from panojax.synthetic.meshes import Ints, vertex_normals
 from panojax.synthetic.scene import head_frame, lower_arms, to_world
 from panojax.synthetic.shape import read_body
+
+Floats = NDArray[np.floating[Any]]  # float32 in all that is large
 
 CELL = 0.018  # world units
 LOW, HIGH = np.array([-0.42, -0.58, -0.44]), np.array([0.42, 0.44, 0.44])
@@ -43,7 +47,7 @@ class Solid:
         step = (at - cell) * np.float32(CELL)
         return found[..., 0] + dot(gradient, step), gradient
 
-    def push(self, points: Floats, offset: Floats | float) -> Floats:
+    def push(self, points: Floats, offset: Floats | np.floating[Any] | float) -> Floats:
         """`points` (..., 3) moved outwards until they are `offset` (...) from the surface."""
         distance, outward = self.look(points)
         return points + np.maximum(offset - distance, 0)[..., None] * outward

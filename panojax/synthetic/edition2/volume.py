@@ -4,8 +4,7 @@ import numpy as np
 
 from panojax.synthetic.cameras import Doubles
 from panojax.synthetic.edition2.growth import Strands
-from panojax.synthetic.edition2.solid import Solid, dot
-from panojax.synthetic.meshes import Floats
+from panojax.synthetic.edition2.solid import Floats, Solid, dot
 
 SIDE = 44  # cells
 LOW, HIGH = np.array([-0.44, -0.60, -0.44], np.float32), np.array([0.44, 0.34, 0.44], np.float32)
