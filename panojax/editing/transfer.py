@@ -89,8 +89,10 @@ def forget_region(params: Params, head: Head, region: jax.Array) -> Any:
     if head.local is None:
         return None
 
+    bare = dataclasses.replace(head, local=None)  # as that of which a branch keeps depth and opacity
+
     def forget(branch: LocalBranch) -> LocalBranch:
-        shown = show_region(params, head, region, branch.camera)
+        shown = show_region(params, bare, region, branch.camera)
         side = branch.weight.shape[-3]
         # A pixel rests on three planes; where one of them is replaced, a third of it is.
         covered = jnp.clip(3 * resize(shown[None, ..., None], side)[0], 0, 1)
