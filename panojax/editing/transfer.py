@@ -96,8 +96,9 @@ def forget_region(params: Params, head: Head, region: jax.Array) -> Any:
         side = branch.weight.shape[-3]
         # A pixel rests on several columns of cells, of three planes say. One of them alone is mostly the shadow of
         # what lies elsewhere.
-        alone = 1 / params.config.generator.field.reads
-        covered = jnp.clip((resize(shown[None, ..., None], side)[0] - alone) / max(1 - alone, 1e-6), 0, 1)
+        reads = params.config.generator.field.reads
+        alone = 1 / reads if reads > 1 else 0.0
+        covered = jnp.clip((resize(shown[None, ..., None], side)[0] - alone) / (1 - alone), 0, 1)
         return dataclasses.replace(branch, weight=branch.weight * (1 - covered).astype(branch.weight.dtype))
 
     if isinstance(head.local, LocalMix):
