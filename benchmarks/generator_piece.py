@@ -18,15 +18,26 @@ import time
 
 
 def draw(options: argparse.Namespace) -> int:
-    """Heads by as many processes as there are cores, which take turns on the GPUs."""
+    """Heads by as many processes as there are cores, which take turns on the GPUs: what is asked for, or what time
+    allows, by the speed of a first tenth of it."""
     from panojax.synthetic.generate import generate_heads
 
-    begun, processes = time.time(), max(1, (os.cpu_count() or 1) - 2)
-    sizes = options.identities, options.views, options.size, options.seed
+    processes = max(1, (os.cpu_count() or 1) - 2)
     places = {"start": options.start, "assets": options.assets, "devices": options.devices}
-    generate_heads(*sizes, options.out, processes, **places)
-    rate = options.identities * options.views / (time.time() - begun)
-    print(f"{options.out}: {options.identities} heads, {rate:.0f} pictures/s", flush=True)
+
+    def make(identities: int) -> float:
+        begun = time.time()
+        generate_heads(identities, options.views, options.size, options.seed, options.out, processes, **places)
+        return time.time() - begun
+
+    first = min(options.identities, 8 * processes)
+    seconds = make(first)
+    print(f"{first} heads in {seconds:.0f} s", flush=True)
+    left = options.seconds - seconds - 15  # processes start again
+    wanted = min(options.identities, first + int(max(0, left) * first / seconds))
+    seconds = make(wanted)
+    rate = (wanted - first) * options.views / seconds
+    print(f"{options.out}: {wanted} heads, {rate:.0f} pictures/s by {processes} processes", flush=True)
     return 0
 
 
@@ -81,6 +92,7 @@ def main() -> int:
     step = steps.add_parser("draw")
     for field, default in (("identities", 4000), ("seed", 0), ("start", 0), ("views", 20), ("size", 256)):
         step.add_argument(f"--{field}", type=int, default=default)
+    step.add_argument("--seconds", type=float, default=1e9, help="to draw in, about")
     step.add_argument("--out", required=True)
     step.add_argument("--assets", required=True)
     step.add_argument("--devices", type=int, default=0, help="GPUs whose OpenGL is used in turn; 0: EGL's own choice")

@@ -66,12 +66,11 @@ def test_shapes_and_skins_are_the_first_editions(people):
         assert (first.shape, first.skin) == (people[number].shape, people[number].skin)
 
 
-def test_there_are_more_than_300_combinations_with_partings():
+def test_there_are_300_combinations_of_cut_and_texture():
     combinations = styles.combinations()
-    partings = sum(2 if "flip" in styles.CUTS[cut][3] else 1 for cut, _ in combinations)
-    assert len(combinations) > 200 and partings > 210
-    fringes = {styles.sample_style(np.random.default_rng(i), *combinations[i % len(combinations)]) for i in range(900)}
-    assert len(fringes) == 900
+    assert len(set(combinations)) >= 300
+    drawn = [styles.sample_style(np.random.default_rng(i), *names) for i, names in enumerate(combinations)]
+    assert [(style.cut, style.texture) for style in drawn] == combinations
 
 
 def test_held_out_cuts_are_worn_by_test_heads_only(people):
@@ -126,7 +125,7 @@ def test_light_thins_towards_the_middle_of_hair():
     curves = start[:, None] * np.linspace(0.7, 1, 6, dtype=np.float32)[None, :, None]
     strands = growth.Strands("hair", curves, 0.006, np.ones((3000, 3), np.float32))
     (light,) = volume.hair_ambient([strands], ball(0.02), np.ones((len(volume.DIRECTIONS), 3), np.float32))
-    assert light[:, 0].mean() < 0.9 * light[:, -1].mean() and 0 < light.min() and light.max() <= 1.001
+    assert light[:, 0].mean() < 0.9 * light[:, -1].mean() and light.min() > 0 and light.max() <= 1.001
 
 
 def test_splitting_a_key_keeps_the_light():
@@ -163,7 +162,7 @@ def test_tubes_have_the_radius_they_were_given():
     assert triangles.max() == len(points) - 1
 
 
-@pytest.mark.parametrize("cut", ["side_part", "long_middle", "afro", "ponytail_mid", "box_braids", "bowl"])
+@pytest.mark.parametrize("cut", ["side_part", "long_middle", "afro", "ponytail_side", "box_braids", "bowl"])
 def test_strands_lie_outside_the_head(real_assets, cut):
     person = with_style(sample_person(3, 101), cut, styles.CUTS[cut][2][-1])
     body = build_body(real_assets, person)
