@@ -111,7 +111,7 @@ def test_point_clouds_and_encoded_pictures(params, photo, tmp_path):
     head = panojax.invert(params, photo)
     cloud = panojax.point_cloud(params, head, 200, views=6, resolution=24)
     assert cloud.points.shape == cloud.normals.shape == cloud.colours.shape == (200, 3)
-    assert np.abs(cloud.points).max() < 0.5 and cloud.colours.dtype == np.uint8
+    assert np.abs(cloud.points).max() <= 0.5 and cloud.colours.dtype == np.uint8
     np.testing.assert_allclose(np.linalg.norm(cloud.normals, axis=1), 1, atol=1e-5)
     with pytest.raises(InputError, match="count must be 1 to 1000000 points, got 0"):
         panojax.point_cloud(params, head, 0)

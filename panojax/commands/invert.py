@@ -217,8 +217,12 @@ def invert_photo(
     return report
 
 
-def request(options: Options, photo: str) -> dict[str, Any]:
-    """What a head is made of: the photo's size and time of change, and the options that say how."""
+def request(options: Options, photo: str) -> str:
+    """SHA-256 of what a head is made of: the photo's size and time of change, and the options that say how.
+
+    A digest, so that reports, which people pass on, tell nothing of their folders.
+    """
+    import hashlib
     import json
 
     from panojax.photo.folder import stamp
@@ -226,7 +230,8 @@ def request(options: Options, photo: str) -> dict[str, Any]:
     chosen = dataclasses.asdict(options)
     for name in ("photo", "out", "overwrite"):
         del chosen[name]
-    return {"photo": stamp(photo), "options": json.loads(json.dumps(chosen, default=str))}
+    text = json.dumps({"photo": stamp(photo), "options": chosen}, default=str, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _perception(lpips: str) -> Any:

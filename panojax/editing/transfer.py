@@ -89,11 +89,16 @@ def forget_region(params: Params, head: Head, region: jax.Array) -> Any:
     if head.local is None:
         return None
 
+    bare = dataclasses.replace(head, local=None)  # as that of which a branch keeps depth and opacity
+
     def forget(branch: LocalBranch) -> LocalBranch:
-        shown = show_region(params, head, region, branch.camera)
+        shown = show_region(params, bare, region, branch.camera)
         side = branch.weight.shape[-3]
-        # A pixel rests on three planes; where one of them is replaced, a third of it is.
-        covered = jnp.clip(3 * resize(shown[None, ..., None], side)[0], 0, 1)
+        # A pixel rests on several columns of cells, of three planes say. One of them alone is mostly the shadow of
+        # what lies elsewhere.
+        reads = params.config.generator.field.reads
+        alone = 1 / reads if reads > 1 else 0.0
+        covered = jnp.clip((resize(shown[None, ..., None], side)[0] - alone) / (1 - alone), 0, 1)
         return dataclasses.replace(branch, weight=branch.weight * (1 - covered).astype(branch.weight.dtype))
 
     if isinstance(head.local, LocalMix):

@@ -6,12 +6,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-EVERY = 10.0  # seconds between lines
+EVERY = 20.0  # seconds between lines
 LATE = 1.0  # seconds before a bar shows at all
 
 
 def bar(items: Iterable | None = None, *, hidden: bool = False, **options: Any) -> tqdm:
-    """`tqdm` on stderr: a bar that goes when it is done; where stderr is no terminal, lines every ten seconds.
+    """`tqdm` on stderr: a bar that goes when it is done; where stderr is no terminal, lines every twenty seconds.
 
     Args:
       items: what is gone through, or None for `update`.
