@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import os
+import pathlib
 
 import jax
 import pytest
@@ -20,13 +21,27 @@ if jax.__version_info__ < (0, 11):
     # XLA's older emitters compile in a third of the time, into a quarter of the memory. Later versions lack them.
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
 
-ENOUGH = 2 * 2**30  # bytes of memory after which programs are dropped
-LONGEST = ("test_encoder.py", "test_encoder_steps.py", "test_cli.py", "test_inversion.py")
+TESTS = pathlib.Path(__file__).parent
+ENOUGH = 2**30  # bytes of memory after which programs are dropped
+LONGEST = (
+    "train/encoder/test_run.py",
+    "inversion/test_pipeline.py",
+    "commands/test_cli.py",
+    "train/encoder/test_steps.py",
+    "train/generator/test_run.py",
+    "inversion/test_optimize.py",
+    "encoders/test_encoder.py",
+)
 
 
 def pytest_collection_modifyitems(items):
     """The longest files first, so that no process is left alone with one of them at the end (`--dist loadfile`)."""
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+    def place(item):
+        name = item.path.relative_to(TESTS).as_posix()
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="module")

@@ -62,6 +62,8 @@ def model(request):
 
 synthesize = jax.jit(generator.synthesize, static_argnums=0, static_argnames="noise")
 finish = jax.jit(generator.finish, static_argnums=0)
+map_latent = jax.jit(generator.map_latent, static_argnums=0, static_argnames="cutoff")
+adapt_camera = jax.jit(generator.adapt_camera, static_argnums=0)
 
 
 def render_volume(config, *args):
@@ -85,13 +87,13 @@ def check(got, want, tolerance=EXACT):
     [("ws", {}), ("ws_psi05", {"truncation": 0.5}), ("ws_psi07_cut14", {"truncation": 0.7, "cutoff": 14})],
 )
 def test_style_codes(model, name, options):
-    ws = generator.map_latent(model.config, model.variables, model.z, model.label, **options)
+    ws = map_latent(model.config, model.variables, model.z, model.label, **options)
     check(ws, model.golden[name])
 
 
 @every_model
 def test_camera_adaptation(model):
-    label, delta = generator.adapt_camera(model.config, model.variables, model.z, model.label)
+    label, delta = adapt_camera(model.config, model.variables, model.z, model.label)
     check(label, model.golden["camera_label_adapted"])
     check(delta, model.golden["delta_c"])
 
@@ -117,8 +119,8 @@ def test_field(model):
 
     points = jnp.asarray(golden["xyz"])
     query = functools.partial(generator.query_field, config, model.variables)
-    densities, colours = jax.vmap(query)(model.heads, points)
-    check(jax.vmap(features)(model.heads.planes, points)[:, : golden["features"].shape[1]], golden["features"])
+    densities, colours = jax.jit(jax.vmap(query))(model.heads, points)
+    check(jax.jit(jax.vmap(features))(model.heads.planes, points)[:, : golden["features"].shape[1]], golden["features"])
     check(densities[..., None], golden["sigma"])
     check(colours[:, : golden["rgb"].shape[1]], golden["rgb"])
 
@@ -202,7 +204,7 @@ def test_public_functions_give_the_golden_picture():
     z = recipe.normal(f"{tag}/z", (2, config.z_dim))
     uniforms = scenes.golden_uniforms(tag, config, 2, resolution)
     camera = golden["camera_label"][0]
-    ws = panojax.map_latent(params, z[0], camera)
+    ws = jax.jit(panojax.map_latent)(params, z[0], camera)
     check(ws, golden["ws"][0])
     head = panojax.Head(planes=jax.jit(panojax.synthesize)(params, golden["ws"][0]), ws=jnp.asarray(golden["ws"][0]))
     render = jax.jit(panojax.render, static_argnames="resolution")

@@ -24,7 +24,7 @@ CAMERAS = np.stack([panojax.look_at(yaw) for yaw in (0.0, 0.5)])
 def model():
     """`micro_generator` with a background, and two encoders of 32 px: of few operations, as each is compiled alone."""
     generator = dataclasses.replace(micro_generator().config.generator, background=True)
-    sizes = {"widths": (8, 8, 8, 8), "depths": (1, 1, 1, 1), "head_width": 8}
+    sizes = {"widths": (16, 16, 16, 16), "depths": (1, 1, 1, 1), "head_width": 16}
     channels = generator.field.channels
     encoder = light(resolution=32, n_styles=generator.num_ws, w_dim=generator.w_dim, out_channels=channels, **sizes)
     return random_params(Config(generator, encoder))
@@ -42,7 +42,7 @@ def invert(params, portrait, camera):
 @pytest.mark.usefixtures("quick_compilation")
 class VariantsTest(chex.TestCase):
     @chex.variants(with_jit=True, without_jit=True)
-    @parameterized.parameters(generate, invert)
+    @parameterized.named_parameters(("generate", generate), ("invert", invert))
     def test_equals_an_entry_of_a_batch(self, function):
         params = model()
         inputs = scenes.portraits(2) if function is invert else recipe.normal("z", (2, params.config.generator.z_dim))

@@ -88,8 +88,8 @@ def start(options: Options) -> Any:
     if len(options.heads) + len(seeds) > MAX_HEADS:
         raise InputError(f"heads and seeds must be at most {MAX_HEADS}, got {len(options.heads) + len(seeds)}")
     results.check_truncation(options.truncation, None)
-    results.check_mesh(None)
     need("viser", "the viewer")
+    results.check_mesh(None)
     check_address(options.host, options.port)
     _check_heads(options)
     params = load_model(_checkpoint(options), {}, dtype=options.dtype)
