@@ -208,11 +208,11 @@ def _write_splat(options: Options, params: Any, head: Any) -> str:
 
 
 def _write_posed(options: Options, params: Any, head: Any) -> str:
-    from panojax.commands.output_folder import output_folder
     from panojax.commands.progress import step
     from panojax.export.colours import gather_colours
     from panojax.export.posed import write_colmap, write_transforms
     from panojax.export.surface import closed_surface, sample_surface
+    from panojax.files.staging import output_folder
 
     mesh, views = _mesh(options, params, head), _views(options, params, head)
     surface = closed_surface(mesh.vertices, mesh.faces)

@@ -60,8 +60,8 @@ def invert_folder(options: Options) -> None:
 
 def _invert(options: Options, model: Model, folder: pathlib.Path) -> list[str]:
     """Inverts one photo into its folder; what its alignment warns of."""
-    from panojax.commands.output_folder import output_folder
     from panojax.commands.progress import quietly
+    from panojax.files.staging import output_folder
 
     with quietly(), output_folder(folder, overwrite=options.overwrite) as work:
         report = invert_photo(options, model, work, {})

@@ -13,7 +13,7 @@ from panojax.errors import InputError
 from panojax.files.array_file import read_npz
 from panojax.files.checkpoint import DEFAULT_FOLDER
 from panojax.files.head_file import model_mark
-from panojax.files.image_file import replaced_when_done
+from panojax.files.staging import replaced_when_done
 from panojax.params import Params
 
 MAX_DIRECTIONS = 64

@@ -23,8 +23,8 @@ from panojax.eval.figures import write_curves, write_jpeg
 from panojax.eval.records import digest, weights_digest
 from panojax.eval.samples import heads_samples
 from panojax.files.checkpoint import DEFAULT, checkpoint_folder
-from panojax.files.image_file import replaced_when_done
 from panojax.files.packed import is_packed, read_manifest
+from panojax.files.staging import replaced_when_done
 from panojax.params import Params, count
 from panojax.train.logs import read_log
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from panojax.devices.dealing import deal
 from panojax.errors import InputError
-from panojax.files.image_file import replaced_when_done
+from panojax.files.staging import replaced_when_done
 
 Record = dict[str, np.ndarray]
 Work = TypeVar("Work")

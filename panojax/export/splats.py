@@ -11,7 +11,7 @@ from panojax.errors import InputError
 from panojax.export.colours import gather_colours
 from panojax.export.surface import Surface, sample_surface
 from panojax.export.views import Views
-from panojax.files.image_file import replaced_when_done
+from panojax.files.staging import replaced_when_done
 
 # The spherical harmonic of degree 0: a colour is 0.5 + SH0 * f_dc.
 SH0 = 0.28209479177387814

@@ -13,7 +13,7 @@ from panojax.export.colours import gather_colours
 from panojax.export.mesh import import_trimesh
 from panojax.export.surface import Surface, interpolate
 from panojax.export.views import Views
-from panojax.files.image_file import replaced_when_done
+from panojax.files.staging import replaced_when_done
 
 # Empty texels between the charts of the layout, for bilinear lookups and the coarser levels of viewers.
 PADDING = 4

@@ -82,7 +82,7 @@ def save_head(
     Raises:
       InputError: the head is not finite or not the model's, or does not fit float16, or the file exists.
     """
-    from panojax.files.image_file import replaced_when_done
+    from panojax.files.staging import replaced_when_done
 
     check_choice("dtype", dtype, ("float32", "float16"))
     _check_shapes(head, params.config.generator, "head")

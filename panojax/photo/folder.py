@@ -10,7 +10,8 @@ from typing import Any
 import tqdm
 
 from panojax.errors import InputError
-from panojax.files.image_file import replaced_when_done, write_image
+from panojax.files.image_file import write_image
+from panojax.files.staging import replaced_when_done
 from panojax.photo.alignment import align, check_options
 from panojax.photo.framing import PANOHEAD, Framing
 

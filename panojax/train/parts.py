@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from panojax.editing.parts import PARTS, SIDE
 from panojax.errors import InputError
-from panojax.files.image_file import replaced_when_done
+from panojax.files.staging import replaced_when_done
 from panojax.photo.network import Network, apply, save
 from panojax.synthetic.scene import PARTS as LABELS
 from panojax.synthetic.storage import list_identities, read_identity, read_parameters

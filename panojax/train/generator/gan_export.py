@@ -27,7 +27,7 @@ from panojax.config import Config, from_json, to_json
 from panojax.devices.sharding import data_mesh, placed_template
 from panojax.errors import InputError
 from panojax.files.checkpoint import save
-from panojax.files.image_file import replaced_when_done
+from panojax.files.staging import replaced_when_done
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import Params
 from panojax.train.checkpoints import Checkpoints
