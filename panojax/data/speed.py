@@ -7,6 +7,7 @@ import time
 
 import tyro
 
+from panojax.commands.process import run_process
 from panojax.data.pipeline import PipelineConfig, make_batches
 from panojax.data.records import RecordSet, open_set
 from panojax.errors import InputError
@@ -70,12 +71,11 @@ def command(
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; 2 for input that cannot be used."""
-    try:
+
+    def body() -> None:
         tyro.cli(command, args=arguments, prog="python -m panojax.data.speed")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return run_process(body, "")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import tyro
 
 from panojax.commands.arguments import load_model
 from panojax.commands.cli import keep_compiled_programs
-from panojax.commands.progress import one_line
+from panojax.commands.process import check_platforms, run_process
 from panojax.errors import InputError
 from panojax.eval import report, samples
 from panojax.eval.feature_networks import NetworkOptions, load_networks
@@ -270,23 +270,20 @@ def _shard(text: str) -> tuple[int, int]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 2 for input that cannot be used."""
-    options = tyro.cli(
-        Protocol,  # type: ignore[arg-type]
-        args=arguments,
-        prog="python -m panojax.eval",
-        description="The field's evaluation.",
-        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
-    )
-    keep_compiled_programs()
-    try:
+
+    def body() -> None:
+        options = tyro.cli(
+            Protocol,  # type: ignore[arg-type]
+            args=arguments,
+            prog="python -m panojax.eval",
+            description="The field's evaluation.",
+            config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
+        )
+        check_platforms()
+        keep_compiled_programs()
         evaluate(options)
-    except InputError as error:
-        print(f"error: {one_line(str(error))}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
+
+    return run_process(body, "")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from panojax.commands.process import check_platforms, run_process
 from panojax.errors import InputError
 from panojax.train.loop import Stopped
 
@@ -53,12 +54,14 @@ def run_command(
 
 def exit_code(run: Callable[[], Any]) -> int:
     """Runs a command: 0, or the code of the failure, of which stderr gets a line."""
-    try:
-        run()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except Stopped as stop:
-        print(f"stopped: {stop}", file=sys.stderr)
-        return stop.code
-    return 0
+
+    def body() -> int:
+        check_platforms()
+        try:
+            run()
+        except Stopped as stop:
+            print(f"stopped: {stop}", file=sys.stderr)
+            return stop.code
+        return 0
+
+    return run_process(body, "")

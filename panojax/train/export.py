@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from panojax.commands.process import run_process
 from panojax.config import Config, from_json
 from panojax.devices.sharding import data_mesh, placed_template
 from panojax.encoders import dual
@@ -179,20 +180,16 @@ def _whole(variables, model):
     return variables | {GROUPS[1]: silent | {"params": params}}
 
 
-def main(workdir: str) -> None:
+def command(workdir: str) -> None:
     """Writes DIR/model from DIR/e1 and, if there is one, DIR/e2.
 
     Args:
       workdir: the run's folder DIR.
     """
-    try:
-        print(export(workdir))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    print(export(workdir))
 
 
 if __name__ == "__main__":
     import tyro  # only the command line needs it
 
-    tyro.cli(main)
+    sys.exit(run_process(lambda: tyro.cli(command), ""))
