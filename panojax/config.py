@@ -9,6 +9,7 @@ from typing import Any
 from panojax.encoders.encoder_config import EncoderConfig
 from panojax.errors import InputError, check_choice
 from panojax.generators.generator_config import GeneratorConfig
+from panojax.schema import check_config, check_type, hints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Config:
     """How its training pictures were cropped, and photos are to be: as PanoHead's, or "heads", the synthetic ones."""
 
     def __post_init__(self):
+        check_config(self)
         check_choice("framing", self.framing, ("panohead", "heads"))
         encoder, channels = self.encoder, self.generator.plane_features
         if encoder is not None and encoder.local_features and encoder.local_channels != channels:
@@ -36,14 +38,30 @@ def to_json(config: Any) -> dict:
 
 
 def from_json(cls: type, data: Mapping[str, Any]) -> Any:
-    """The inverse of `to_json` for the dataclass `cls`. Unknown names are an InputError; absent ones take defaults."""
+    """The inverse of `to_json` for the dataclass `cls`. Absent names take defaults.
+
+    Raises:
+      InputError: an unknown name, or a value that is not of its field's type or range.
+    """
     if not isinstance(data, Mapping):
         raise InputError(f"{cls.__name__} must be a mapping, got {type(data).__name__}")
-    hints = typing.get_type_hints(cls)
-    unknown = sorted(set(data) - set(hints))
+    fields = hints(cls)
+    unknown = [one_line(str(name)) for name in data if name not in fields]
     if unknown:
-        raise InputError(f"{cls.__name__} has no {', '.join(unknown)}: the checkpoint is of another version")
-    return cls(**{name: _value(hints[name], value) for name, value in data.items()})
+        raise InputError(f"{cls.__name__} has no {', '.join(sorted(unknown)[:10])}: it is of another version")
+    if missing := [
+        field.name
+        for field in dataclasses.fields(cls)
+        if field.name not in data and dataclasses.MISSING is field.default is field.default_factory
+    ]:
+        raise InputError(f"{cls.__name__} must have {', '.join(missing)}, got {', '.join(data) or 'nothing'}")
+    values = {name: _value(fields[name], value) for name, value in data.items()}
+    for name, value in values.items():
+        check_type(f"{cls.__name__}.{name}", value, fields[name])
+    try:
+        return cls(**values)
+    except InputError as error:
+        raise InputError(f"{cls.__name__}: {error}") from error
 
 
 def _value(hint, value):

@@ -17,7 +17,7 @@ class Options:
     ckpt: tyro.conf.Positional[pathlib.Path]
     """Network pickle of the generator (.pkl)."""
     out: pathlib.Path
-    """Checkpoint folder to make; it must not exist."""
+    """Checkpoint folder, new or empty."""
     visible: pathlib.Path | None = None
     """File of the encoder that is faithful to the photo (.pt); it comes with --occluded."""
     occluded: pathlib.Path | None = None

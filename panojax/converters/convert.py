@@ -18,7 +18,7 @@ from panojax.encoders import dual
 from panojax.encoders.encoder import abstract_encoder
 from panojax.encoders.encoder_config import EncoderConfig
 from panojax.errors import InputError
-from panojax.files.checkpoint import save
+from panojax.files.checkpoint import check_new, save
 from panojax.generators import generator
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import Params, abstract_generator
@@ -72,7 +72,7 @@ def convert(
 
     Args:
       pickle_path: PanoHead's or EG3D's network pickle.
-      out: folder to make.
+      out: folder to make, or an empty one.
       visible, occluded: files of the two encoders; both or neither.
       latent_average: the mean style code that the encoders' codes are offsets from; None computes it from the
         generator, over 10,000 latents at the front camera.
@@ -80,10 +80,9 @@ def convert(
       plane_axes: see `from_torch`.
 
     Raises:
-      InputError: a file cannot be read or does not fit, or `out` exists.
+      InputError: a file cannot be read or does not fit, or `out` exists and is not empty.
     """
-    if pathlib.Path(out).exists():
-        raise InputError(f"out must not exist, got {out}")
+    check_new(out, "out")
     if (visible is None) != (occluded is None):
         raise InputError(f"visible and occluded must be given together, got {visible} and {occluded}")
     if latent_average is not None and visible is None:

@@ -5,6 +5,7 @@ import dataclasses
 from panojax.errors import InputError
 from panojax.nn.ir_se import TrunkConfig
 from panojax.nn.layers import Numerics
+from panojax.schema import check_budget, check_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +45,12 @@ class EncoderConfig:
     """The mapped axis over which batch norms average in training; None: over the whole (under `jit`, global) batch."""
 
     def __post_init__(self):
+        check_config(self)
+        check_budget(
+            # Convolutions of the style heads, and the offsets with what they are made of.
+            n_styles_x_w_dim=4 * 9 * 2 * self.n_styles * self.w_dim**2 * self.resolution.bit_length(),
+            resolution_x_out_channels=4 * self.resolution**2 * (self.out_channels + self.planes_channels + self.head_width),
+        )
         if self.resolution < 32 or self.resolution & (self.resolution - 1):
             raise InputError(f"resolution must be a power of two, at least 32, got {self.resolution}")
         positive = ("n_styles", "w_dim", "offset_in_channels", "out_channels", "head_width")

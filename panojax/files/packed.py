@@ -21,7 +21,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from panojax.config import Config, from_json, to_json
 from panojax.encoders import dual
-from panojax.errors import InputError
+from panojax.errors import InputError, OutputError
+from panojax.files.reading import is_disk_fault, kind_of, read_bytes, read_json, reason, shown
 
 FORMAT = 1
 MANIFEST = "model.json"
@@ -34,7 +35,10 @@ _INFLATED = 2 * 2**30  # at most, of a file that is read
 
 def is_packed(folder: pathlib.Path) -> bool:
     """Whether a folder holds a packed model."""
-    return (folder / MANIFEST).is_file()
+    try:
+        return kind_of(folder / MANIFEST) != "nothing"
+    except (OSError, ValueError):
+        return False
 
 
 def write_packed(
@@ -96,7 +100,10 @@ def write_packed(
             for path in partial.values():
                 path.unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(f"out must be a folder that can be written, got {str(folder)!r}: {error}") from error
+        code = 74 if is_disk_fault(error) else 2
+        raise OutputError(
+            f"out must be a folder that can be written, got {shown(folder)}: {reason(error)}", code
+        ) from error
     return sizes
 
 
@@ -108,7 +115,7 @@ def read_manifest(folder: str | os.PathLike) -> dict[str, Any]:
     """
     path = pathlib.Path(folder) / MANIFEST
     try:
-        record = json.loads(path.read_text())
+        record = read_json(path)
         if record["format"] != FORMAT:
             raise InputError(f"it should be of format {FORMAT}, got {str(record['format'])[:40]}")
         files = {str(name): (int(row["bytes"]), str(row["sha256"])) for name, row in record["files"].items()}
@@ -119,17 +126,17 @@ def read_manifest(folder: str | os.PathLike) -> dict[str, Any]:
         raise InputError(f"{path} must be the manifest of a packed model: {_first_line(error)}") from error
 
 
-def read_packed(folder: str | os.PathLike) -> tuple[Config, dict[str, Any]]:
+def read_packed(folder: str | os.PathLike, *, verify: bool = True) -> tuple[Config, dict[str, Any]]:
     """A packed model's configuration, and {"generator", and "encoders" where it has them} as float32 NumPy arrays.
 
-    Whether the arrays fit the configuration is left to the caller.
+    Whether the arrays fit the configuration is left to the caller. `verify`: compare the files with their checksums.
 
     Raises:
       InputError: a file is missing, damaged, or not of these.
     """
     folder = pathlib.Path(folder)
     record = read_manifest(folder)
-    trees = {name: _read(folder / name, *row) for name, row in record["files"].items()}
+    trees = {name: _read(folder / name, *row, verify) for name, row in record["files"].items()}
     if GENERATOR not in trees:
         raise InputError(f"{folder / MANIFEST} must list {GENERATOR}")
     arrays = {"generator": trees[GENERATOR]}
@@ -155,16 +162,14 @@ def _archive(name: str, tree: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _read(path: pathlib.Path, size: int, sha256: str) -> dict[str, Any]:
+def _read(path: pathlib.Path, size: int, sha256: str, verify: bool) -> dict[str, Any]:
     from panojax.files.array_file import read_npz
 
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.strerror or error}; install or package the model again"
-        ) from None
-    if len(data) != size or _sha256(data) != sha256:
+        data = read_bytes(path, limit=_INFLATED)
+    except InputError as error:
+        raise InputError(f"{path} cannot be read: {error}; install or package the model again") from None
+    if len(data) != size or (verify and _sha256(data) != sha256):
         told = f"{len(data)} bytes" if len(data) != size else "other contents"
         raise InputError(f"{path} is damaged: expected {size} bytes as {MANIFEST} lists them, got {told}")
     arrays = read_npz(data, limit=_INFLATED)

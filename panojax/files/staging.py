@@ -19,8 +19,8 @@ from panojax.files.locks import LOCK, PREFIX, alone_in, contents, hold, is_ours,
 from panojax.files.reading import is_disk_fault, kind_of, reason, shown
 
 SUFFIX = ".partial"
-LAST = "report.json"
-"""A file that says that the others beside it are whole: it is moved last."""
+LAST = ("report.json", "_CHECKPOINT_METADATA")
+"""Files that say that the others beside them are whole: they are moved last."""
 
 # The staging folders of this process, for `remove_open`.
 _open: set[str] = set()
@@ -214,11 +214,12 @@ def _move_into(work: pathlib.Path, target: pathlib.Path, name: str) -> None:
     replaced = {folder for folder in folders if _is_checkpoint(work / folder) and _is_checkpoint(target / folder)}
     if blocked := folders - replaced:
         raise InputError(f"{name} must not hold folders named as the new files, got {', '.join(sorted(blocked))}")
-    if (work / LAST).exists():
-        (target / LAST).unlink(missing_ok=True)  # what it said of the old files is about to be wrong
+    for last in LAST:
+        if (work / last).exists():
+            (target / last).unlink(missing_ok=True)  # what it said of the old files is about to be wrong
     for folder in replaced:
         shutil.rmtree(target / folder)
-    for path in sorted(work.iterdir(), key=lambda path: (path.name == LAST, path.name)):
+    for path in sorted(work.iterdir(), key=lambda path: (path.name in LAST, path.name)):
         path.replace(target / path.name)
 
 

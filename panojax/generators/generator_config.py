@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from panojax.errors import InputError, check_choice
+from panojax.schema import check_budget, check_config
 
 # Module name after "SuperresolutionHybrid" -> (input side, widths of the two blocks, does each block up-sample).
 SUPERRESOLUTION = {
@@ -103,6 +104,8 @@ class GeneratorConfig:
     """Compute type of convolutions and stored planes: "float32" or "bfloat16". Rays and marching stay float32."""
 
     def __post_init__(self):
+        check_config(self)
+        self._check_budget()
         check_choice("superresolution", self.superresolution, SUPERRESOLUTION)
         check_choice("superresolution_noise", self.superresolution_noise, ("none", "const", "random"))
         check_choice("decoder_activation", self.decoder_activation, ("none", "lrelu", "sigmoid"))
@@ -123,6 +126,19 @@ class GeneratorConfig:
                 f"image_resolution must be {self.superresolution_input * self.superresolution_factor} "
                 f"for superresolution {self.superresolution}, got {self.image_resolution}"
             )
+
+    def _check_budget(self) -> None:
+        """Refuses sizes that are possible each for itself, but whose products no machine holds."""
+        w, texels = self.w_dim, 3 * self.plane_depth * self.plane_resolution**2 * self.plane_features
+        widths = [min(max(1, self.channel_base // 2**i), self.channel_max) for i in range(2, 13)]
+        convs = sum(18 * width**2 + 3 * w * width for width in widths)
+        mapping = self.mapping_layers * w**2 + 2 * w * (self.z_dim + self.c_dim + w)
+        samples = self.rendering_resolution**2 * (self.depth_samples + self.importance_samples)
+        check_budget(
+            the_generator=4 * (convs + mapping),
+            plane_resolution_x_depth_x_features=4 * texels,
+            rendering_resolution_x_samples_x_features=4 * samples * self.plane_features,
+        )
 
     @property
     def superresolution_input(self) -> int:

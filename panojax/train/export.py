@@ -58,7 +58,7 @@ def best_encoder(folder: str | pathlib.Path, model: Config) -> dict[str, Any]:
     if not fits(stored, model):
         raise InputError(f"{folder} has an encoder or a generator of other sizes than this run's")
     template = placed_template(abstract_state(stored, run.objective), data_mesh())
-    with Checkpoints(pathlib.Path(folder) / "checkpoints", keep=run.keep) as checkpoints:
+    with Checkpoints(pathlib.Path(folder) / "checkpoints", keep=run.keep, read_only=True) as checkpoints:
         state, _, _ = checkpoints.restore(template, checkpoints.best)
     variables: dict[str, Any] = jax.tree.map(np.asarray, state.encoder.variables())
     return with_branch(variables, model.encoder)

@@ -24,6 +24,8 @@ from jax.experimental import multihost_utils
 
 from panojax.config import from_json, to_json
 from panojax.errors import InputError
+from panojax.files.locks import alone_in
+from panojax.files.staging import clean_leftovers
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.encoder.state import all_finite
 from panojax.train.logs import Averages, Log, Progress, write_sheet
@@ -184,6 +186,14 @@ class Loop:
         latest = self.checkpoints.latest
         where = "there is no checkpoint yet" if latest is None else f"{self.checkpoints.folder / str(latest)}"
         return f"last good checkpoint: {where}"
+
+
+@contextlib.contextmanager
+def alone(folder: pathlib.Path) -> Iterator[None]:
+    """Holds a run's folder for the block, in the first of its processes; OutputError says which run has it already."""
+    with alone_in(folder, "workdir") if jax.process_index() == 0 else contextlib.nullcontext():
+        clean_leftovers(folder)
+        yield
 
 
 def remember(folder: pathlib.Path, run: Any, *, free: frozenset[str], **parts: Any) -> None:

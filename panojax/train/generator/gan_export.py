@@ -59,7 +59,7 @@ def read_state(folder: str | pathlib.Path) -> tuple[GeneratorRun, GanState]:
     """The configuration and the newest checkpoint of a run's folder, of a warm start without its latents."""
     run = read_run(folder)
     template = placed_template(abstract_run_state(run), data_mesh())
-    with Checkpoints(pathlib.Path(folder) / "checkpoints", keep=run.keep) as checkpoints:
+    with Checkpoints(pathlib.Path(folder) / "checkpoints", keep=run.keep, read_only=True) as checkpoints:
         state, _, _ = checkpoints.restore(template)
     return run, state.gan if run.stage == "fit" else state
 

@@ -1,0 +1,176 @@
+"""Configurations are checked before they are believed, be they from a pickle, a JSON file or a user's own code.
+
+Types come from the dataclasses' annotations, ranges from a table, and the sizes that memory depends on are multiplied
+and compared with a budget. A message names the field, what was expected and what came.
+"""
+
+import dataclasses
+import functools
+import numbers
+import types
+import typing
+from typing import Any
+
+from panojax.errors import InputError
+
+BUDGET = 2**34
+"""Bytes that a model's parameters, a head or a picture's samples may take, each: 16 GiB."""
+
+# Field -> (least, most), by the dataclass or "" for all. Where no range is given, `_USUAL` ones hold.
+_USUAL = {int: (-(2**31), 2**53), float: (-1e9, 1e9)}
+_RANGES: dict[str, dict[str, tuple[float, float]]] = {
+    "GeneratorConfig": {
+        "z_dim": (1, 2**14),
+        "c_dim": (25, 25),
+        "w_dim": (1, 2**14),
+        "mapping_layers": (1, 64),
+        "channel_base": (4, 2**20),
+        "channel_max": (4, 2**13),
+        "plane_resolution": (4, 4096),
+        "plane_depth": (1, 256),
+        "plane_features": (1, 1024),
+        "decoder_hidden": (1, 2**13),
+        "decoder_lr_multiplier": (1e-6, 1e6),
+        "camera_scale": (-1e6, 1e6),
+        "image_resolution": (4, 8192),
+        "superresolution_channels": (1, 2**13),
+        "superresolution_clamp": (1e-6, 1e9),
+        "rendering_resolution": (2, 1024),
+        "ray_start": (0, 1e4),
+        "ray_end": (1e-4, 1e4),
+        "depth_samples": (4, 4096),
+        "importance_samples": (0, 4096),
+        "box_warp": (1e-3, 1e3),
+        "crop_margin": (0, 1e3),
+        "cull_clouds": (0, 1),
+        "binarize_clouds": (0, 1),
+        "camera_radius": (1e-2, 1e3),
+        "camera_pivot": (-1e3, 1e3),
+    },
+    "EncoderConfig": {
+        "resolution": (32, 4096),
+        "n_styles": (1, 64),
+        "w_dim": (1, 2**14),
+        "offset_in_channels": (1, 1024),
+        "planes_channels": (0, 2**14),
+        "out_channels": (1, 2**14),
+        "head_width": (1, 2**13),
+        "local_features": (0, 2**13),
+        "local_hidden": (1, 2**13),
+        "local_channels": (1, 2**13),
+    },
+    "TrunkConfig": {"depths": (1, 256), "widths": (16, 2**13)},
+}
+# Texts that stand for a number, by field.
+_WORDS = {"ray_start": ("auto",), "ray_end": ("auto",)}
+
+
+def check_config(config: Any) -> None:
+    """Checks a dataclass's own fields: their types, and the ranges of numbers.
+
+    Raises:
+      InputError: names the first field that is wrong.
+    """
+    ranges = _RANGES.get(type(config).__name__, {})
+    for name, hint in hints(type(config)).items():
+        value = getattr(config, name)
+        check_type(name, value, hint)
+        if isinstance(value, str) and name in _WORDS and value not in _WORDS[name]:
+            raise InputError(f"{name} must be a number or {' or '.join(map(repr, _WORDS[name]))}, got {value!r:.80}")
+        for number in _numbers(value):
+            low, high = ranges.get(name) or _USUAL[int if isinstance(number, numbers.Integral) else float]
+            if not low <= number <= high:
+                wanted = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+                raise InputError(f"{name} must be {wanted}, got {number!r:.80}")
+
+
+def check_budget(**sizes: float) -> None:
+    """Raises InputError for the first of these that takes more bytes than the budget; spaces are written as "_"."""
+    for name, size in sizes.items():
+        if size > BUDGET:
+            raise InputError(
+                f"{name.replace('_', ' ')} must take at most {BUDGET / 2**30:g} GiB, got sizes whose product is "
+                f"{size / 2**30:.3g} GiB"
+            )
+
+
+def check_type(name: str, value: Any, hint: Any) -> None:
+    """Raises InputError unless a value is of an annotated type. Whole numbers serve as floats, lists as tuples.
+
+    Other annotations than numbers, texts, tuples, mappings, unions, literals and dataclasses are not looked at.
+    """
+    if not _fits(value, hint):
+        raise InputError(f"{name} must be {_told(hint)}, got {value!r:.80}")
+
+
+def read_number(where: str, name: str, value: Any, kind: type = float) -> Any:
+    """A number or a truth value of a file's options as Python's `kind`: float, int or bool.
+
+    Raises:
+      InputError: it is of another type. Nothing is guessed: "False" is a text, and would be true.
+    """
+    if kind is bool and isinstance(value, numbers.Integral) and value in (0, 1):
+        return bool(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    check_type(f"{where}.{name}", value, kind)
+    if kind is float and isinstance(value, numbers.Integral) and abs(value) > 2**53:
+        raise InputError(f"{where}.{name} must be a number below 2**53, got {value!r:.80}")
+    return kind(value)
+
+
+@functools.cache
+def hints(cls: type) -> dict[str, Any]:
+    """{field: annotation} of a dataclass."""
+    resolved = typing.get_type_hints(cls)
+    return {field.name: resolved[field.name] for field in dataclasses.fields(cls)}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is None or hint is type(None):
+        return value is None
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, part) for part in arguments)
+    if origin is typing.Literal:
+        return any(value is choice or (type(value) is type(choice) and value == choice) for choice in arguments)
+    if origin is tuple:
+        if not isinstance(value, tuple | list):
+            return False
+        parts = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
+        return len(parts) == len(value) and all(map(_fits, value, parts))
+    if hint is bool:
+        return isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if hint is float:
+        return isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if isinstance(hint, type) and (hint is str or dataclasses.is_dataclass(hint)):
+        return isinstance(value, hint)
+    return True
+
+
+def _told(hint: Any) -> str:
+    """An annotation in words."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "none"}
+    if hint in words:
+        return words[hint]
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(_told, arguments))
+    if origin is typing.Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if origin is tuple and arguments[1:] == (...,):
+        return f"a list, each {_told(arguments[0])}"
+    if origin is tuple:
+        return f"{len(arguments)} values, each {_told(arguments[0])}"
+    return f"a {getattr(hint, '__name__', hint)}"
+
+
+def _numbers(value: Any) -> list[Any]:
+    """The numbers in a value, tuples opened; NaN is among them, and lies in no range."""
+    if isinstance(value, tuple | list):
+        return [number for part in value for number in _numbers(part)]
+    return [value] if isinstance(value, numbers.Real) and not isinstance(value, bool) else []
+
+
