@@ -49,7 +49,7 @@ def synthesize(params: Params, ws: jax.Array, noise: str = "const", key: jax.Arr
       noise: the backbone's per-pixel noise: "const", "none", or "random", which needs a `key`.
 
     Returns:
-      planes [3, D, H, W, C] in the compute type.
+      planes in the compute type, [*field.shape]: for a tri-grid [3, D, H, W, C].
     """
     config = params.config.generator
     ws = check_array("ws", ws, (config.num_ws, config.w_dim))
@@ -130,7 +130,7 @@ def render(
 
 
 def occlusion_mask(params: Params, view: View, camera: jax.Array, *, threshold: float = 0.5) -> jax.Array:
-    """The texels [3, D, H, W] that a view does not show: 1 = occluded, 0 = visible.
+    """The cells [*field.cells] that a view does not show, for a tri-grid [3, D, H, W]: 1 = occluded, 0 = visible.
 
     Args:
       view: rendered from `camera` [25]; its depth and weight are used, at their resolution.
@@ -142,7 +142,7 @@ def occlusion_mask(params: Params, view: View, camera: jax.Array, *, threshold: 
         check_array("view.depth", view.depth, (side, side, 1)),
         check_array("view.weight", view.weight, (side, side, 1)),
     )
-    return inversion.view_occlusion(params.config.generator, depth, weight, camera, threshold=threshold)
+    return generator.view_occlusion(params.config.generator, depth, weight, camera, threshold=threshold)
 
 
 def invert(
@@ -192,14 +192,14 @@ def _camera(camera):
 def check_head(params: Params, head: Head, name: str = "head") -> None:
     """Raises InputError unless a head's arrays have the model's shapes."""
     config = params.config.generator
-    check_array(f"{name}.planes", head.planes, config.planes_shape)
+    check_array(f"{name}.planes", head.planes, config.field.shape)
     check_array(f"{name}.ws", head.ws, (None, config.w_dim))
     if head.background is not None:
-        check_array(f"{name}.background", head.background, (None, None, config.plane_features))
+        check_array(f"{name}.background", head.background, (None, None, config.field.features))
     if head.occluded_planes is not None:
-        check_array(f"{name}.occluded_planes", head.occluded_planes, config.planes_shape)
+        check_array(f"{name}.occluded_planes", head.occluded_planes, config.field.shape)
     if head.local is not None:
-        check_branch(head.local, config.plane_features, f"{name}.local")
+        check_branch(head.local, config.field.features, f"{name}.local")
 
 
 def check_array(name: str, value: Any, shape: tuple[int | None, ...], hint: str = "") -> jax.Array:

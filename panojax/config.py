@@ -3,10 +3,11 @@
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from panojax.encoders.encoder_config import EncoderConfig
+from panojax.encoders.stage import OwnEncoder
 from panojax.errors import InputError, check_choice
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.schema import check_config, check_type, hints
@@ -14,18 +15,23 @@ from panojax.schema import check_config, check_type, hints
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A model: a generator and, where it can invert pictures, the shape of its two encoders."""
+    """A model: a generator and, where it can invert pictures, the architecture of its encoders."""
 
     generator: GeneratorConfig
-    encoder: EncoderConfig | None = None
+    encoder: EncoderConfig | OwnEncoder | None = None
+    """Of each encoder: the package's, or one of your own (`encoders.stage`)."""
+    encoders: int = 2
+    """How many there are: a visible and an occluded one whose heads are stitched, or one alone."""
     framing: str = "panohead"
     """How its training pictures were cropped, and photos are to be: as PanoHead's, or "heads", the synthetic ones."""
 
     def __post_init__(self):
         check_config(self)
         check_choice("framing", self.framing, ("panohead", "heads"))
-        encoder, channels = self.encoder, self.generator.plane_features
-        if encoder is not None and encoder.local_features and encoder.local_channels != channels:
+        if self.encoders not in (1, 2):
+            raise InputError(f"encoders must be 1 or 2, got {self.encoders}")
+        encoder, channels = self.encoder, self.generator.field.features
+        if isinstance(encoder, EncoderConfig) and encoder.local_features and encoder.local_channels != channels:
             raise InputError(
                 f"encoder.local_channels must be the generator's plane_features, {channels}, "
                 f"got {encoder.local_channels}"
@@ -33,20 +39,47 @@ class Config:
 
 
 def to_json(config: Any) -> dict:
-    """A configuration as nested dicts and lists."""
-    return dataclasses.asdict(config)
+    """A configuration as nested dicts and lists. What is not the package's is kept by its class's name and settings."""
+    data = _plain(dataclasses.asdict(config))
+    if isinstance(config, Config):
+        data["generator"] = to_json(config.generator)
+        if config.encoder is not None and not isinstance(config.encoder, EncoderConfig):
+            data["encoder"] = _named(config.encoder)
+    elif isinstance(config, GeneratorConfig):
+        del data["representation"]
+        if config.representation is not None:
+            data["representation"] = _named(config.representation)
+    return data
 
 
-def from_json(cls: type, data: Mapping[str, Any]) -> Any:
-    """The inverse of `to_json` for the dataclass `cls`. Absent names take defaults.
+def _plain(value: Any) -> Any:
+    """Functions as their names."""
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_plain, value))
+    return f"{value.__module__}.{value.__qualname__}" if callable(value) and hasattr(value, "__qualname__") else value
+
+
+def _named(own: Any) -> dict:
+    settings = dataclasses.asdict(own) if dataclasses.is_dataclass(own) else {}  # type: ignore[arg-type]
+    return {"class": type(own).__name__, **settings}
+
+
+def from_json(cls: type, data: Mapping[str, Any], own: Collection[Any] = ()) -> Any:
+    """The inverse of `to_json` for the dataclass `cls`.
+
+    Args:
+      own: representation and encoder that are not the package's: files hold no code, only their class's name.
 
     Raises:
-      InputError: an unknown name, or a value that is not of its field's type or range.
+      InputError: `data` has unknown names (absent ones take defaults), a value that is not of its field's type or
+        range, or needs what `own` lacks.
     """
     if not isinstance(data, Mapping):
         raise InputError(f"{cls.__name__} must be a mapping, got {type(data).__name__}")
     fields = hints(cls)
-    unknown = [one_line(str(name)) for name in data if name not in fields]
+    unknown = [ascii(name)[:80].strip("'") for name in data if name not in fields]
     if unknown:
         raise InputError(f"{cls.__name__} has no {', '.join(sorted(unknown)[:10])}: it is of another version")
     if missing := [
@@ -55,7 +88,7 @@ def from_json(cls: type, data: Mapping[str, Any]) -> Any:
         if field.name not in data and dataclasses.MISSING is field.default is field.default_factory
     ]:
         raise InputError(f"{cls.__name__} must have {', '.join(missing)}, got {', '.join(data) or 'nothing'}")
-    values = {name: _value(fields[name], value) for name, value in data.items()}
+    values = {name: _value(name, fields[name], value, own) for name, value in data.items()}
     for name, value in values.items():
         check_type(f"{cls.__name__}.{name}", value, fields[name])
     try:
@@ -64,12 +97,22 @@ def from_json(cls: type, data: Mapping[str, Any]) -> Any:
         raise InputError(f"{cls.__name__}: {error}") from error
 
 
-def _value(hint, value):
+def _value(name, hint, value, own):
+    if name in ("representation", "encoder") and isinstance(value, Mapping) and "class" in value:
+        return _of_class(name, value["class"], own)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         nested = [h for h in typing.get_args(hint) if dataclasses.is_dataclass(h)]
-        return _value(nested[0], value) if nested and value is not None else value
+        return _value(name, nested[0], value, own) if nested and value is not None else value
     if dataclasses.is_dataclass(hint):
-        return from_json(typing.cast(type, hint), value)
+        return from_json(typing.cast(type, hint), value, own)
     if isinstance(value, list):
-        return tuple(_value(None, v) for v in value)
+        return tuple(_value("", None, v, own) for v in value)
     return value
+
+
+def _of_class(name, wanted, own):
+    for candidate in own:
+        if type(candidate).__name__ == wanted:
+            return candidate
+    given = ", ".join(type(candidate).__name__ for candidate in own) or "none"
+    raise InputError(f"own must hold the model's {name}, a {str(wanted)[:80]} that is not the package's, got {given}")

@@ -11,7 +11,8 @@ from flax import struct
 from panojax.config import Config
 from panojax.encoders import dual
 from panojax.encoders.encoder import abstract_encoder
-from panojax.encoders.encoder_config import light
+from panojax.encoders.encoder_config import EncoderConfig, light
+from panojax.encoders.stage import initialise
 from panojax.errors import InputError, check_choice
 from panojax.generators import networks
 from panojax.generators.generator_config import GeneratorConfig
@@ -23,7 +24,7 @@ class Params:
 
     Attributes:
       generator: {"params": {module path: tree}, "constants": {module path: tree}}.
-      encoders: None, or {"both": variables of the two encoders, stacked as `encoders.dual` does,
+      encoders: None, or {"both": variables of the `config.encoders` encoders, stacked along a leading axis,
         "latent_average": [L, w_dim]}.
       config: the networks' shapes and the rendering options.
     """
@@ -41,7 +42,9 @@ class Params:
         """The same parameters, to compute in "float32" or "bfloat16"."""
         check_choice("dtype", dtype, ("float32", "bfloat16"))
         generator = dataclasses.replace(self.config.generator, dtype=dtype)
-        encoder = self.config.encoder and dataclasses.replace(self.config.encoder, dtype=dtype)
+        encoder: Any = self.config.encoder
+        if hasattr(encoder, "dtype"):
+            encoder = dataclasses.replace(encoder, dtype=dtype)
         config = dataclasses.replace(self.config, generator=generator, encoder=encoder)
         return self.replace(config=config)  # type: ignore[attr-defined]
 
@@ -55,12 +58,15 @@ class Params:
         """
         if "folded" in self.generator:
             return self
-        generator, encoders = networks.fold(self.config.generator, self.generator), self.encoders
+        generator, encoders = networks.fold(self.config.generator, self.generator, reorder=True), self.encoders
         if encoders is not None:
             dtype, output_first = self.config.encoder.dtype, jax.default_backend() == "gpu"  # type: ignore[union-attr]
-            depth = self.config.generator.plane_depth
-            encoders = encoders | {"both": dual.store(encoders["both"], dtype, depth, output_first)}
-        return self.replace(generator=generator, encoders=encoders)  # type: ignore[attr-defined]
+            both = dual.store(encoders["both"], dtype, self.config.generator.field, output_first)
+            encoders = encoders | {"both": both}
+        field, _ = self.config.generator.field.reordered()
+        reordered = dataclasses.replace(self.config.generator, representation=field)
+        config = dataclasses.replace(self.config, generator=reordered)
+        return self.replace(generator=generator, encoders=encoders, config=config)  # type: ignore[attr-defined]
 
     def check_whole(self) -> None:
         """Raises InputError for parameters that `for_inference` made: they can neither be saved nor trained."""
@@ -72,11 +78,18 @@ def abstract_arrays(config: Config) -> dict:
     """The checkpoint's arrays as float32 `jax.ShapeDtypeStruct`s."""
     arrays = {"generator": abstract_generator(config.generator)}
     if config.encoder is not None:
-        encoder = abstract_encoder(config.encoder)
-        average = jax.ShapeDtypeStruct((config.encoder.n_styles, config.encoder.w_dim), jnp.float32)
-        both = jax.tree.map(lambda x: jax.ShapeDtypeStruct((2, *x.shape), x.dtype), encoder)
+        encoder = _abstract_encoder(config)
+        average = jax.ShapeDtypeStruct((config.generator.num_ws, config.generator.w_dim), jnp.float32)
+        both = jax.tree.map(lambda x: jax.ShapeDtypeStruct((config.encoders, *x.shape), x.dtype), encoder)
         arrays["encoders"] = {"both": both, "latent_average": average}
     return arrays
+
+
+def _abstract_encoder(config: Config) -> dict:
+    if isinstance(config.encoder, EncoderConfig):
+        return abstract_encoder(config.encoder)
+    stages: Any = config.encoder.stages  # type: ignore[union-attr]
+    return jax.eval_shape(lambda: initialise(stages, config, jax.random.key(0)))
 
 
 def abstract_generator(config: GeneratorConfig) -> dict:
@@ -121,7 +134,7 @@ def tiny() -> Config:
         depth_samples=24,
         importance_samples=24,
     )
-    channels = 3 * generator.plane_features * generator.plane_depth
+    channels = generator.field.channels
     encoder = light(resolution=64, n_styles=generator.num_ws, w_dim=generator.w_dim, out_channels=channels)
     return Config(generator, encoder)
 

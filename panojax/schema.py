@@ -6,6 +6,7 @@ and compared with a budget. A message names the field, what was expected and wha
 
 import dataclasses
 import functools
+import inspect
 import numbers
 import types
 import typing
@@ -145,7 +146,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if hint is float:
         return isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if isinstance(hint, type) and (hint is str or dataclasses.is_dataclass(hint)):
+    if isinstance(hint, type) and (hint is str or dataclasses.is_dataclass(hint) or inspect.isabstract(hint)):
         return isinstance(value, hint)
     return True
 
@@ -172,5 +173,3 @@ def _numbers(value: Any) -> list[Any]:
     if isinstance(value, tuple | list):
         return [number for part in value for number in _numbers(part)]
     return [value] if isinstance(value, numbers.Real) and not isinstance(value, bool) else []
-
-

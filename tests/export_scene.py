@@ -29,7 +29,7 @@ def bar_params():
 def bar_head():
     """A head of this model, drawn without its networks."""
     config, rng = bar_params().config.generator, np.random.default_rng(5)
-    planes, ws = rng.normal(size=config.planes_shape), rng.normal(size=(config.num_ws, config.w_dim))
+    planes, ws = rng.normal(size=config.field.shape), rng.normal(size=(config.num_ws, config.w_dim))
     return Head(jnp.asarray(planes, jnp.float32), jnp.asarray(ws, jnp.float32))
 
 

@@ -48,7 +48,7 @@ def tiny_config(*, offset_channels: int = 6, encoders: bool = True, **changes) -
         resolution=32,
         n_styles=generator.num_ws,
         w_dim=generator.w_dim,
-        out_channels=3 * generator.plane_features * generator.plane_depth,
+        out_channels=generator.field.channels,
         offset_in_channels=offset_channels,
         head_width=16,
         widths=(16, 16, 16, 16),

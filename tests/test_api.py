@@ -170,7 +170,7 @@ def test_generate_is_its_parts(params, head):
     np.testing.assert_allclose(head.ws, ws, atol=1e-5)
     planes = jax.jit(panojax.synthesize)(params, ws)
     assert recipe.relative_error(head.planes, planes) < 1e-5
-    assert head.planes.shape == params.config.generator.planes_shape
+    assert head.planes.shape == params.config.generator.field.shape
 
 
 def test_noise_modes(params, head):

@@ -20,7 +20,7 @@ def manifest(tag):
 
 def test_the_defaults_are_the_released_generator():
     assert generator_config(*manifest("panohead_full")) == GeneratorConfig()
-    assert GeneratorConfig().num_ws == 14 and GeneratorConfig().planes_shape == (3, 3, 256, 256, 32)
+    assert GeneratorConfig().num_ws == 14 and GeneratorConfig().field.shape == (3, 3, 256, 256, 32)
     assert [count_ws(r) for r in (4, 8, 64, 256)] == [2, 4, 10, 14]
 
 

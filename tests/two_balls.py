@@ -49,6 +49,6 @@ def head(colour: float = 1.0, balls=(LEFT, RIGHT)) -> Head:
     """The balls; `colour` is the planes' other channels."""
     config = params().config.generator
     shadows = np.stack([np.any([disc(plane, ball) for ball in balls], axis=0) for plane in range(3)])
-    planes = np.full(config.planes_shape, colour, np.float32)
+    planes = np.full(config.field.shape, colour, np.float32)
     planes[..., 0] = shadows[:, None]
     return Head(jnp.asarray(planes), jnp.zeros((config.num_ws, config.w_dim)))

@@ -151,7 +151,7 @@ def _mesh(options: Options, params: Any, head: Any) -> Any:
         return extract_mesh(
             params,
             head,
-            resolution=options.mesh_resolution or min(256, 2 * params.config.generator.plane_resolution),
+            resolution=options.mesh_resolution or min(256, 2 * params.config.generator.field.resolution),
             level=options.mesh_level,
             largest_component=options.mesh_largest,
             progress=True,

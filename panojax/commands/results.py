@@ -67,7 +67,7 @@ def write_head_mesh(
     path: pathlib.Path, params: Params, head: Head, *, resolution: int | None, level: float | None, largest: bool
 ) -> dict[str, Any]:
     """Writes a head's mesh and gives its numbers; `resolution` None is two points a texel, at most 256."""
-    resolution = resolution or min(256, 2 * params.config.generator.plane_resolution)
+    resolution = resolution or min(256, 2 * params.config.generator.field.resolution)
     mesh = extract_mesh(params, head, resolution=resolution, level=level, largest_component=largest, progress=True)
     write_mesh(mesh, path)
     return {"resolution": resolution, "level": mesh.level, "vertices": len(mesh.vertices), "faces": len(mesh.faces)}

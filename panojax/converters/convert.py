@@ -150,7 +150,7 @@ def encoder_config(groups: Mapping[str, Mapping[str, np.ndarray]], shape: Genera
         n_styles=shape.num_ws,
         w_dim=shape.w_dim,
         offset_in_channels=channels,
-        out_channels=3 * shape.plane_features * shape.plane_depth,
+        out_channels=shape.field.channels,
     )
 
 

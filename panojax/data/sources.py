@@ -27,9 +27,8 @@ from panojax.data.augment import person_mask
 from panojax.errors import InputError, check_choice
 from panojax.files.image_file import read_image
 from panojax.generators import generator
-from panojax.generators.generator import Head
+from panojax.generators.generator import Head, render_heads
 from panojax.generators.generator_config import GeneratorConfig
-from panojax.inversion.pipeline import render_heads
 from panojax.inversion.spaces import draw_latents, map_latents
 from panojax.nn.stylegan2 import pool
 

@@ -67,7 +67,7 @@ def interpolate(params: Params, first: Head, second: Head, share: float | jax.Ar
 
 
 def _generate(params, ws):
-    """The generator's own tri-grids [N, 3, D, H, W, C] of codes [N, L, w_dim], in float32."""
+    """The generator's own planes [N, *field.shape] of codes [N, L, w_dim], in float32."""
     return generator.synthesize(params.config.generator, params.generator, ws).astype(jnp.float32)
 
 

@@ -1,6 +1,6 @@
-"""Which texels of the tri-grid belong to a part of a head: a region float32 [3, H, W], 1 inside, 0 outside.
+"""Which cells belong to a part of a head: a region float32 [*field.areas], 1 inside, 0 outside.
 
-A region has one mask a plane, the same for all its depth slices.
+Of a tri-grid it is [3, H, W]: one mask a plane, the same for all its depth slices.
 """
 
 import jax
@@ -10,7 +10,6 @@ import numpy as np
 from panojax.api import check_array, check_head
 from panojax.camera import camera_rays
 from panojax.errors import InputError, check_choice
-from panojax.fields.trigrid import sample_trigrid
 from panojax.generators import generator
 from panojax.generators.generator import Head
 from panojax.generators.generator_config import GeneratorConfig
@@ -56,9 +55,9 @@ def find_region(
 
     def votes(view):
         mask, camera = view
-        probe = jnp.zeros((*config.planes_shape[:4], 1))
+        probe = jnp.zeros((*config.field.cells, 1))
         _, pull = jax.vjp(lambda probe: _render_probe(params, head, probe, camera, side), probe)
-        inside, outside = (pull(m)[0].sum((1, 4)) for m in (mask, 1 - mask))
+        inside, outside = (config.field.area_of(pull(m)[0][..., 0]) for m in (mask, 1 - mask))
         return jnp.stack([inside, outside]) / _facing(config, camera, side)
 
     inside, outside = _smooth(jax.lax.map(votes, (masks, cameras)).sum(0))
@@ -79,16 +78,8 @@ def solid_region(params: Params, centre: jax.Array, radii: jax.Array, *, shape: 
     config = params.config.generator
     check_choice("shape", shape, ("ellipsoid", "box"))
     centre, radii = check_array("centre", centre, (3,)), check_array("radii", radii, (3,))
-    height, width = config.planes_shape[2:4]
-    shadows = []
-    for across, down, _ in config.plane_axes:
-        x, y = (
-            jnp.abs(_texels(n, config.box_warp) - centre[axis]) / radii[axis]
-            for n, axis in ((width, across), (height, down))
-        )
-        x, y = x[None, :], y[:, None]
-        shadows.append(jnp.maximum(x, y) <= 1 if shape == "box" else x**2 + y**2 <= 1)
-    return jnp.stack(shadows).astype(jnp.float32)
+    in_box = 2 / config.box_warp
+    return config.field.solid_area(centre * in_box, radii * in_box, shape).astype(jnp.float32)
 
 
 def show_region(params: Params, head: Head, region: jax.Array, camera: jax.Array) -> jax.Array:
@@ -97,42 +88,40 @@ def show_region(params: Params, head: Head, region: jax.Array, camera: jax.Array
     check_head(params, head)
     region = check_region(params, region)
     camera = check_array("camera", camera, (25,))
-    probe = jnp.broadcast_to(region[:, None, :, :, None], (*config.planes_shape[:4], 1))
+    probe = jnp.broadcast_to(config.field.fill_area(region), config.field.cells)[..., None]
     return _render_probe(params, head, probe, camera, _rays(config))
 
 
 def check_region(params: Params, region: jax.Array) -> jax.Array:
     """A region as an array. InputError for another shape, and for an empty one where that is known: not in a trace."""
-    planes, _, height, width, _ = params.config.generator.planes_shape
-    region = check_array("region", region, (planes, height, width))
+    region = check_array("region", region, params.config.generator.field.areas)
     if not isinstance(region, jax.core.Tracer) and not np.any(np.asarray(region) > 0):
         raise InputError("region must hold at least one texel, got an empty one: the part is nowhere on the head")
     return region
 
 
 def soften(region: jax.Array, border: int) -> jax.Array:
-    """Weights [3, H, W] that are 1 in a region and fall to 0 within 2 * `border` texels around it."""
-    window, strides = (1, 2 * border + 1, 2 * border + 1), (1, 1, 1)
+    """Weights [..., H, W] that are 1 in a region and fall to 0 within 2 * `border` texels around it."""
+    lead = region.ndim - 2
+    window, strides = ((1,) * lead + (2 * border + 1,) * 2), (1,) * region.ndim
     grown = jax.lax.reduce_window(region, 0.0, jax.lax.max, window, strides, "SAME")
-    padded = jnp.pad(grown, ((0, 0), (border, border), (border, border)), mode="edge")
+    padded = jnp.pad(grown, ((0, 0),) * lead + ((border, border),) * 2, mode="edge")
     # Sums of zeros and ones are exact, so that weights are exactly 0 and 1 where they should be.
-    return jax.lax.reduce_window(padded, 0.0, jax.lax.add, window, strides, "VALID") / window[1] ** 2
+    return jax.lax.reduce_window(padded, 0.0, jax.lax.add, window, strides, "VALID") / window[-1] ** 2
 
 
 def _rays(config: GeneratorConfig) -> int:
     """Side of the rendering that finds texels: the usual one, or half the planes' where that is finer."""
-    return max(config.rendering_resolution, config.plane_resolution // 2)
+    return max(config.rendering_resolution, config.field.resolution // 2)
 
 
 def _render_probe(params, head, probe, camera, side):
-    """A tri-grid of one channel [3, D, H, W, 1] seen as the colour of a head's own densities: [side, side]."""
+    """Planes of one feature seen as the colour of a head's own densities: [side, side]."""
     config = params.config.generator
 
     def field(points):
         densities, _ = generator.query_field(config, params.generator, head, points)
-        scaled = points * (2 / config.box_warp)
-        options = {"depth_interpolation": config.depth_interpolation}
-        return densities, sample_trigrid(probe, scaled, config.plane_axes, **options)
+        return densities, config.field.look_up(probe, points * (2 / config.box_warp))
 
     origins, directions = camera_rays(camera, side)
     rendered = render_rays(field, origins, directions, draw_uniforms(None, (side * side,), config), config)
@@ -141,18 +130,13 @@ def _render_probe(params, head, probe, camera, side):
 
 
 def _facing(config, camera, side):
-    """What rests on a texel of an opaque surface that faces a camera: rays through it, of which each plane has 1/3."""
+    """What rests on a texel of an opaque surface that faces a camera: its share of the rays through it."""
     distance = jnp.linalg.norm(camera[jnp.array([3, 7, 11])])
-    pixels = jnp.abs(camera[16]) * side * (config.box_warp / config.plane_resolution) / distance
-    return pixels**2 / 3
+    pixels = jnp.abs(camera[16]) * side * (config.box_warp / config.field.resolution) / distance
+    return pixels**2 / config.field.reads
 
 
 def _smooth(votes):
     """Means over 3 x 3 texels of [..., H, W]: fills pinholes and thins out single votes."""
     window = (*(1,) * (votes.ndim - 2), 3, 3)
     return jax.lax.reduce_window(votes, 0.0, jax.lax.add, window, (1,) * votes.ndim, "SAME") / 9
-
-
-def _texels(n: int, side: float) -> np.ndarray:
-    """World coordinates [n] of texel centres."""
-    return ((np.arange(n, dtype=np.float32) + 0.5) / n - 0.5) * side

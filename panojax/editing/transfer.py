@@ -59,21 +59,22 @@ def edit(
     border = max(1, region.shape[-1] // 128) if border is None else border
     if border < 0:
         raise InputError(f"border must be 0 texels or more, got {border}")
-    weights = soften(region.astype(jnp.float32), border)
-    head = blend(source, whole_planes(reference), weights[:, None])
+    field = params.config.generator.field
+    weights = field.fill_area(soften(region.astype(jnp.float32), border))
+    head = blend(source, whole_planes(reference), weights)
     if not fuse:
         return head
     camera = front() if camera is None else camera
     image = jnp.clip(api.render(params, head, camera).image, -1, 1).astype(jnp.float32)
     _, parts = api.invert(params, image, camera, threshold=threshold, return_parts=True)
-    seen = jax.vmap(lambda x: soften(x, 0 if border == 0 else 1), 1, 1)(1 - parts.mask)
-    fused = blend(head, whole_planes(parts.visible), weights[:, None] * seen)
+    seen = soften(1 - parts.mask, 0 if border == 0 else 1)
+    fused = blend(head, whole_planes(parts.visible), weights * seen)
     # A local branch then holds what the new head misses of the edited picture, no longer of the photo.
     return dataclasses.replace(fused, local=parts.visible.local)
 
 
 def blend(head: Head, planes: jax.Array, weights: jax.Array) -> Head:
-    """A head whose tri-grid becomes `planes` where weights [3, 1 or D, H, W] are 1 and stays where they are 0."""
+    """A head with other planes where weights, broadcast to [*field.cells], are 1 and its own where they are 0."""
     weights = weights[..., None].astype(head.planes.dtype)
     ours = whole_planes(head)
     mixed = ours + weights * (planes - ours)
@@ -85,7 +86,7 @@ def blend(head: Head, planes: jax.Array, weights: jax.Array) -> Head:
 
 
 def whole_planes(head: Head) -> jax.Array:
-    """A head's tri-grid [3, D, H, W, C]; of two, the occluded one where the other is zero."""
+    """A head's planes [*field.shape]; of two, the occluded one where the other is zero."""
     if head.occluded_planes is None:
         return head.planes
     return jnp.where(head.planes == 0, head.occluded_planes, head.planes)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from panojax.encoders.folding import fold
+from panojax.fields.representation import Representation
 
 VISIBLE, OCCLUDED = 0, 1
 
@@ -40,6 +41,13 @@ def on_both(function: Callable[..., Any], *stacked: Any) -> Any:
     )
 
 
+def on_each(function: Callable[..., Any], count: int, variables: Any, *data: Any) -> Any:
+    """`function(variables, *data)` for each of `count` > 1 encoders: variables stacked, data [count, N, ...]."""
+    del count
+    stored = variables
+    return on_both(function, stored, *data)
+
+
 def at_once(function: Callable[..., Any], *stacked: Any) -> Any:
     """`on_both` where the device is known to be an accelerator: one batched computation with `products=True`, see
     `Numerics`. Only this is traced, where `on_both` traces the CPU's way as well."""
@@ -65,14 +73,14 @@ class Stored:
     output_first: bool = struct.field(pytree_node=False)
 
 
-@functools.partial(jax.jit, static_argnames=("dtype", "plane_depth", "output_first"))
-def store(variables: dict[str, Any], dtype: str, plane_depth: int, output_first: bool) -> Stored:
+@functools.partial(jax.jit, static_argnames=("dtype", "field", "output_first"))
+def store(variables: dict[str, Any], dtype: str, field: Representation, output_first: bool) -> Stored:
     """Both encoders' variables folded, see `folding.fold`, maybe with kernels in the order of axes that cuDNN reads.
 
     That order is of logical axes: arrays of another memory layout cost each call of a jitted function 5 us of
     Python apiece.
     """
-    folded = {name: jax.vmap(lambda one: fold(one, dtype, plane_depth))(network) for name, network in variables.items()}
+    folded = {name: jax.vmap(lambda one: fold(one, dtype, field))(network) for name, network in variables.items()}
     leaves, layout = jax.tree.flatten(folded)
     vectors, rest, sizes = [], [], []
     for leaf in leaves:

@@ -46,10 +46,11 @@ class EncoderConfig:
 
     def __post_init__(self):
         check_config(self)
+        widest = self.out_channels + self.planes_channels + self.head_width
         check_budget(
             # Convolutions of the style heads, and the offsets with what they are made of.
             n_styles_x_w_dim=4 * 9 * 2 * self.n_styles * self.w_dim**2 * self.resolution.bit_length(),
-            resolution_x_out_channels=4 * self.resolution**2 * (self.out_channels + self.planes_channels + self.head_width),
+            resolution_x_out_channels=4 * self.resolution**2 * widest,
         )
         if self.resolution < 32 or self.resolution & (self.resolution - 1):
             raise InputError(f"resolution must be a power of two, at least 32, got {self.resolution}")

@@ -7,18 +7,19 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from panojax.encoders.offsets import OFFSET_LAYERS
 from panojax.encoders.styles import join_heads
-from panojax.fields.trigrid import texel_order
+from panojax.fields.representation import Representation
 from panojax.nn.ir_se import INPUT_LAYER
 from panojax.nn.pointwise import EPSILON
 
 
-def fold(variables: Any, dtype: str, plane_depth: int) -> dict[str, Any]:
+def fold(variables: Any, dtype: str, field: Representation) -> dict[str, Any]:
     """One network's {"params", "batch_stats"} as {"params", "folded"}, whose results are the same.
 
     Batch norms become a gain and a shift, style heads `StyleWeights`; convolutions' kernels are in `dtype`, but
-    for the first one's. Tri-grid offsets get their channels in the order `trigrid.texel_order`.
+    for the first one's. Offsets get their channels in the order of `field.reordered`.
     """
     params, stats = flatten_dict(variables["params"]), flatten_dict(variables["batch_stats"])
+    _, order = field.reordered()
     folded = {}
     for norm in {path[:-1] for path in stats}:
         gain = jax.lax.rsqrt(stats[*norm, "var"] + EPSILON) * params.pop((*norm, "scale"))
@@ -28,8 +29,8 @@ def fold(variables: Any, dtype: str, plane_depth: int) -> dict[str, Any]:
     for path, leaf in params.items():
         if path[-1] == "kernel" and leaf.ndim == 4 and path[-2] != INPUT_LAYER:
             params[path] = leaf.astype(dtype)
-        if path[0] in OFFSET_LAYERS:
-            params[path] = params[path][..., texel_order(leaf.shape[-1], plane_depth)]
+        if path[0] in OFFSET_LAYERS and order is not None:
+            params[path] = params[path][..., order]
     folded = unflatten_dict(folded)
     if heads:
         trees = unflatten_dict(heads)

@@ -30,6 +30,7 @@ from panojax.camera import look_at
 from panojax.config import Config
 from panojax.devices.sharding import batch_sharding, data_mesh, replicated, run_key
 from panojax.encoders.encoder import init_encoder
+from panojax.encoders.encoder_config import EncoderConfig
 from panojax.eval.benchmark import costs, machine, write
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.generators.networks import fold
@@ -149,7 +150,7 @@ class Bench:
     def __init__(self, setting: Setting, compiler_options: Mapping[str, Any] | None = None):
         self.setting, self.compiler_options = setting, compiler_options
         self.params = jax.device_put(random_params(Config(setting.model.generator)))
-        assert setting.model.encoder is not None
+        assert isinstance(setting.model.encoder, EncoderConfig)
         self.encoder = init_encoder(setting.model.encoder, jax.random.key(0))
         self.average = mean_codes(setting.model.generator, self.params.generator, jax.random.key(1), samples=100)
         self.perception = Perception(

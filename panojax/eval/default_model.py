@@ -179,7 +179,8 @@ def _facts(folder: pathlib.Path, params: Params) -> list[str]:
     model = params.config.generator
     rows = [f"| {name} | {count(tree) / 1e6:.2f} million parameters |" for name, tree in parts.items()]
     rows.append(f"| pictures | {model.image_resolution} px, rendered at {model.rendering_resolution} |")
-    rows.append(f"| tri-grid | {model.plane_resolution} x {model.plane_resolution} x {model.plane_depth} |")
+    planes, *cells = model.field.cells
+    rows.append(f"| tri-grid | {planes} planes of {' x '.join(map(str, reversed(cells)))} |")
     if is_packed(folder):
         rows.append(f"| files | {sum(size for size, _ in read_manifest(folder)['files'].values()) / 1e6:.1f} MB |")
     if trained:

@@ -12,20 +12,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from panojax.encoders import dual
+from panojax.encoders.stage import Context
 from panojax.errors import InputError
 from panojax.eval.benchmark_training import planned_memory
 from panojax.files.checkpoint import load
 from panojax.files.head_file import model_mark
-from panojax.generators.generator import Head, make_heads
+from panojax.generators.generator import Head
 from panojax.inversion import optimize
 from panojax.inversion.optimize import ProjectionConfig, TuningConfig
-from panojax.inversion.pipeline import invert_batch
+from panojax.inversion.pipeline import invert_batch, reconstruct
+from panojax.inversion.stages import stages_of
 from panojax.losses.perception import Perception
 from panojax.nn.stylegan2 import pool
 from panojax.params import Params
-from panojax.train.encoder.state import Frozen
-from panojax.train.encoder.step_config import StepConfig
-from panojax.train.encoder.steps import encode
 
 KINDS = {
     "dual": "Dual",
@@ -199,12 +198,8 @@ def dual_head(params: Params, image: jax.Array, label: jax.Array, *, stitching: 
 @functools.partial(jax.jit, static_argnames="offsets")
 def single_head(params: Params, encoder: Any, image: jax.Array, label: jax.Array, *, offsets: bool) -> Head:
     """One encoder's head [1, ...] of a portrait [S, S, 3] seen from label [25]; `offsets` False: W+ stage alone."""
-    config, encoder_config = params.config, params.config.encoder
-    assert encoder_config is not None
-    if not offsets:
-        config = dataclasses.replace(config, encoder=dataclasses.replace(encoder_config, local_features=0))
-    frozen = Frozen(params.generator, params.encoders["latent_average"], Perception(), config=config)
-    picture, step = pool(image[None], encoder_config.resolution), StepConfig(offsets=offsets)
-    heads = encode(frozen, encoder, picture, label[None], config=step, train=False).heads
-    made = make_heads(config.generator, params.generator, heads.planes, heads.ws)
-    return dataclasses.replace(made, local=heads.local)
+    config: Any = params.config
+    picture = pool(image[None], config.encoder.resolution)
+    context = Context(params.generator, params.encoders["latent_average"], picture, label[None], model=config)
+    estimate, _, _ = reconstruct(context, stages_of(config.encoder, offsets=offsets, local=offsets), encoder)
+    return estimate.heads

@@ -12,9 +12,8 @@ from panojax.errors import InputError
 from panojax.eval.faces import aligned_face
 from panojax.eval.feature_networks import Networks, cosine
 from panojax.eval.samples import Picture
-from panojax.generators.generator import Head, View
+from panojax.generators.generator import Head, View, render_heads
 from panojax.generators.generator_config import GeneratorConfig
-from panojax.inversion.pipeline import render_heads
 from panojax.nn.stylegan2 import pool
 
 MEASURES = ("l2", "lpips", "identity", "aligned", "missed", "mask", "depth")

@@ -13,7 +13,7 @@ from flax import struct
 
 from panojax.camera import project
 from panojax.errors import InputError
-from panojax.fields.trigrid import sample_planes
+from panojax.kernels.lookup import sample_planes
 from panojax.nn.stylegan2 import softplus
 
 # In sides of the box: a point so far behind the surface still counts as seen, one twice as far does not. It is about

@@ -1,19 +1,119 @@
-"""The tri-grid: three axis-aligned planes with D depth slices each, and lookups in it.
+"""The tri-grid: three axis-aligned planes with D depth slices each. One slice is EG3D's tri-plane.
 
 Planes are [3, D, H, W, C]. A point with coordinates in [-1, 1] reads each plane trilinearly, texel centres at half
-pixels, zeros outside. `axes` says per plane which coordinate (0 x, 1 y, 2 z) runs along W, H and D.
+pixels, zeros outside, and takes the mean. `axes` says per plane which coordinate (0 x, 1 y, 2 z) runs along W, H and D.
 """
 
-import functools
+import dataclasses
 from collections.abc import Sequence
-from itertools import product
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.custom_derivatives import SymbolicZero
 
-from panojax.kernels.forward import unless_differentiated
+from panojax.errors import check_choice
+from panojax.fields.representation import Representation
+from panojax.kernels.lookup import sample_planes, texel_coordinates
+
+Axes = tuple[tuple[int, int, int], ...]
+
+# Which coordinate runs along (width, height, depth) of each plane.
+PLANE_AXES = {
+    "panohead": ((0, 1, 2), (0, 2, 1), (1, 2, 0)),
+    "eg3d": ((0, 1, 2), (0, 2, 1), (2, 0, 1)),
+    "eg3d-fixed": ((0, 1, 2), (0, 2, 1), (2, 1, 0)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TriGrid(Representation):
+    """A tri-grid's layout. Source: EG3D (Chan et al. 2022), and PanoHead (An et al. 2023) for D > 1."""
+
+    size: int = 256
+    """H = W, in texels."""
+    depth: int = 3
+    """D; 1 is a tri-plane."""
+    width: int = 32
+    """C."""
+    axes: Axes = PLANE_AXES["panohead"]
+    """Per plane, the coordinates along its width, height and depth."""
+    depth_interpolation: bool = True
+    """Interpolate along the depth, too. False: bilinear lookups, for EG3D's own tri-planes."""
+    order: str = "network"
+    """Of the image's channels: "network", (plane, channel, slice), as StyleGAN2's backbone in PanoHead makes them; or
+    "texel", (plane, slice, channel), in which a texel's lie in a row."""
+
+    def __post_init__(self):
+        check_choice("order", self.order, ("network", "texel"))
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        """[3, D, H, W, C]."""
+        return (len(self.axes), self.depth, self.size, self.size, self.width)
+
+    @property
+    def resolution(self) -> int:
+        """H."""
+        return self.size
+
+    @property
+    def channels(self) -> int:
+        """3 * C * D."""
+        return len(self.axes) * self.width * self.depth
+
+    def from_image(self, image: jax.Array) -> jax.Array:
+        """[..., H, W, 3 * C * D] -> [..., 3, D, H, W, C]."""
+        return planes_from_image(image, self.depth, by_texel=self.order == "texel")
+
+    def to_image(self, planes: jax.Array) -> jax.Array:
+        """[..., 3, D, H, W, C] -> [..., H, W, 3 * C * D]."""
+        return image_from_planes(planes, by_texel=self.order == "texel")
+
+    def look_up(self, planes: jax.Array, points: jax.Array) -> jax.Array:
+        """Features [M, C]: the mean over the planes' trilinear lookups."""
+        return sample_trigrid(planes, points, self.axes, depth_interpolation=self.depth_interpolation)
+
+    def look_up_stitched(self, visible: jax.Array, occluded: jax.Array, points: jax.Array) -> jax.Array:
+        """Features [M, C]: on each plane `visible`'s lookup where it is not zero, else `occluded`'s; then the mean."""
+        return select_trigrid(visible, occluded, points, self.axes, depth_interpolation=self.depth_interpolation)
+
+    def unseen(self, points: jax.Array, valid: jax.Array) -> jax.Array:
+        """[3, D, H, W]; single texels that are left out between visible ones are closed."""
+        return unseen_texels(points, valid, self.cells, self.axes, depth_interpolation=self.depth_interpolation)
+
+    def reordered(self) -> tuple["TriGrid", np.ndarray | None]:
+        """By texel, if it is not."""
+        if self.order == "texel":
+            return self, None
+        return dataclasses.replace(self, order="texel"), texel_order(self.channels, self.depth)
+
+    @property
+    def areas(self) -> tuple[int, ...]:
+        """[3, H, W]: a texel's column is its slices."""
+        return (len(self.axes), self.size, self.size)
+
+    def area_of(self, cells: jax.Array) -> jax.Array:
+        """[3, D, H, W] -> [3, H, W]."""
+        return jnp.sum(cells, axis=1)
+
+    def fill_area(self, area: jax.Array) -> jax.Array:
+        """[..., 3, H, W] -> [..., 3, 1, H, W]."""
+        return area[..., None, :, :]
+
+    def solid_area(self, centre: jax.Array, radii: jax.Array, shape: str) -> jax.Array:
+        """The solid's shadow on each plane, [3, H, W]."""
+        texels = (np.arange(self.size, dtype=np.float32) + 0.5) / self.size * 2 - 1
+        shadows = []
+        for across, down, _ in self.axes:
+            x, y = (jnp.abs(texels - centre[axis]) / radii[axis] for axis in (across, down))
+            x, y = x[None, :], y[:, None]
+            shadows.append(jnp.maximum(x, y) <= 1 if shape == "box" else x**2 + y**2 <= 1)
+        return jnp.stack(shadows)
+
+    @property
+    def reads(self) -> int:
+        """3."""
+        return len(self.axes)
 
 
 def planes_from_image(image: jax.Array, depth: int, *, by_texel: bool = False) -> jax.Array:
@@ -29,150 +129,20 @@ def planes_from_image(image: jax.Array, depth: int, *, by_texel: bool = False) -
     return split.transpose(*range(n), n + 2, n + 4, n, n + 1, n + 3)
 
 
+def image_from_planes(planes: jax.Array, *, by_texel: bool = False) -> jax.Array:
+    """The inverse of `planes_from_image`."""
+    *lead, _, _, h, w, _ = planes.shape
+    n = len(lead)
+    slices_last = (n, n + 1, n + 4) if by_texel else (n, n + 4, n + 1)
+    return planes.transpose(*range(n), n + 2, n + 3, *slices_last).reshape(*lead, h, w, -1)
+
+
 def texel_order(channels: int, depth: int) -> np.ndarray:
     """The networks' channels [3 * C * D] in the order (plane, slice, channel), which has a texel's in a row.
 
     Weights that make planes are reordered once, so that no call need reorder what they make.
     """
     return np.arange(channels).reshape(3, -1, depth).swapaxes(1, 2).ravel()
-
-
-def image_from_planes(planes: jax.Array) -> jax.Array:
-    """The inverse of `planes_from_image`."""
-    *lead, _, _, h, w, _ = planes.shape
-    n = len(lead)
-    return planes.transpose(*range(n), n + 2, n + 3, n, n + 4, n + 1).reshape(*lead, h, w, -1)
-
-
-def texel_coordinates(points: jax.Array, shape: Sequence[int], axes: Sequence[Sequence[int]]) -> jax.Array:
-    """Where points [..., 3] in [-1, 1] fall on [3, D, H, W]: [3, ..., 3] in texels (w, h, d), 0 a first centre."""
-    _, depth, height, width = shape
-    size = jnp.array([width, height, depth], points.dtype)
-    per_plane = jnp.stack([points[..., jnp.array(order)] for order in axes])
-    return ((per_plane + 1) * size - 1) / 2
-
-
-def sample_planes(
-    planes: jax.Array, points: jax.Array, axes: Sequence[Sequence[int]], *, depth_interpolation: bool = True
-) -> jax.Array:
-    """Features [3, M, C] in float32 of points [M, 3] on each plane of [3, D, H, W, C]."""
-    sample = unless_differentiated(_sample, _sample_by_corners)
-    return sample((axes, depth_interpolation), planes, points)
-
-
-def _sample(options, planes, points):
-    """`sample_planes` where no gradient is wanted, from seven numbers for each point and plane.
-
-    They are the row of the first of its texels in the flattened table, from which the others' follow, and the weights
-    of both sides along each axis. Weights of texels outside are 0, and their rows any: XLA reads the nearest there is,
-    for which rows without a sign need one comparison and not two.
-    """
-    axes, depth_interpolation = options
-    _, depth, height, width, channels = planes.shape
-    coordinates = texel_coordinates(points, planes.shape[:4], axes)
-    if not depth_interpolation:
-        coordinates = coordinates.at[..., 2].set(0.0)
-    plane = jnp.arange(len(planes), dtype=jnp.int32)[:, None]
-    wholes, sides = zip(*(_sides(coordinates[..., i], size) for i, size in enumerate((width, height, depth))))
-    first = (((plane * depth + wholes[2]) * height + wholes[1]) * width + wholes[0]).astype(jnp.uint32)
-    # Without the barrier, XLA computes these anew for each channel, which takes several times as long.
-    table = planes.reshape(-1, channels)
-    table, first, (across, down, inward) = jax.lax.optimization_barrier((table, first, sides))
-
-    def add_sides(weights, sides):
-        return sum(weight[..., None] * side for weight, side in zip(weights, sides))
-
-    def line(y, z):
-        after_first = ((z * height + y) * width + x for x in range(2))
-        return add_sides(across, (_read(table, first + np.uint32(after)) for after in after_first))
-
-    layers = range(2 if depth_interpolation else 1)
-    return add_sides(inward, (add_sides(down, (line(y, z) for y in range(2))) for z in layers))
-
-
-def _sides(position, size):
-    """The texel before a position, and the weights of that texel and of the next: 0 where there is none."""
-    whole, rest = _whole_and_rest(position)
-    before = jnp.where((whole >= 0) & (whole < size), 1 - rest, 0.0)
-    after = jnp.where((whole >= -1) & (whole < size - 1), rest, 0.0)
-    return whole, (before, after)
-
-
-def _sample_by_corners(options, planes, points):
-    """By `_corners`, whose rows off the planes take no part in the gradient's scatter."""
-    rows, weights = _corners(planes.shape, points, *options)
-    return _add_rows(planes.reshape(-1, planes.shape[-1]), rows, weights)
-
-
-def _corners(shape, points, axes, depth_interpolation):
-    """The texels around points [M, 3], as rows of the flattened [3 * D * H * W, C] table, and their weights.
-
-    A list of [3, M] of each, by corner. A texel outside has the row behind the last one and weight 0.
-    """
-    n_planes, depth, height, width, _ = shape
-    coordinates = texel_coordinates(points, shape[:4], axes)
-    (x, x_rest), (y, y_rest), (z, z_rest) = (_whole_and_rest(coordinates[..., i]) for i in range(3))
-    plane = jnp.arange(n_planes, dtype=jnp.int32)[:, None]
-    rows, weights = [], []
-    for dx, dy, dz in product(range(2), range(2), range(2 if depth_interpolation else 1)):
-        column, line = x + dx, y + dy
-        layer = z + dz if depth_interpolation else jnp.zeros_like(z)
-        weight = (x_rest if dx else 1 - x_rest) * (y_rest if dy else 1 - y_rest)
-        if depth_interpolation:
-            weight = weight * (z_rest if dz else 1 - z_rest)
-        inside = (column >= 0) & (column < width) & (line >= 0) & (line < height) & (layer >= 0) & (layer < depth)
-        row = ((plane * depth + layer) * height + line) * width + column
-        rows.append(jnp.where(inside, row, n_planes * depth * height * width))
-        weights.append(jnp.where(inside, weight, 0.0))
-    # Without the barrier, XLA computes rows and weights anew for each channel, which takes several times as long.
-    return jax.lax.optimization_barrier((rows, weights))
-
-
-def _whole_and_rest(x):
-    whole = jnp.floor(x)
-    return whole.astype(jnp.int32), x - whole
-
-
-@jax.custom_jvp
-def _add_rows(table, rows, weights):
-    """Rows of the table [N, C] added by weight: lists of rows and of weights [...] -> float32 [..., C]."""
-    return _add_in_turn(table, rows, weights)
-
-
-@functools.partial(_add_rows.defjvp, symbolic_zeros=True)
-def _add_rows_jvp(primals, tangents):
-    table, rows, weights = primals
-    table_change, _, weights_change = tangents
-    value = _add_rows(*primals)
-    change = jnp.zeros_like(value)
-    if not isinstance(table_change, SymbolicZero):
-        change += _add(table_change.astype(jnp.float32), rows, weights)
-    if not all(isinstance(x, SymbolicZero) for x in weights_change):
-        change += _add(
-            table, rows, [jnp.zeros(x.shape, x.dtype) if isinstance(x, SymbolicZero) else x for x in weights_change]
-        )
-    return value, change
-
-
-def _add(table, rows, weights):
-    rows, weights = (jax.lax.optimization_barrier(jnp.stack(x)) for x in (rows, weights))  # once, not for each channel
-    return jax.lax.platform_dependent(table, rows, weights, cpu=_add_in_turn, default=_add_at_once)
-
-
-def _add_in_turn(table, rows, weights):
-    return sum(_read(table, row) * weight[..., None] for row, weight in zip(rows, weights))
-
-
-def _add_at_once(table, rows, weights):
-    """The same by one gather, so that its gradient is one scatter into one array of zeros, which suits GPUs."""
-    return jnp.sum(_read(table, rows) * weights[..., None], axis=0)
-
-
-def _read(table, rows):
-    """Rows in float32. For a row that is not there XLA reads the last one, and a gradient scatters nothing."""
-    dims = jax.lax.GatherDimensionNumbers(offset_dims=(rows.ndim,), collapsed_slice_dims=(0,), start_index_map=(0,))
-    shape = (1, table.shape[1])
-    return jax.lax.gather(table, rows[..., None], dims, shape, mode="promise_in_bounds").astype(jnp.float32)
 
 
 def sample_trigrid(
@@ -183,12 +153,6 @@ def sample_trigrid(
     PyTorch counterpart: grid_sample(padding_mode="zeros", align_corners=False) on each plane.
     """
     return _mean(sample_planes(planes, points, axes, depth_interpolation=depth_interpolation))
-
-
-def _mean(features):
-    """[3, M, C] -> [M, C]. On CPUs `jnp.mean` would keep XLA from making one loop of this and the lookups."""
-    first, *others = features
-    return sum(others, first) / len(features)
 
 
 def select_trigrid(
@@ -206,3 +170,59 @@ def select_trigrid(
     seen = sample_planes(visible, points, axes, depth_interpolation=depth_interpolation)
     hidden = sample_planes(occluded, points, axes, depth_interpolation=depth_interpolation)
     return _mean(jnp.where(seen != 0, seen, hidden))
+
+
+def _mean(features):
+    """[3, M, C] -> [M, C]. On CPUs `jnp.mean` would keep XLA from making one loop of this and the lookups."""
+    first, *others = features
+    return sum(others, first) / len(features)
+
+
+def unseen_texels(
+    points: jax.Array,
+    valid: jax.Array,
+    shape: Sequence[int],
+    axes: Sequence[Sequence[int]],
+    *,
+    depth_interpolation: bool = True,
+) -> jax.Array:
+    """Texels [3, D, H, W] that the trilinear lookups of valid points [M, M, 3] do not read: 1, else 0.
+
+    Single texels left out between others are closed.
+    """
+    planes, slices, height, width = shape
+    cell = jnp.floor(texel_coordinates(points.reshape(-1, 3), shape, axes)).astype(jnp.int32) + 1
+    if not depth_interpolation:
+        cell = cell.at[..., 2].set(1)
+    # Cell i lies between texels i - 1 and i, so planes of n texels have n + 1 cells; points outside them are dropped.
+    size = jnp.array([width, height, slices], jnp.int32)
+    inside = jnp.all((cell >= 0) & (cell <= size), axis=-1) & valid.reshape(-1)
+    plane = jnp.arange(planes, dtype=jnp.int32)[:, None]
+    row = ((plane * (slices + 1) + cell[..., 2]) * (height + 1) + cell[..., 1]) * (width + 1) + cell[..., 0]
+    cells = jnp.zeros(planes * (slices + 1) * (height + 1) * (width + 1), bool)
+    row = jnp.where(inside, row, cells.size).reshape(planes, *valid.shape)
+    cells = cells.at[_without_repeats(row, cells.size)].set(True, mode="drop")
+    visible = cells.reshape(planes, slices + 1, height + 1, width + 1)
+    # A texel is visible where a cell beside it is.
+    for axis in (1, 2, 3):
+        n = visible.shape[axis]
+        low, high = (jax.lax.slice_in_dim(visible, i, n - 1 + i, axis=axis) for i in (0, 1))
+        visible = low | high
+    return 1.0 - _close(visible.astype(jnp.float32))
+
+
+def _without_repeats(row: jax.Array, nothing: int) -> jax.Array:
+    """Cells of points [3, M, M] with `nothing` in place of those that the point to the left or above has, too.
+
+    Of each cell at least one point stays. Most points have such a neighbour, and a GPU writes them one by one.
+    """
+    left, above = ((0, 0, 0), (0, 0, 0), (1, -1, 0)), ((0, 0, 0), (1, -1, 0), (0, 0, 0))
+    repeats = [jax.lax.pad(row, jnp.int32(nothing), shift) == row for shift in (left, above)]
+    return jnp.where(repeats[0] | repeats[1], nothing, row)
+
+
+def _close(mask: jax.Array) -> jax.Array:
+    """Morphological closing by 3 x 3 texels of masks [3, D, H, W] in {0, 1}: fills pinholes, grows nothing else."""
+    window, strides = (1, 1, 3, 3), (1, 1, 1, 1)
+    grown = jax.lax.reduce_window(mask, 0.0, jax.lax.max, window, strides, "SAME")
+    return jax.lax.reduce_window(grown, 1.0, jax.lax.min, window, strides, "SAME")

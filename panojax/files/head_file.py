@@ -29,7 +29,7 @@ _LOCAL = {"features": 3, "depth": 3, "weight": 3, "camera": 1, "hidden_kernel": 
     "film_bias": 1,
 }
 # What gives the numbers in a tri-grid their meaning; the other options only say how it is rendered.
-_SHAPING = ("plane_resolution", "plane_depth", "plane_features", "w_dim", "plane_axes", "box_warp", "image_resolution")
+_SHAPING = ("field", "w_dim", "box_warp", "image_resolution")
 # The networks that make heads; those left render them.
 _MAKERS = ("backbone.mapping", "backbone.synthesis", "t_mapping")
 
@@ -216,14 +216,14 @@ def _planes_of(head):
 def _check_shapes(head: Head, config: GeneratorConfig, name: str) -> None:
     for field in _planes_of(head):
         shape = jnp.shape(getattr(head, field))
-        if shape != config.planes_shape:
-            raise InputError(f"{name}'s {field} must be {list(config.planes_shape)} for the model, got {list(shape)}")
+        if shape != config.field.shape:
+            raise InputError(f"{name}'s {field} must be {list(config.field.shape)} for the model, got {list(shape)}")
     if jnp.ndim(head.ws) != 2 or head.ws.shape[1] != config.w_dim:
         raise InputError(f"{name}'s ws must be [L, {config.w_dim}] for the model, got {list(jnp.shape(head.ws))}")
-    if head.background is not None and jnp.shape(head.background)[2:] != (config.plane_features,):
+    if head.background is not None and jnp.shape(head.background)[2:] != (config.field.features,):
         raise InputError(
-            f"{name}'s background must be [r, r, {config.plane_features}] for the model, "
+            f"{name}'s background must be [r, r, {config.field.features}] for the model, "
             f"got {list(jnp.shape(head.background))}"
         )
     if head.local is not None:
-        check_branch(head.local, config.plane_features, f"{name}'s local")
+        check_branch(head.local, config.field.features, f"{name}'s local")

@@ -14,12 +14,12 @@ from flax import struct
 
 from panojax.camera import camera_rays
 from panojax.fields.local_branch import modulate
-from panojax.fields.trigrid import planes_from_image, sample_trigrid, select_trigrid
 from panojax.generators.generator_config import GeneratorConfig, count_ws
 from panojax.generators.networks import build, module_variables
 from panojax.kernels.forward import unless_differentiated
 from panojax.nn.stylegan2 import resize
-from panojax.render.renderer import Rendered, render_rays
+from panojax.render.occlusion import occlusion_mask
+from panojax.render.renderer import Rendered, draw_uniforms, render_rays
 
 BLOCK = 8192  # points of which a CPU makes densities and colours at a time
 
@@ -29,11 +29,12 @@ class Head:
     """A head that can be rendered from any camera.
 
     Attributes:
-      planes: tri-grid [3, D, H, W, C]: plane, depth slice, row, column, channel.
+      planes: the representation's array [*field.shape]; a tri-grid is [3, D, H, W, C]: plane, depth slice, row, column,
+        channel.
       ws: style codes [L, w_dim], for the background, raw RGB and super-resolution.
       background: None, or the background's features [r, r, C] made from `ws`, kept so that views need not make them
         again.
-      occluded_planes: None, or a second tri-grid of the same shape that is looked up where `planes` gives zero.
+      occluded_planes: None, or a second array of the same shape that is looked up where `planes` gives zero.
       local: None, or the `LocalBranch` of the encoder that made the head.
     """
 
@@ -98,9 +99,9 @@ def adapt_camera(config, variables, z, label) -> tuple[jax.Array, jax.Array]:
 
 
 def synthesize(config, variables, ws, *, noise: str = "const", key=None) -> jax.Array:
-    """Tri-grids [N, 3, D, H, W, C] of style codes [N, L, w_dim]. `noise`: "const", "none" or "random" (needs `key`)."""
+    """Planes [N, *field.shape] of style codes [N, L, w_dim]. `noise`: "const", "none" or "random" (needs `key`)."""
     image = _apply(config, variables, "backbone.synthesis", ws, noise=noise, key=key)
-    planes = planes_from_image(image, config.plane_depth, by_texel="folded" in variables).astype(config.dtype)
+    planes = config.field.from_image(image).astype(config.dtype)
     # Flat behind a barrier, so that XLA for GPUs writes them in this order at once, not as an image first.
     return jax.lax.optimization_barrier(planes.reshape(len(ws), -1)).reshape(planes.shape)
 
@@ -133,11 +134,10 @@ def _query_in_blocks(static, variables, head, points):
 def _query(static, variables, head, points):
     config, colours = static
     in_box = points * (2 / config.box_warp)
-    options = {"depth_interpolation": config.depth_interpolation}
     if head.occluded_planes is None:
-        features = sample_trigrid(head.planes, in_box, config.plane_axes, **options)
+        features = config.field.look_up(head.planes, in_box)
     else:
-        features = select_trigrid(head.planes, head.occluded_planes, in_box, config.plane_axes, **options)
+        features = config.field.look_up_stitched(head.planes, head.occluded_planes, in_box)
     if head.local is not None:
         features = modulate(head.local, features, points, box_warp=config.box_warp)
     return _apply(config, variables, "decoder", features, colours=colours)
@@ -176,7 +176,7 @@ def background(config, variables, ws, *, noise: str = "const", key=None) -> jax.
 
 
 def make_heads(config, variables, planes, ws) -> Head:
-    """Heads of tri-grids [N, 3, D, H, W, C] and their style codes [N, L, w_dim], with their backgrounds."""
+    """Heads of planes [N, *field.shape] and their style codes [N, L, w_dim], with their backgrounds."""
     return Head(planes, ws, background(config, variables, ws) if config.background else None)
 
 
@@ -212,3 +212,32 @@ def finish(
     image = _apply(config, variables, "superresolution", rgb, small, ws[:, -1], key=superresolution_key)
     mask = weight * (1 + 2 * 0.001) - 0.001
     return View(image=image, raw=raw, depth=rendered.depth, weight=weight, mask=mask)
+
+
+def render_heads(
+    config: GeneratorConfig, variables: Any, heads: Head, labels: jax.Array, *, resolution: int | None = None
+) -> View:
+    """Views of a batch of heads, with midpoint sampling."""
+    side = resolution or config.rendering_resolution
+    uniforms = draw_uniforms(None, (labels.shape[0], side * side), config)
+    rendered = render_volume(config, variables, heads, labels, uniforms)
+    return finish(config, variables, rendered, heads)
+
+
+def head_occlusion(
+    config: GeneratorConfig, variables: Any, heads: Head, labels: jax.Array, *, threshold: float = 0.5
+) -> jax.Array:
+    """Occlusion masks [N, *field.cells] of heads seen from labels [N, 25], from their own rendered depth.
+
+    The depth is rendered at half the planes' resolution, or the usual one where that is finer.
+    """
+    side = max(config.rendering_resolution, config.field.resolution // 2)
+    uniforms = draw_uniforms(None, (labels.shape[0], side * side), config)
+    rendered = render_volume(config, variables, heads, labels, uniforms, colours=False)
+    occlusion = functools.partial(view_occlusion, config, threshold=threshold)
+    return jax.vmap(occlusion)(rendered.depth, rendered.weight, labels)
+
+
+def view_occlusion(config: GeneratorConfig, depth, weight, label, *, threshold: float = 0.5) -> jax.Array:
+    """`occlusion_mask` of the generator's representation: depth, weight [R, R, 1], label [25] -> [*field.cells]."""
+    return occlusion_mask(config.field, depth, weight, label, box_warp=config.box_warp, threshold=threshold)

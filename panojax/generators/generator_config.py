@@ -4,6 +4,8 @@ import dataclasses
 import math
 
 from panojax.errors import InputError, check_choice
+from panojax.fields.representation import Representation
+from panojax.fields.trigrid import PLANE_AXES, TriGrid
 from panojax.schema import check_budget, check_config
 
 # Module name after "SuperresolutionHybrid" -> (input side, widths of the two blocks, does each block up-sample).
@@ -12,13 +14,6 @@ SUPERRESOLUTION = {
     "4X": (128, (128, 64), (False, True)),
     "8X": (128, (128, 64), (True, True)),
     "8XDC": (128, (256, 128), (True, True)),
-}
-
-# Which coordinate runs along (width, height, depth) of each plane.
-PLANE_AXES = {
-    "panohead": ((0, 1, 2), (0, 2, 1), (1, 2, 0)),
-    "eg3d": ((0, 1, 2), (0, 2, 1), (2, 0, 1)),
-    "eg3d-fixed": ((0, 1, 2), (0, 2, 1), (2, 1, 0)),
 }
 
 
@@ -100,6 +95,8 @@ class GeneratorConfig:
     """Distance of the usual cameras from their pivot, in world units."""
     camera_pivot: tuple[float, float, float] = (0.0, 0.0, 0.2)
     """Point that the training cameras look at."""
+    representation: Representation | None = None
+    """A 3D representation of your own in place of the tri-grid, which `plane_*` and `depth_interpolation` describe."""
     dtype: str = "float32"
     """Compute type of convolutions and stored planes: "float32" or "bfloat16". Rays and marching stay float32."""
 
@@ -151,14 +148,22 @@ class GeneratorConfig:
         return 2 ** sum(SUPERRESOLUTION[self.superresolution][2])
 
     @property
-    def num_ws(self) -> int:
-        """Style codes of the backbone: one per convolution and one for the last ToRGB."""
-        return count_ws(self.plane_resolution)
+    def field(self) -> Representation:
+        """The 3D representation."""
+        if self.representation is not None:
+            return self.representation
+        return TriGrid(
+            size=self.plane_resolution,
+            depth=self.plane_depth,
+            width=self.plane_features,
+            axes=self.plane_axes,
+            depth_interpolation=self.depth_interpolation,
+        )
 
     @property
-    def planes_shape(self) -> tuple[int, int, int, int, int]:
-        """[3, D, H, W, C]."""
-        return (3, self.plane_depth, self.plane_resolution, self.plane_resolution, self.plane_features)
+    def num_ws(self) -> int:
+        """Style codes of the backbone: one per convolution and one for the last ToRGB."""
+        return count_ws(self.field.resolution)
 
 
 def count_ws(resolution: int) -> int:

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from panojax.fields.trigrid import texel_order
 from panojax.generators.generator_config import SUPERRESOLUTION, GeneratorConfig, count_ws
 from panojax.nn.layers import parameter
 from panojax.nn.stylegan2 import (
@@ -100,7 +99,7 @@ def _weighted_sums(x, weights):
 
 
 class Decoder(nn.Module):
-    """Tri-grid features [..., C] -> density [...] before its softplus, and colour features [..., C].
+    """Looked-up features [..., C] -> density [...] before its softplus, and colour features [..., C].
 
     Without `colours`, these are [..., 0].
     """
@@ -112,7 +111,7 @@ class Decoder(nn.Module):
         config = self.config
         layer = functools.partial(FullyConnected, lr_multiplier=config.decoder_lr_multiplier, dtype=config.dtype)
         hidden = softplus(layer(config.decoder_hidden, name="net.0")(features))
-        last = layer(1 + config.plane_features, name="net.2")
+        last = layer(1 + config.field.features, name="net.2")
         if not colours:
             kernel, bias = last.weights(config.decoder_hidden)
             density = jax.lax.platform_dependent(hidden, kernel[:, 0], cpu=jnp.matmul, default=_weighted_sums) + bias[0]
@@ -155,8 +154,8 @@ def build(config: GeneratorConfig, *, noise: str = "const") -> dict[str, nn.Modu
     modules: dict[str, nn.Module] = {
         "backbone.mapping": Mapping(config.w_dim, config.mapping_layers),
         "backbone.synthesis": Synthesis(
-            config.plane_resolution,
-            3 * config.plane_features * config.plane_depth,
+            config.field.resolution,
+            config.field.channels,
             config.channel_base,
             config.channel_max,
             noise,
@@ -170,7 +169,7 @@ def build(config: GeneratorConfig, *, noise: str = "const") -> dict[str, nn.Modu
     if config.background:
         modules["bcg_synthesis"] = Synthesis(
             config.superresolution_input,
-            config.plane_features,
+            config.field.features,
             config.channel_base // 2,
             config.channel_max,
             noise,
@@ -187,13 +186,13 @@ def _example_inputs(config: GeneratorConfig) -> dict[str, tuple[jax.Array, ...]]
     return {
         "backbone.mapping": (jnp.zeros((1, config.z_dim)), jnp.zeros((1, config.c_dim))),
         "backbone.synthesis": (jnp.zeros((1, config.num_ws, config.w_dim)),),
-        "decoder": (jnp.zeros((1, config.plane_features)),),
+        "decoder": (jnp.zeros((1, config.field.features)),),
         "superresolution": (
             jnp.zeros((1, side, side, 3)),
-            jnp.zeros((1, side, side, config.plane_features)),
+            jnp.zeros((1, side, side, config.field.features)),
             jnp.zeros((1, config.w_dim)),
         ),
-        "torgb": (jnp.zeros((1, 1, 1, config.plane_features)), jnp.zeros((1, config.w_dim))),
+        "torgb": (jnp.zeros((1, 1, 1, config.field.features)), jnp.zeros((1, config.w_dim))),
         "bcg_synthesis": (jnp.zeros((1, count_ws(side), config.w_dim)),),
         "t_mapping": (jnp.zeros((1, config.z_dim)), jnp.zeros((1, config.c_dim))),
     }
@@ -214,18 +213,20 @@ def module_variables(variables: dict, path: str) -> dict:
     return {collection: trees[path] for collection, trees in variables.items() if path in trees}
 
 
-def fold(config: GeneratorConfig, variables: dict) -> dict:
+def fold(config: GeneratorConfig, variables: dict, *, reorder: bool = False) -> dict:
     """The variables with a collection "folded": the modulated convolutions' weights as `layers.convolve` reads them.
 
     They are in the type that they are used in, and on GPUs in the order of axes that cuDNN reads. The parameters that
-    they were made of are left out. The backbone's image gets its channels in the order `trigrid.texel_order`. Frozen
-    generators may be folded, those that are trained or saved not.
+    they were made of are left out. Frozen generators may be folded, those that are trained or saved not.
+
+    Args:
+      reorder: the backbone's image gets its channels in the order of `field.reordered`, for its representation.
     """
-    return _fold(config, variables, output_first=jax.default_backend() == "gpu")
+    return _fold(config, variables, output_first=jax.default_backend() == "gpu", reorder=reorder)
 
 
-@functools.partial(jax.jit, static_argnames=("config", "output_first"))
-def _fold(config, variables, *, output_first):
+@functools.partial(jax.jit, static_argnames=("config", "output_first", "reorder"))
+def _fold(config, variables, *, output_first, reorder):
     inputs, folded = _example_inputs(config), {}
     for path, module in build(config).items():
         own, rngs = module_variables(variables, path), {"noise": jax.random.key(0)}
@@ -236,8 +237,8 @@ def _fold(config, variables, *, output_first):
     done = {path[:-1] for path in flatten_dict(folded)}
     params = flatten_dict(variables["params"])
     left = {path: leaf for path, leaf in params.items() if path[-1] != "kernel" or path[:-1] not in done}
-    order = texel_order(3 * config.plane_features * config.plane_depth, config.plane_depth)
-    for name, block in folded["backbone.synthesis"].items():
+    _, order = config.field.reordered() if reorder else (None, None)
+    for name, block in folded["backbone.synthesis"].items() if order is not None else ():
         weights = block["torgb"]["weights"]
         block["torgb"] = {"weights": weights.replace(kernel=weights.kernel[..., order])}
         bias = "backbone.synthesis", name, "torgb", "bias"

@@ -21,10 +21,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from panojax.camera import front
 from panojax.errors import InputError
 from panojax.generators import generator
-from panojax.generators.generator import Head
+from panojax.generators.generator import Head, render_heads
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.generators.networks import fold
-from panojax.inversion.pipeline import render_heads
 from panojax.inversion.spaces import map_latents
 from panojax.losses.perception import Perception
 from panojax.losses.terms import l2

@@ -1,31 +1,28 @@
-"""Dual-encoder inversion: from one portrait to a head.
+"""From portraits to heads: the one pipeline, of inference and of training, for any number of encoders.
 
-Each encoder predicts style codes from the portrait (W+ stage), then a tri-grid offset from what the generator made of
-them and what is missing (F stage). The depth of the visible encoder's head, seen from the portrait's camera, tells
-which texels the portrait shows; there the visible encoder's tri-grid is kept, elsewhere the occluded encoder's. What
-the stitched head still misses of the portrait may become features of its pixels (local branch).
+Each encoder makes a head of the portrait by its stages (`stages.py`). Of two, the depth of the first, visible one's
+head, seen from the portrait's camera, tells which cells the portrait shows; there its planes are kept, elsewhere the
+second, occluded one's. What the joined head still misses of the portrait may become features of its pixels (the
+stages that are `joined`).
+
+Source: dual-encoder inversion (Bilecen et al. 2024), section 3.3.
 """
 
 import dataclasses
-import functools
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from panojax.camera import mirror
 from panojax.config import Config
 from panojax.encoders import dual
-from panojax.encoders.encoder import encode_local, encode_offsets, encode_styles
-from panojax.fields.local_branch import make_branch
-from panojax.fields.trigrid import image_from_planes, planes_from_image
-from panojax.generators import generator
-from panojax.generators.generator import Head, View
-from panojax.generators.generator_config import GeneratorConfig
+from panojax.encoders.stage import Context, Estimate, Stage, run
+from panojax.fields.representation import Representation
+from panojax.generators.generator import Head, head_occlusion
+from panojax.inversion.stages import stages_of
 from panojax.nn.stylegan2 import pool
-from panojax.render.occlusion import occlusion_mask
-from panojax.render.renderer import draw_uniforms
 
 
 @struct.dataclass
@@ -35,7 +32,7 @@ class Parts:
     Attributes:
       visible: the head of the encoder that is faithful to the portrait.
       occluded: the head of the encoder that is plausible where the portrait shows nothing.
-      mask: [3, D, H, W], 1 = occluded from the portrait's camera.
+      mask: [*field.cells], for a tri-grid [3, D, H, W]: 1 = occluded from the portrait's camera.
     """
 
     visible: Head
@@ -43,145 +40,67 @@ class Parts:
     mask: jax.Array
 
 
-def encode(config: Config, variables: Any, encoders: Any, images: jax.Array, labels: jax.Array) -> tuple[Head, Head]:
-    """The heads of both encoders for portraits [N, S, S, 3] seen from labels [N, 25], neither stitched nor localised.
+def reconstruct(
+    context: Context,
+    stages: tuple[Stage, ...],
+    variables: Mapping[str, Any],
+    *,
+    occluded: Mapping[str, Any] | None = None,
+    stitching: str = "texel",
+    threshold: float = 0.5,
+    train: Collection[str] = (),
+) -> tuple[Estimate, Parts | None, dict[str, Any]]:
+    """Heads of portraits.
 
-    Rendering runs as one batch of 2 N, first the visible encoder's N, then the occluded one's.
+    Args:
+      context: of one encoder, or of two that share one call (`count` 2, variables stacked, rows of the visible one
+        first).
+      stages: the encoder's.
+      variables: {stage's name: its network's}.
+      occluded: those of a second, finished encoder that runs after the first, whose heads then are the visible ones.
+      stitching: see `stitch`.
+      threshold: opacity above which a pixel of the visible head's rendering is foreground.
+      train: names of the stages that learn.
+
+    Returns:
+      The estimate, what was stitched (None of one encoder; neither part has passed the joined stages), and {name:
+      batch_stats as updated} of the stages that learn.
     """
-    encoder = config.encoder
-    assert encoder is not None
-    both = dual.plain(encoders["both"])
-    stored = isinstance(encoders["both"], dual.Stored)
-    on_both = dual.at_once if stored and encoders["both"].output_first else dual.on_both
-    pictures = pool(images, encoder.resolution)
-    twice = jnp.broadcast_to(pictures, (2, *pictures.shape))
-    codes = on_both(functools.partial(encode_styles, encoder), both, twice)
-    ws = _flatten(codes).astype(jnp.float32) + encoders["latent_average"]
-    planes = generator.synthesize(config.generator, variables, ws)
-    heads = generator.make_heads(config.generator, variables, planes, ws)
-    inputs = residual_input(config, variables, heads, _flatten(twice), jnp.concatenate([labels, labels]))
-    data = [jax.lax.stop_gradient(inputs)]
-    if encoder.planes_channels:
-        data.append(pool(image_from_planes(planes).astype(jnp.float32), encoder.resolution))
-    data = [x.reshape(2, -1, *x.shape[1:]) for x in data]
-    offsets = on_both(functools.partial(encode_offsets, encoder), both, *data)
-    planes = planes + offset_planes(config.generator, _flatten(offsets), by_texel=stored).astype(planes.dtype)
-    heads = dataclasses.replace(heads, planes=planes)
-    halves = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), heads)
-    return dual.part(halves, dual.VISIBLE), dual.part(halves, dual.OCCLUDED)
+    alone = tuple(stage for stage in stages if not stage.joined)
+    joined = tuple(stage for stage in stages if stage.joined)
+    estimate, stats = run(alone, context, variables, train=train)
+    parts = None
+    if context.count == 2:
+        context, heads = first_half(context), _halves(estimate.heads)
+        parts = _parts(context, *heads, threshold)
+        estimate, variables = Estimate(heads[0]), dual.part(variables, dual.VISIBLE)
+    elif occluded is not None:
+        hidden, _ = run(alone, context, occluded)
+        parts = _parts(context, estimate.heads, hidden.heads, threshold)
+    if parts is not None:
+        head = stitch(context.model.generator.field, parts.visible, parts.occluded, parts.mask, rule=stitching)
+        estimate = dataclasses.replace(estimate, heads=head)
+    estimate, more = run(joined, context, variables, estimate, train=train)
+    return estimate, parts, stats | more
 
 
-def _flatten(x: jax.Array) -> jax.Array:
-    return x.reshape(-1, *x.shape[2:])
+def _parts(context: Context, visible: Head, occluded: Head, threshold: float) -> Parts:
+    model = context.model.generator
+    mask = head_occlusion(model, context.generator, visible, context.labels, threshold=threshold)
+    return Parts(visible, occluded, mask)
 
 
-def residual_input(config: Config, variables: Any, heads: Head, pictures: jax.Array, labels: jax.Array) -> jax.Array:
-    """The F stage's input [N, R, R, 6 or 9]: the rendering y, the residual x - y, and maybe the mirrored residual.
+def stitch(field: Representation, visible: Head, occluded: Head, mask: jax.Array, *, rule: str = "texel") -> Head:
+    """Joins two heads: `visible` where mask [..., *field.cells] is 0, `occluded` where it is 1.
 
-    The mirrored residual is the flipped portrait minus the head seen from the mirrored camera.
-    """
-    encoder = config.encoder
-    assert encoder is not None
-    rendering = pool(render_heads(config.generator, variables, heads, labels).image, encoder.resolution)
-    channels = [rendering, pictures - rendering]
-    if encoder.offset_in_channels == 9:
-        other = render_heads(config.generator, variables, heads, mirror(labels)).image
-        channels.append(pictures[:, :, ::-1] - pool(other, encoder.resolution))
-    return jnp.concatenate(channels, axis=-1)
-
-
-def local_input(
-    config: Config, variables: Any, heads: Head, pictures: jax.Array, labels: jax.Array
-) -> tuple[jax.Array, View]:
-    """The local branch's input [N, R, R, 4], see `encode_local`, and the views of the heads so far from labels [N, 25].
-
-    Neither passes a gradient.
-    """
-    encoder, model = config.encoder, config.generator
-    assert encoder is not None
-    view = jax.lax.stop_gradient(render_heads(model, variables, heads, labels))
-    depth = (view.depth - model.camera_radius) * view.weight * (2 / model.box_warp)
-    residual = pictures - pool(view.image.astype(jnp.float32), encoder.resolution)
-    return jax.lax.stop_gradient(jnp.concatenate([residual, pool(depth, encoder.resolution)], axis=-1)), view
-
-
-@functools.partial(jax.jit, static_argnames=("config", "which"))
-def localize(
-    config: Config, variables: Any, encoders: Any, heads: Head, images: jax.Array, labels: jax.Array, *, which: int
-) -> Head:
-    """Heads with features of what they miss of their portraits [N, S, S, 3], which are seen from labels [N, 25].
-
-    By the local branch of one encoder, `dual.VISIBLE` or `dual.OCCLUDED`.
-    """
-    encoder = config.encoder
-    assert encoder is not None
-    stored = isinstance(encoders["both"], dual.Stored)
-    pictures = pool(images, encoder.resolution)
-    inputs, view = local_input(config, variables, heads, pictures, labels)
-    one = dual.part(dual.plain(encoders["both"]), which)
-    features, fusion = encode_local(encoder, one, inputs, products=stored and encoders["both"].output_first)
-    return dataclasses.replace(heads, local=make_branch(features, view, labels, fusion))
-
-
-def offset_planes(config: GeneratorConfig, offsets: jax.Array, *, by_texel: bool = False) -> jax.Array:
-    """Offsets [N, R, R, 3 * C * D] as tri-grids [N, 3, D, H, W, C], resized where the encoder's side is another.
-
-    `by_texel`: whether their channels are in the order `trigrid.texel_order`, not in the networks'.
-    """
-    resized = pool(offsets.astype(jnp.float32), config.plane_resolution)
-    return planes_from_image(resized, config.plane_depth, by_texel=by_texel)
-
-
-def render_heads(
-    config: GeneratorConfig, variables: Any, heads: Head, labels: jax.Array, *, resolution: int | None = None
-) -> View:
-    """Views of a batch of heads, with midpoint sampling."""
-    side = resolution or config.rendering_resolution
-    uniforms = draw_uniforms(None, (labels.shape[0], side * side), config)
-    rendered = generator.render_volume(config, variables, heads, labels, uniforms)
-    return generator.finish(config, variables, rendered, heads)
-
-
-def head_occlusion(
-    config: GeneratorConfig, variables: Any, heads: Head, labels: jax.Array, *, threshold: float = 0.5
-) -> jax.Array:
-    """Occlusion masks [N, 3, D, H, W] of heads seen from labels [N, 25], from their own rendered depth.
-
-    The depth is rendered at half the planes' resolution, or the usual one where that is finer.
-    """
-    side = max(config.rendering_resolution, config.plane_resolution // 2)
-    uniforms = draw_uniforms(None, (labels.shape[0], side * side), config)
-    rendered = generator.render_volume(config, variables, heads, labels, uniforms, colours=False)
-    occlusion = functools.partial(view_occlusion, config, threshold=threshold)
-    return jax.vmap(occlusion)(rendered.depth, rendered.weight, labels)
-
-
-def view_occlusion(config: GeneratorConfig, depth, weight, label, *, threshold: float = 0.5) -> jax.Array:
-    """`occlusion_mask` with the generator's tri-grid: depth, weight [R, R, 1], label [25] -> [3, D, H, W]."""
-    return occlusion_mask(
-        depth,
-        weight,
-        label,
-        shape=config.planes_shape[:4],
-        axes=config.plane_axes,
-        box_warp=config.box_warp,
-        threshold=threshold,
-        depth_interpolation=config.depth_interpolation,
-    )
-
-
-def stitch(visible: Head, occluded: Head, mask: jax.Array, *, rule: str = "texel") -> Head:
-    """Joins two heads: `visible` where mask [..., 3, D, H, W] is 0, `occluded` where it is 1.
-
-    "texel" blends the tri-grids, T = (1 - O) T1 + O T2. "sample" keeps both and lets every lookup choose: the visible
+    "texel" blends the planes, T = (1 - O) T1 + O T2. "sample" keeps both and lets every lookup choose: the visible
     one where it is not zero, else the occluded one. Background, raw RGB and super-resolution take the visible head's
     codes.
     """
-    hidden = mask[..., None].astype(visible.planes.dtype)
-    kept = (1 - hidden) * visible.planes
     if rule == "sample":
+        kept = field.masked(visible.planes, 1 - mask)
         return dataclasses.replace(visible, planes=kept, occluded_planes=occluded.planes)
-    return dataclasses.replace(visible, planes=kept + hidden * occluded.planes)
+    return dataclasses.replace(visible, planes=field.blend(visible.planes, occluded.planes, mask))
 
 
 def invert_batch(
@@ -193,27 +112,58 @@ def invert_batch(
     *,
     stitching: str = "texel",
     threshold: float = 0.5,
-) -> tuple[Head, Parts]:
-    """Heads of portraits [N, S, S, 3] seen from labels [N, 25], and the parts they are stitched from, not localised."""
-    visible, occluded = encode(config, variables, encoders, images, labels)
-    mask = head_occlusion(config.generator, variables, visible, labels, threshold=threshold)
-    head = stitch(visible, occluded, mask, rule=stitching)
-    assert config.encoder is not None
-    if config.encoder.local_features:
-        head = localize(config, variables, encoders, head, images, labels, which=dual.VISIBLE)
-    return head, Parts(visible, occluded, mask)
+) -> tuple[Head, Parts | None]:
+    """Heads of portraits [N, S, S, 3] seen from labels [N, 25], and the parts they are stitched from, not localised.
+
+    Args:
+      config: of generator and encoder.
+      variables: the generator's.
+      encoders: `Params.encoders`.
+    """
+    context, both = inference_context(config, variables, encoders, images, labels)
+    stages = stages_of(config.encoder)
+    estimate, parts, _ = reconstruct(context, stages, both, stitching=stitching, threshold=threshold)
+    return estimate.heads, parts
 
 
 def localize_parts(
-    config: Config, variables: Any, encoders: Any, parts: Parts, images: jax.Array, labels: jax.Array
-) -> Parts:
-    """The parts of `invert_batch`, each head with its own encoder's local branch, where the encoders have one."""
-    assert config.encoder is not None
-    if not config.encoder.local_features:
+    config: Config, variables: Any, encoders: Any, parts: Parts | None, images: jax.Array, labels: jax.Array
+) -> Parts | None:
+    """The parts of `invert_batch`, each head after its own encoder's joined stages."""
+    joined = tuple(stage for stage in stages_of(config.encoder) if stage.joined)
+    if parts is None or not joined:
         return parts
-    local = functools.partial(localize, config, variables, encoders, images=images, labels=labels)
+    context, both = inference_context(config, variables, encoders, images, labels)
     visible, occluded = (
-        local(heads=heads, which=which)
+        run(joined, first_half(context), dual.part(both, which), Estimate(heads))[0].heads
         for heads, which in ((parts.visible, dual.VISIBLE), (parts.occluded, dual.OCCLUDED))
     )
     return dataclasses.replace(parts, visible=visible, occluded=occluded)
+
+
+def inference_context(
+    config: Config, variables: Any, encoders: Any, images: jax.Array, labels: jax.Array
+) -> tuple[Context, Any]:
+    """What stages read of portraits [N, S, S, 3] from labels [N, 25], and the variables of one encoder, or stacked."""
+    encoder: Any = config.encoder
+    both = dual.plain(encoders["both"])
+    count = config.encoders
+    pictures = pool(images, encoder.resolution)
+    if count == 1:
+        both = dual.part(both, 0)
+    else:
+        pictures = jnp.broadcast_to(pictures, (count, *pictures.shape)).reshape(-1, *pictures.shape[1:])
+        labels = jnp.concatenate([labels] * count)
+    return Context(variables, encoders["latent_average"], pictures, labels, model=config, count=count), both
+
+
+def first_half(context: Context) -> Context:
+    """The context of the first of `count` encoders alone."""
+    rows = len(context.labels) // context.count
+    return dataclasses.replace(context, pictures=context.pictures[:rows], labels=context.labels[:rows], count=1)
+
+
+def _halves(heads: Head) -> tuple[Head, Head]:
+    """Of heads [2 N]: the first encoder's N, and the second's."""
+    halves = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), heads)
+    return dual.part(halves, dual.VISIBLE), dual.part(halves, dual.OCCLUDED)

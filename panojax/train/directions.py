@@ -27,6 +27,7 @@ from panojax.editing.directions import agreement, fit_direction, save_directions
 from panojax.editing.parts import PARTS, segment
 from panojax.encoders import dual
 from panojax.encoders.encoder import encode_styles
+from panojax.encoders.encoder_config import EncoderConfig
 from panojax.errors import InputError
 from panojax.files.array_file import read_npz
 from panojax.files.checkpoint import DEFAULT, load
@@ -118,7 +119,7 @@ def picture_attributes(image: np.ndarray) -> dict[str, float]:
 def encode_heads(params: Params, folder: pathlib.Path, splits: tuple[str, ...], views: int) -> Labelled:
     """Codes of the visible encoder of synthetic heads on white, seen about from the front, and their attributes."""
     encoder, config = params.encoders, params.config.encoder
-    if encoder is None or config is None:
+    if encoder is None or not isinstance(config, EncoderConfig):
         raise InputError("checkpoint must hold two encoders to encode heads, got a generator alone: use --samples")
     variables = dual.part(encoder["both"], dual.VISIBLE)
     styles = jax.jit(lambda variables, images: encode_styles(config, variables, pool(images, config.resolution)))

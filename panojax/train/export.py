@@ -70,18 +70,17 @@ def fits(stored: Config, model: Config) -> bool:
     return generator == model.generator and _same_but_branch(stored.encoder, model.encoder)
 
 
-def _same_but_branch(stored: EncoderConfig | None, encoder: EncoderConfig | None) -> bool:
-    if stored is None or encoder is None:
-        return False
+def _same_but_branch(stored: Any, encoder: Any) -> bool:
+    if not (isinstance(stored, EncoderConfig) and isinstance(encoder, EncoderConfig)):
+        return stored is not None and stored == encoder
     names = () if stored.local_features else ("local_features", "local_hidden", "local_channels")
     branch = {name: getattr(encoder, name) for name in names}
     return dataclasses.replace(stored, dtype=encoder.dtype, **branch) == encoder
 
 
-def with_branch(variables: Any, encoder: EncoderConfig | None) -> Any:
+def with_branch(variables: Any, encoder: Any) -> Any:
     """Variables with a local branch, where `encoder` has one: one that changes nothing, if they lack it."""
-    assert encoder is not None
-    if not encoder.local_features or GROUPS[2] in variables:
+    if not isinstance(encoder, EncoderConfig) or not encoder.local_features or GROUPS[2] in variables:
         return variables
     return variables | {GROUPS[2]: init_encoder(encoder, jax.random.key(0))[GROUPS[2]]}
 

@@ -15,8 +15,7 @@ import numpy as np
 from flax import struct
 
 from panojax.files.image_file import write_image
-from panojax.generators.generator import Head
-from panojax.inversion.pipeline import render_heads
+from panojax.generators.generator import Head, render_heads
 from panojax.nn.stylegan2 import pool
 from panojax.train.encoder.state import Frozen
 

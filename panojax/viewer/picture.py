@@ -10,7 +10,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from panojax import api
 from panojax.camera import camera_rays
-from panojax.fields.trigrid import sample_trigrid
 from panojax.files.output import INK, PAPER, to_uint8
 from panojax.generators.generator import Head, View
 from panojax.nn.stylegan2 import resize
@@ -28,7 +27,7 @@ def take_picture(
 
     Args:
       params: without encoders, see `Params.generator_only`.
-      mask: None, or [3, D, H, W]: where 1, the surface is tinted red.
+      mask: None, or [*field.cells]: where 1, the surface is tinted red.
     """
     return to_uint8(np.asarray(_take(params, head, jnp.asarray(camera), mask, quality=quality)))
 
@@ -47,15 +46,13 @@ def _take(params, head, camera, mask, *, quality):
 def hidden_share(params: Params, mask: jax.Array, view: View, camera: jax.Array) -> jax.Array:
     """How much of the surface at each pixel of a view is masked: [R, R, 1] in [0, 1].
 
-    The surface is at the view's depth, the mask [3, D, H, W] looked up there as features are, a mean over the planes;
+    The surface is at the view's depth, the mask [*field.cells] looked up there as features are;
     pixels that show no head have none.
     """
     config, side = params.config.generator, view.depth.shape[0]
     origins, directions = camera_rays(camera, side)
     points = (origins + view.depth.reshape(-1, 1) * directions) * (2 / config.box_warp)
-    share = sample_trigrid(
-        mask[..., None].astype(jnp.float32), points, config.plane_axes, depth_interpolation=config.depth_interpolation
-    )
+    share = config.field.look_up(mask[..., None].astype(jnp.float32), points)
     return share.reshape(side, side, 1) * view.weight
 
 

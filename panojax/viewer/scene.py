@@ -118,7 +118,7 @@ class Scene:
         """The first of the heads as a mesh with coloured vertices, a .glb file."""
         panel = request.panels[0]
         head = self._edited(panel.subject, request.truncation, request.strengths).heads[panel.head]
-        mesh = extract_mesh(self.params, head, resolution=min(256, 2 * self.config.plane_resolution))
+        mesh = extract_mesh(self.params, head, resolution=min(256, 2 * self.config.field.resolution))
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "mesh.glb"
             write_mesh(mesh, path)

@@ -26,7 +26,7 @@ class Subject:
       name: short, for titles.
       heads: by their titles: the head alone, or stitched, the visible encoder's and the occluded encoder's.
       camera: label [25] that the mask is of: the photo's, or the front.
-      mask: [3, D, H, W], 1 = not seen from the camera.
+      mask: [*field.cells], 1 = not seen from the camera.
       z: the latent [z_dim] of a generated head, or None.
     """
 

@@ -20,7 +20,7 @@ CORNER = [-0.5, -0.5, -0.5, 0.2, 0.2, 0.2]  # of the 4 x 4 texels of each plane,
 
 def flat_head(value):
     config = micro_generator().config.generator
-    return Head(np.full(config.planes_shape, value, np.float32), np.zeros((config.num_ws, config.w_dim), np.float32))
+    return Head(np.full(config.field.shape, value, np.float32), np.zeros((config.num_ws, config.w_dim), np.float32))
 
 
 @pytest.fixture(autouse=True)

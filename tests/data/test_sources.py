@@ -22,7 +22,7 @@ from panojax.data.sources import (
     read_photo,
 )
 from panojax.errors import InputError
-from panojax.inversion.pipeline import render_heads
+from panojax.generators.generator import render_heads
 from panojax.nn.stylegan2 import pool
 
 LABEL = np.asarray(cameras.look_at(0.3, 0.1))

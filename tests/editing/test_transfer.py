@@ -101,7 +101,7 @@ def test_shapes_at_the_released_size():
     """A mask of 512 pixels from four sides, and a part copied."""
     config = panojax.Config(panojax.GeneratorConfig())
     params = panojax.Params(abstract_arrays(config)["generator"], config=config)
-    planes, ws = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (config.generator.planes_shape, (14, 512)))
+    planes, ws = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (config.generator.field.shape, (14, 512)))
 
     def transfer(params, head, masks, cameras):
         region = panojax.find_region(params, head, masks, cameras)

@@ -201,7 +201,7 @@ def test_optimisations_render_with_their_own_generator(world, measured, monkeypa
         return tuned, head
 
     model = blank_model().config.generator
-    head = panojax.Head(np.zeros(model.planes_shape, np.float32), np.ones((model.num_ws, model.w_dim), np.float32))
+    head = panojax.Head(np.zeros(model.field.shape, np.float32), np.ones((model.num_ws, model.w_dim), np.float32))
     head, tuned = jax.device_put((head, micro_model().generator_only()), jax.devices()[0])
     monkeypatch.setattr("panojax.inversion.optimize.invert_wplus", wplus)
     monkeypatch.setattr("panojax.inversion.optimize.invert_pti", pti)

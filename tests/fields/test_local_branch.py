@@ -17,9 +17,11 @@ from panojax.camera import look_at, pixel_rays
 from panojax.camera import project as project_points
 from panojax.encoders import dual
 from panojax.encoders.encoder import abstract_encoder, encode_local
+from panojax.encoders.stage import Context
 from panojax.fields.local_branch import FADE, LocalBranch, check_branch, modulate, sample_map, sight
 from panojax.files.head_file import load_head, save_head
 from panojax.inversion import pipeline as inversion
+from panojax.inversion.stages import local_input
 from panojax.nn.ir_se import INPUT_LAYER
 from panojax.nn.stylegan2 import pool
 
@@ -178,7 +180,7 @@ def params():
 @pytest.fixture(scope="module")
 def inverted(params):
     """Stitched of every other texel: the random model hides none from the portrait."""
-    mask = np.indices(params.config.generator.planes_shape[:4]).sum(0) % 2
+    mask = np.indices(params.config.generator.field.cells).sum(0) % 2
     invert = functools.partial(panojax.invert, return_parts=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inversion, "head_occlusion", lambda *_, **__: jnp.asarray(mask, jnp.float32)[None])
@@ -199,7 +201,9 @@ def localized(params, variables, head, portraits):
     """The features and the depth that an encoder's branch has of a head without one."""
     heads = jax.tree.map(lambda x: x[None], dataclasses.replace(head, local=None))
     pictures = pool(portraits, params.config.encoder.resolution)
-    inputs, view = inversion.local_input(params.config, params.generator, heads, pictures, CAMERA[None])
+    average = params.encoders["latent_average"]
+    context = Context(params.generator, average, pictures, CAMERA[None], model=params.config)
+    inputs, view = local_input(context, heads)
     features, _ = encode_local(params.config.encoder, variables, inputs)
     return features[0], view.depth[0]
 
@@ -231,7 +235,7 @@ def test_inverted_heads_keep_their_branch(params, inverted):
 def test_files_keep_the_branch(tmp_path):
     params = micro.micro_generator()
     config = params.config.generator
-    planes, ws = jnp.ones(config.planes_shape), jnp.ones((config.num_ws, config.w_dim))
+    planes, ws = jnp.ones(config.field.shape), jnp.ones((config.num_ws, config.w_dim))
     head = panojax.Head(planes, ws, local=branch())
     save_head(head, tmp_path / "head.npz", params=params)
     found = load_head(tmp_path / "head.npz", params)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import recipe
 
-from panojax.fields import trigrid
 from panojax.fields.trigrid import (
+    PLANE_AXES,
     image_from_planes,
     planes_from_image,
     sample_planes,
@@ -15,7 +15,7 @@ from panojax.fields.trigrid import (
     select_trigrid,
     texel_order,
 )
-from panojax.generators.generator_config import PLANE_AXES
+from panojax.kernels import lookup as lookups
 
 SHAPE = (3, 3, 6, 5)
 
@@ -130,8 +130,8 @@ def test_both_ways_to_add_rows_agree(monkeypatch):
         return value, back(jnp.cos(value)), tangent
 
     one_way = jax.tree.leaves(everything())
-    stacked = lambda table, rows, weights: trigrid._add_at_once(table, jnp.stack(rows), jnp.stack(weights))  # noqa: E731
-    monkeypatch.setattr(trigrid, "_add", stacked)
+    stacked = lambda table, rows, weights: lookups._add_at_once(table, jnp.stack(rows), jnp.stack(weights))  # noqa: E731
+    monkeypatch.setattr(lookups, "_add", stacked)
     other_way = jax.tree.leaves(everything())
     assert len(one_way) == 4 and not np.any(other_way[0][:, -3])
     for one, other in zip(one_way, other_way):
@@ -141,7 +141,7 @@ def test_both_ways_to_add_rows_agree(monkeypatch):
 def test_a_weight_may_change_alone():
     table, rows = jnp.asarray(planes()).reshape(-1, 4), [jnp.array([0, 3]), jnp.array([29, 3])]
     fixed, change = jnp.array([0.1, 0.2]), jnp.array([2.0, -1.0])
-    _, tangent = jax.jvp(lambda weight: trigrid._add_rows(table, rows, [weight, fixed]), (fixed,), (change,))
+    _, tangent = jax.jvp(lambda weight: lookups._add_rows(table, rows, [weight, fixed]), (fixed,), (change,))
     np.testing.assert_allclose(tangent, table[rows[0]] * change[:, None], rtol=1e-6)
 
 

@@ -14,9 +14,10 @@ import panojax
 from panojax.camera import look_at, mirror
 from panojax.encoders import dual
 from panojax.encoders.encoder import encode_offsets, encode_styles
-from panojax.fields.trigrid import planes_from_image
+from panojax.fields.trigrid import TriGrid, planes_from_image
 from panojax.generators.generator import render_volume
 from panojax.inversion import pipeline as inversion
+from panojax.inversion import stages
 from panojax.inversion.pipeline import stitch
 from panojax.nn.layers import Numerics
 from panojax.nn.stylegan2 import pool
@@ -43,10 +44,10 @@ def test_shapes(params, inverted):
     head, parts = inverted
     config = params.config.generator
     for part in (head, parts.visible, parts.occluded):
-        assert part.planes.shape == config.planes_shape and part.ws.shape == (config.num_ws, config.w_dim)
+        assert part.planes.shape == config.field.shape and part.ws.shape == (config.num_ws, config.w_dim)
         assert part.background.shape == (64, 64, config.plane_features) and part.occluded_planes is None
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(part))
-    assert parts.mask.shape == config.planes_shape[:4]
+    assert parts.mask.shape == config.field.cells
     assert recipe.relative_error(parts.occluded.planes, parts.visible.planes) > 0.1  # the encoders are two
 
 
@@ -64,7 +65,7 @@ def test_texel_stitching(inverted):
 def test_sample_stitching(params, inverted):
     """Both tri-grids are kept, the visible one blank where it is occluded, and each lookup chooses."""
     _, parts = inverted
-    head = stitch(parts.visible, parts.occluded, parts.mask, rule="sample")
+    head = stitch(TriGrid(), parts.visible, parts.occluded, parts.mask, rule="sample")
     np.testing.assert_allclose(head.planes, (1 - parts.mask[..., None]) * parts.visible.planes)
     np.testing.assert_array_equal(head.occluded_planes, parts.occluded.planes)
     assert np.isfinite(scenes.render(params, head, CAMERAS[0]).image).all()
@@ -131,7 +132,7 @@ def test_vmap_is_a_loop(params):
     batched = jax.jit(jax.vmap(invert))(pictures, CAMERAS)
     for i in range(3):
         _, parts = scenes.invert(params, pictures[i], CAMERAS[i], return_parts=True)
-        head = stitch(parts.visible, parts.occluded, parts.mask, rule="sample")
+        head = stitch(TriGrid(), parts.visible, parts.occluded, parts.mask, rule="sample")
         assert jax.tree.structure(batched) == jax.tree.structure((head, parts))
         for got, want in zip(jax.tree.leaves(batched), jax.tree.leaves((head, parts))):
             assert recipe.relative_error(got[i], want) < 1e-5
@@ -151,7 +152,7 @@ def test_encoders_that_see_planes():
     config = dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, planes_channels=72))
     params = jax.eval_shape(lambda: random_params(config))
     head = jax.eval_shape(panojax.invert, params, jnp.zeros((32, 32, 3)))
-    assert head.planes.shape == config.generator.planes_shape
+    assert head.planes.shape == config.generator.field.shape
 
 
 @pytest.fixture
@@ -197,11 +198,11 @@ def test_gradients_by_planes_and_codes(float64):
     params, draw = float64, np.random.RandomState(0).standard_normal
     config = params.config.generator
     x = {
-        "planes": draw(config.planes_shape),
-        "occluded": draw(config.planes_shape),
+        "planes": draw(config.field.shape),
+        "occluded": draw(config.field.shape),
         "ws": draw((config.num_ws, config.w_dim)),
     }
-    seen = np.ones(config.planes_shape)
+    seen = np.ones(config.field.shape)
     seen[:, :, :8] = 0
 
     def loss(x):
@@ -219,17 +220,17 @@ def test_gradient_by_image(float64, monkeypatch):
     params, picture = float64, scenes.portraits(1)[0].astype("float64")
     computed, given = {}, {}
 
-    def hold(name):
-        original = getattr(inversion, name)
+    def hold(module, name):
+        original = getattr(module, name)
 
         def call(*args, **options):
             computed[name] = original(*args, **options)
             return jnp.where(given["hold"], given[name], computed[name]) if given else computed[name]
 
-        monkeypatch.setattr(inversion, name, call)
+        monkeypatch.setattr(module, name, call)
 
-    for name in ("residual_input", "head_occlusion"):
-        hold(name)
+    hold(stages, "residual_input")
+    hold(inversion, "head_occlusion")
 
     def loss(x, held):
         given.update(held)
@@ -238,7 +239,7 @@ def test_gradient_by_image(float64, monkeypatch):
 
     function = jax.jit(jax.value_and_grad(loss, has_aux=True))
     config = params.config.generator
-    blank = {"residual_input": np.zeros((2, 32, 32, 6)), "head_occlusion": np.zeros((1, *config.planes_shape[:4]))}
+    blank = {"residual_input": np.zeros((2, 32, 32, 6)), "head_occlusion": np.zeros((1, *config.field.cells))}
     (_, values), gradient = function(picture, blank | {"hold": False})
 
     def held(x):

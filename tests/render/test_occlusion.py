@@ -11,9 +11,9 @@ from scipy import ndimage
 
 import panojax
 from panojax.camera import camera_rays, look_at, orbit
-from panojax.generators.generator_config import PLANE_AXES
+from panojax.fields.trigrid import PLANE_AXES, TriGrid, _without_repeats
 from panojax.inversion.pipeline import stitch
-from panojax.render.occlusion import _without_repeats, occlusion_mask
+from panojax.render.occlusion import occlusion_mask
 
 AXES = PLANE_AXES["panohead"]
 SHAPE = (3, 3, 64, 64)
@@ -21,9 +21,14 @@ DIRECTIONS = look_at(np.arange(12) * np.pi / 6, np.tile([0.0, 0.6, -0.6, 1.1], 3
 SPHERE = 0.28
 
 
+def field(shape, **options):
+    _, depth, side, _ = shape
+    return TriGrid(size=side, depth=depth, axes=AXES, **options)
+
+
 @functools.cache
 def masks(shape=SHAPE, *, batch=False, **options):
-    one = functools.partial(occlusion_mask, shape=shape, axes=AXES, **options)
+    one = functools.partial(occlusion_mask, field(shape, **options))
     return jax.jit(jax.vmap(one) if batch else one)
 
 
@@ -94,7 +99,7 @@ def test_vmap_is_a_loop():
 
 def test_jit_is_eager_without_callbacks():
     depth, weight = map(jnp.asarray, scenes.sphere_view(DIRECTIONS[1], 32, SPHERE))
-    eager = occlusion_mask(depth, weight, DIRECTIONS[1], shape=SHAPE, axes=AXES)
+    eager = occlusion_mask(field(SHAPE), depth, weight, DIRECTIONS[1])
     np.testing.assert_array_equal(masks()(depth, weight, DIRECTIONS[1]), eager)
     program = str(jax.make_jaxpr(masks())(depth, weight, DIRECTIONS[1]))
     assert "callback" not in program and "infeed" not in program
@@ -178,7 +183,7 @@ def test_masks_of_rendered_heads():
     for camera in orbit(4)[::2]:
         view = scenes.render(params, head, camera)
         got = np.asarray(mask(params, view, camera))
-        assert got.shape == params.config.generator.planes_shape[:4]
+        assert got.shape == params.config.generator.field.cells
         read = corners(unproject(view.depth, view.weight, camera), got.shape)
         assert read.any() and not np.any(got[read])
         heights.append(np.mean(np.nonzero(got[1] == 0)[1]))  # rows of the plane over x and z
@@ -190,10 +195,10 @@ def test_stitching():
     planes = [np.random.RandomState(i).standard_normal((2, 3, 1, 4, 4, 2)).astype(np.float32) for i in range(2)]
     seen, hidden = (panojax.Head(planes=p, ws=np.full((2, 5, 4), i)) for i, p in enumerate(planes))
     mask = (np.random.RandomState(2).random_sample((2, 3, 1, 4, 4)) > 0.5).astype(np.float32)
-    texel = stitch(seen, hidden, mask)
+    texel = stitch(TriGrid(), seen, hidden, mask)
     np.testing.assert_array_equal(texel.planes, np.where(mask[..., None] == 1, planes[1], planes[0]))
     np.testing.assert_array_equal(texel.ws, seen.ws)
     assert texel.occluded_planes is None
-    sample = stitch(seen, hidden, mask, rule="sample")
+    sample = stitch(TriGrid(), seen, hidden, mask, rule="sample")
     np.testing.assert_array_equal(sample.planes, np.where(mask[..., None] == 1, 0, planes[0]))
     np.testing.assert_array_equal(sample.occluded_planes, planes[1])

@@ -15,11 +15,11 @@ import scenes
 from panojax.camera import look_at
 from panojax.encoders import dual
 from panojax.encoders.encoder import encode_local
+from panojax.encoders.stage import Context
 from panojax.fields.local_branch import make_branch
 from panojax.generators.generator import Head, synthesize
 from panojax.inversion import pipeline as inversion
-from panojax.inversion.pipeline import local_input
-from panojax.inversion.spaces import init_variables
+from panojax.inversion.stages import init_variables, local_input
 from panojax.losses.perception import Perception
 from panojax.nn.stylegan2 import pool
 from panojax.train.encoder.presets import tiny, tiny_e3dge
@@ -53,7 +53,8 @@ def prepared(frozen):
         proxies = {name: x for name, x in proxies.items() if not name.startswith("other")}
         heads = Head(synthesize(config, frozen.generator, ws), ws)
         pictures = pool(proxies["image"], model.encoder.resolution)
-        return proxies, heads, *local_input(model, frozen.generator, heads, pictures, proxies["camera"])
+        context = Context(frozen.generator, frozen.latent_average, pictures, proxies["camera"], model=model)
+        return proxies, heads, *local_input(context, heads)
 
     ws = recipe.normal("local/codes", (2, *frozen.latent_average.shape))
     return prepare(jax.random.split(jax.random.key(0), 2), ws)
@@ -64,7 +65,7 @@ def learned(frozen, prepared):
     """Descent by the local branch's parameters alone, towards the proxies' fields: (parameters, terms, gradients)."""
     config, encoder = frozen.config.generator, frozen.config.encoder
     proxies, heads, inputs, view = prepared
-    variables = init_variables(encoder, "w+", jax.random.key(3), offsets=False)["local_encoder"]
+    variables = init_variables(frozen.config, jax.random.key(3), offsets=False)["local_encoder"]
 
     def loss(local, statistics, proxies):
         networks = {"local_encoder": {"params": local, "batch_stats": statistics}}
@@ -137,17 +138,16 @@ def test_the_branch_learns_on_the_heads_that_inversion_stitches(monkeypatch):
     """Of every other texel: the random model hides none from the portrait."""
     params = local_model.params()
     model, both = params.config, params.encoders["both"]
-    mask = jnp.asarray(np.indices(model.generator.planes_shape[:4]).sum(0) % 2, jnp.float32)[None]
-    for module in ("panojax.inversion.pipeline", "panojax.train.encoder.steps"):
-        monkeypatch.setattr(f"{module}.head_occlusion", lambda *_, **__: mask)
+    mask = jnp.asarray(np.indices(model.generator.field.cells).sum(0) % 2, jnp.float32)[None]
+    monkeypatch.setattr("panojax.inversion.pipeline.head_occlusion", lambda *_, **__: mask)
     visible, occluded = (dual.part(both, which) for which in (dual.VISIBLE, dual.OCCLUDED))
     occluded = {name: occluded[name] for name in occluded if name != "local_encoder"}
     frozen = Frozen(params.generator, params.encoders["latent_average"], Perception(), occluded, config=model)
     image, label = scenes.portraits(1), look_at(0.3)[None]
     invert = jax.jit(inversion.invert_batch, static_argnums=0)
     expected, parts = invert(model, params.generator, params.encoders, image, label)
-    step = functools.partial(encode, config=StepConfig(), train=False)
-    heads = jax.jit(step)(frozen, visible, pool(image, model.encoder.resolution), label).heads
+    step = functools.partial(encode, config=StepConfig())
+    heads = jax.jit(step)(frozen, visible, pool(image, model.encoder.resolution), label)[0].heads
     for planes, same in ((expected.planes, True), (parts.visible.planes, False)):
         assert (recipe.relative_error(heads.planes, planes) < 1e-5) == same
     assert recipe.relative_error(heads.local.features, expected.local.features) < 1e-4

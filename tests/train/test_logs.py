@@ -5,8 +5,7 @@ import pytest
 
 from panojax import camera
 from panojax.data.sources import SampleConfig, draw_heads
-from panojax.generators.generator import Head
-from panojax.inversion.pipeline import render_heads
+from panojax.generators.generator import Head, render_heads
 from panojax.losses.perception import Perception
 from panojax.nn.stylegan2 import pool
 from panojax.train.encoder.state import Frozen

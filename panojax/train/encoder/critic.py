@@ -1,33 +1,10 @@
 """Critics of what encoders make: of tri-grids, occlusion-aware (paper, Table 6), and of style codes (e4e)."""
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from panojax.errors import InputError
 from panojax.nn.layers import BatchNorm, Numerics, conv
-
-
-def critic_input(planes: jax.Array, occlusion: jax.Array) -> jax.Array:
-    """Masks a tri-grid and lays it out as one picture: [N, 3, D, H, W, C] -> [N, H, W, 3 * C * D].
-
-    Channel c at depth d of plane p becomes channel (p * C + c) * D + d, the order of the generator's backbone.
-
-    Args:
-      planes: the tri-grid, [N, 3, D, H, W, C].
-      occlusion: O, 1 where the input camera does not see, [N, 3, D, H, W].
-
-    Raises:
-      InputError: the shapes do not agree.
-    """
-    if planes.ndim != 6 or planes.shape[1] != 3 or planes.shape[:5] != occlusion.shape:
-        raise InputError(
-            "critic_input wants planes [N, 3, D, H, W, C] and occlusion [N, 3, D, H, W], "
-            f"got {planes.shape} and {occlusion.shape}"
-        )
-    masked = planes * occlusion[..., None].astype(planes.dtype)
-    n, p, d, h, w, c = masked.shape
-    return masked.transpose(0, 3, 4, 1, 5, 2).reshape(n, h, w, p * c * d)
 
 
 class TriGridCritic(nn.Module):

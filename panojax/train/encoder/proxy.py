@@ -14,9 +14,8 @@ from panojax.camera import camera_rays
 from panojax.data.sources import SampleConfig, draw_heads, sample_cameras
 from panojax.errors import InputError
 from panojax.generators import generator
-from panojax.generators.generator import Head
+from panojax.generators.generator import Head, render_heads
 from panojax.generators.generator_config import GeneratorConfig
-from panojax.inversion.pipeline import render_heads
 
 Proxies = dict[str, jax.Array]
 

@@ -159,7 +159,7 @@ def _sheet(frozen, visible, variables, batch, config):
 
     def heads(variables):
         pictures = pool(image, model.encoder.resolution)
-        return encode(frozen, variables, pictures, labels, config=config, train=False).heads
+        return encode(frozen, variables, pictures, labels, config=config)[0].heads
 
     rows = [heads(variables)]
     if visible is not None:

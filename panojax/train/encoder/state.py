@@ -12,8 +12,9 @@ import optax
 from flax import struct
 
 from panojax.config import Config
-from panojax.inversion.spaces import abstract_variables, init_variables
+from panojax.inversion.stages import abstract_variables, init_variables
 from panojax.losses.perception import Perception
+from panojax.nn.layers import Numerics
 from panojax.train.encoder.critic import CodeCritic, TriGridCritic
 from panojax.train.encoder.step_config import StepConfig
 from panojax.train.flat import flatten
@@ -79,7 +80,7 @@ def init_state(model: Config, config: StepConfig, key: jax.Array, *, encoder: An
     assert model.encoder is not None
     encoder_key, critic_key = jax.random.split(key)
     if encoder is None:
-        encoder = init_variables(model.encoder, config.space, encoder_key, offsets=config.offsets)
+        encoder = init_variables(model, encoder_key, space=config.space, offsets=config.offsets)
     critic = None
     if config.critic != "none":
         network = critic_network(model, config)
@@ -94,7 +95,7 @@ def init_state(model: Config, config: StepConfig, key: jax.Array, *, encoder: An
 def abstract_state(model: Config, config: StepConfig) -> TrainState:
     """What `init_state` gives, as `jax.ShapeDtypeStruct`s: a template to restore into."""
     assert model.encoder is not None
-    variables = abstract_variables(model.encoder, config.space, offsets=config.offsets)
+    variables = abstract_variables(model, space=config.space, offsets=config.offsets)
     state: TrainState = jax.eval_shape(
         lambda encoder: init_state(model, config, jax.random.key(0), encoder=encoder), variables
     )
@@ -115,9 +116,9 @@ def critic_network(model: Config, config: StepConfig) -> TriGridCritic | CodeCri
     generator = model.generator
     if config.critic == "codes":
         return CodeCritic(generator.w_dim)
-    channels = 3 if config.critic == "image" else 3 * generator.plane_features * generator.plane_depth
-    assert model.encoder is not None
-    return TriGridCritic(channels, config.critic_widths, model.encoder.numerics)
+    channels = 3 if config.critic == "image" else generator.field.channels
+    numerics = getattr(model.encoder, "numerics", Numerics())
+    return TriGridCritic(channels, config.critic_widths, numerics)
 
 
 def update(learner: Learner, gradients: Any, batch_stats: Any, optimiser: optax.GradientTransformation) -> Learner:

@@ -1,7 +1,8 @@
 """What the encoders' training optimises: the configuration of one step."""
 
 import dataclasses
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 from panojax.errors import InputError, check_choice
 from panojax.losses.terms import PAPER, EncoderWeights
@@ -26,6 +27,8 @@ class StepConfig:
     each on its own (e4e)."""
     critic_widths: tuple[int, ...] = (64, 128, 256, 512)
     """Features of its convolutions but the last (paper, Table 6)."""
+    losses: tuple[tuple[str, float, Callable[..., Any]], ...] = ()
+    """Losses of your own, (name, weight, function of `objective.Rendered`); from Python, not from the command line."""
     weights: EncoderWeights = PAPER
     """Weights of LPIPS, L2 and identity on the final picture (paper, Eq. 5)."""
     loss_resolution: int = 256

@@ -7,58 +7,43 @@ A step is a pure function of its arguments. Its randomness comes from `fold_in(k
 a whole run, and a run that was restored goes on as if it had not been stopped.
 """
 
-import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from panojax import camera as cameras
 from panojax.devices.sharding import Mesh, batch_sharding, replicated, traced_over
-from panojax.encoders.encoder import encode_local, encode_offsets
+from panojax.encoders.encoder_config import EncoderConfig
+from panojax.encoders.stage import Context, Estimate, run
 from panojax.errors import InputError
-from panojax.fields.local_branch import make_branch
-from panojax.fields.trigrid import image_from_planes
 from panojax.generators import generator
-from panojax.generators.generator import Head, View
-from panojax.inversion.pipeline import (
-    head_occlusion,
-    local_input,
-    offset_planes,
-    render_heads,
-    residual_input,
-    stitch,
-    view_occlusion,
-)
-from panojax.inversion.spaces import GROUPS, draw_latents, map_latents, predict_styles
-from panojax.losses import terms as losses
+from panojax.generators.generator import Head, View, head_occlusion, render_heads
+from panojax.inversion.pipeline import reconstruct, stitch
+from panojax.inversion.spaces import draw_latents, map_latents
+from panojax.inversion.stages import stages_of
+from panojax.losses import terms
 from panojax.nn.stylegan2 import pool
 from panojax.render.renderer import draw_uniforms
-from panojax.train.encoder.critic import critic_input
-from panojax.train.encoder.proxy import code_distance, proxy_terms
+from panojax.train.encoder.objective import (
+    Rendered,
+    checkpointed,
+    critic_logits,
+    evaluate_objective,
+    objective,
+    reconstruction,
+    shown_to_critic,
+)
+from panojax.train.encoder.proxy import code_distance
 from panojax.train.encoder.state import Frozen, TrainState, critic_network, join, optimizer, update
 from panojax.train.encoder.step_config import StepConfig
 
+LOCAL = "local_encoder"  # what learns alone where `StepConfig.learn` is "local"
+
 Metrics = dict[str, jax.Array]
 Step = Callable[[TrainState, Frozen, Mapping[str, jax.Array], jax.Array], tuple[TrainState, Metrics]]
-
-
-@struct.dataclass
-class Encoded:
-    """What an encoder made of portraits.
-
-    Attributes:
-      heads: with tri-grids [N, 3, D, H, W, C], codes [N, L, w_dim] and, where the encoder has one, the local branch.
-      styled: the W+ stage's picture at the encoder's resolution [N, R, R, 3], or None without an F stage.
-      batch_stats: {network: running statistics} as updated, or None.
-    """
-
-    heads: Head
-    styled: jax.Array | None
-    batch_stats: Any
 
 
 def encoder_step(
@@ -128,10 +113,10 @@ def evaluate(frozen: Frozen, variables: Any, batch: Mapping[str, jax.Array], *, 
       variables: `Learner.variables()`.
     """
     pictures, target = _pictures(frozen, batch, config)
-    encoded = encode(frozen, variables, pictures, batch["camera"], config=config, train=False)
-    view = render_heads(frozen.config.generator, frozen.generator, encoded.heads, batch["camera"])
-    total, terms = _reconstruction(frozen, view.image, target, config)
-    return {"loss": total, **terms}
+    heads = encode(frozen, variables, pictures, batch["camera"], config=config)[0].heads
+    view = render_heads(frozen.config.generator, frozen.generator, heads, batch["camera"])
+    total, losses = reconstruction(frozen, config, view.image, target)
+    return {"loss": total, **losses}
 
 
 def encode(
@@ -141,104 +126,50 @@ def encode(
     labels: jax.Array,
     *,
     config: StepConfig,
-    train: bool,
+    train: Collection[str] = (),
     released: jax.Array | None = None,
-) -> Encoded:
-    """The heads that one encoder sees in portraits [N, R, R, 3] at its resolution, from labels [N, 25].
+) -> tuple[Estimate, dict[str, Any]]:
+    """What one encoder sees in portraits [N, R, R, 3] at its resolution, from labels [N, 25].
 
-    The F stage's input, the W+ stage's rendering and what it misses, passes no gradient to the W+ stage; nor does the
-    local branch's, the rendering of both, to either. `released` is how many style codes are their own so far, or None
-    for all: see `release_codes`. With `frozen.occluded` the local branch sees, and joins, the stitched heads.
+    With `frozen.occluded` the joined stages see, and join, the stitched heads.
+
+    Args:
+      variables: {stage's name: {"params", "batch_stats"}}.
+      train: names of the stages that learn.
+      released: how many style codes are their own so far, or None for all: see `release_codes`.
+
+    Returns:
+      The estimate, and {name: batch_stats as updated} of the stages that learn.
     """
-    model = frozen.config
-    encoder = model.encoder
-    assert encoder is not None
-    keep = _checkpointed(config)
-    train_others = train and config.learn == "all"
-    stats = {name: network["batch_stats"] for name, network in variables.items()}
-
-    @keep
-    def synthesize(ws):
-        return generator.synthesize(model.generator, frozen.generator, ws)
-
-    ws, updated = _styles(frozen, variables, pictures, config, train=train_others, released=released)
-    stats["psp_encoder"] = updated or stats["psp_encoder"]
-    planes = synthesize(ws)
-
-    def finished(heads, styled):
-        if frozen.occluded is not None:
-            heads = stitched(frozen, heads, _occluded(frozen, pictures, labels, config), labels)
-        if encoder.local_features:
-            heads, stats["local_encoder"] = _localized(frozen, variables, heads, pictures, labels, config, train)
-        return Encoded(heads, styled, stats if train else None)
-
-    if not config.offsets:
-        return finished(Head(planes, ws), None)
-    stage = Head(planes, ws)
-    if not config.style_weight:
-        stage = jax.lax.stop_gradient(stage)
-    inputs = keep(lambda heads: residual_input(model, frozen.generator, heads, pictures, labels))(stage)
-    styled, inputs = inputs[..., :3], jax.lax.stop_gradient(inputs)
-    seen = None
-    if encoder.planes_channels:
-        seen = pool(image_from_planes(jax.lax.stop_gradient(planes)).astype(jnp.float32), encoder.resolution)
-
-    @keep
-    def offsets(encoder_variables, inputs, seen):
-        output = encode_offsets(encoder, encoder_variables, inputs, seen, train=train_others)
-        return output if train_others else (output, None)
-
-    offset, updated = offsets(variables, inputs, seen)
-    stats["triplanenet_encoder"] = updated or stats["triplanenet_encoder"]
-    planes = planes + offset_planes(model.generator, offset).astype(planes.dtype)
-    return finished(Head(planes, ws), styled)
+    context = _context(frozen, pictures, labels, config, released)
+    estimate, _, stats = reconstruct(context, stages(frozen, config), variables, occluded=frozen.occluded, train=train)
+    return estimate, stats
 
 
-def _styles(frozen, variables, pictures, config, *, train, released):
-    """The W+ stage: style codes and its statistics as updated."""
-
-    @_checkpointed(config)
-    def styles(encoder_variables, pictures):
-        return predict_styles(
-            frozen.config,
-            frozen.generator,
-            encoder_variables,
-            frozen.latent_average,
-            pictures,
-            space=config.space,
-            train=train,
-            released=released,
-        )
-
-    return styles(variables, pictures)
+def stages(frozen: Frozen, config: StepConfig) -> tuple[Any, ...]:
+    """The stages that a step trains or uses."""
+    assert frozen.config.encoder is not None
+    return stages_of(frozen.config.encoder, space=config.space, offsets=config.offsets)
 
 
 def stitched(frozen: Frozen, visible: Head, occluded: Head, labels: jax.Array) -> Head:
     """The dual encoder's heads: `visible` where its own depth from labels [N, 25] is seen, else `occluded`."""
     mask = head_occlusion(frozen.config.generator, frozen.generator, visible, labels)
-    return stitch(visible, occluded, mask)
+    return stitch(frozen.config.generator.field, visible, occluded, mask)
 
 
-def _occluded(frozen, pictures, labels, config):
-    """The heads of the finished encoder 2, without a local branch."""
-    model = frozen.config
-    model = dataclasses.replace(model, encoder=dataclasses.replace(model.encoder, local_features=0))
-    alone = dataclasses.replace(frozen, occluded=None, config=model)
-    return encode(alone, frozen.occluded, pictures, labels, config=config, train=False).heads
-
-
-def _localized(frozen, variables, heads, pictures, labels, config, train):
-    """Heads with the local branch's features of their portraits, and the statistics of its network."""
-    model = frozen.config
-    inputs, view = local_input(model, frozen.generator, heads, pictures, labels)
-
-    @_checkpointed(config)
-    def features(encoder_variables, inputs):
-        output = encode_local(model.encoder, encoder_variables, inputs, train=train)
-        return output if train else (*output, None)
-
-    read, fusion, stats = features(variables, inputs)
-    return dataclasses.replace(heads, local=make_branch(read, view, labels, fusion)), stats
+def _context(frozen, pictures, labels, config, released=None):
+    """What stages read in training. The later stages' inputs pass no gradient to the first one, but by its picture."""
+    return Context(
+        frozen.generator,
+        frozen.latent_average,
+        pictures,
+        labels,
+        released,
+        model=frozen.config,
+        recompute=config.recompute,
+        styled_gradient=bool(config.style_weight),
+    )
 
 
 def _step(state, frozen, batch, key, config):
@@ -282,96 +213,76 @@ def _step(state, frozen, batch, key, config):
 
 def _gradients(state, stats, frozen, batch, keys, config):
     """(encoder's, critic's) gradients, both statistics, and metrics for one part of a batch with a key a sample."""
-    adversary = state.critic is not None
     ray_keys, latent_keys, camera_keys = jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, 3))(keys), 1, 0)
-    pictures, target = _pictures(frozen, batch, config)
-    labels = batch["camera"]
-    novel = _cameras_around(frozen, camera_keys) if config.critic == "image" else None
-
-    def judged(heads, hidden):
-        """What the critic sees of heads."""
-        if config.critic == "image":
-            image = _checkpointed(config)(
-                lambda heads: render_heads(frozen.config.generator, frozen.generator, heads, novel).image
-            )(heads)
-            return pool(image, config.loss_resolution)
-        if config.critic == "codes":
-            return heads.ws.reshape(-1, heads.ws.shape[-1])
-        return critic_input(heads.planes, hidden)
-
-    train = not config.freeze_batch_norm
-    released = _released(state.step, config) if frozen.config.encoder.deltas else None
-
-    def codes_loss(params):
-        variables = join(params, stats[0])
-        ws, updated = _styles(frozen, variables, pictures, config, train=train, released=released)
-        loss = config.proxy.code * code_distance(ws, batch["proxy"])
-        metrics = {"loss": loss, "proxy/code": loss / config.proxy.code}
-        return loss, (stats[0] | {"psp_encoder": updated} if train else stats[0], metrics, None, None)
-
-    def encoder_loss(params):
-        if config.learn == "local":
-            params = jax.lax.stop_gradient(params) | {GROUPS[2]: params[GROUPS[2]]}
-        variables = join(params, stats[0])
-        encoded = encode(frozen, variables, pictures, labels, config=config, train=train, released=released)
-        view = _render(frozen, encoded.heads, labels, ray_keys, config)
-        total, metrics = _reconstruction(frozen, view.image, target, config)
-        if config.style_weight:
-            styled, styled_terms = _reconstruction(frozen, encoded.styled, target, config)
-            total = total + config.style_weight * styled
-            metrics |= {f"styled/{name}": value for name, value in styled_terms.items()}
-        if config.delta_weight:
-            metrics["deltas"] = jnp.mean(losses.code_deltas(encoded.heads.ws))
-            total = total + config.delta_weight * metrics["deltas"]
-        if config.view_weight and "other" in batch:
-            count = len(batch["other"]["camera"])
-            first = jax.tree.map(lambda x: x[:count], encoded.heads)
-            metrics["other"] = _other_view(frozen, first, batch["other"], config)
-            total = total + config.view_weight * metrics["other"]
-        if "proxy" in batch:
-            extra, proxy_metrics = _proxy_loss(frozen, encoded.heads, view, batch["proxy"], config)
-            total, metrics = total + extra, metrics | proxy_metrics
-        fake = hidden = None
-        if adversary:
-            hidden = _hidden(frozen, encoded.heads, view, labels, config)
-            fake = judged(encoded.heads, hidden)
-            logits, _ = _judge(frozen, state.critic.params.fast.tree(), stats[1], fake, config)
-            metrics["adversarial"] = losses.adversarial(logits)
-            total = total + config.adversarial_weight * metrics["adversarial"]
-        metrics["loss"] = total
-        return total, (encoded.batch_stats if train else stats[0], metrics, fake, hidden)
-
-    gradients, (encoder_stats, metrics, fake, hidden) = jax.grad(
-        encoder_loss if config.rendered else codes_loss, has_aux=True
-    )(state.encoder.params.fast.tree())
-    if not adversary:
+    around = _cameras_around(frozen, camera_keys) if config.critic == "image" else None
+    critic = None if state.critic is None else (state.critic.params.fast.tree(), stats[1])
+    if config.rendered:
+        loss = functools.partial(_encoder_loss, critic=critic, around=around, ray_keys=ray_keys)
+    else:
+        loss = _codes_loss
+    loss = functools.partial(loss, stats=stats[0], step=state.step, frozen=frozen, batch=batch, config=config)
+    gradients, (encoder_stats, metrics, rendered) = jax.grad(loss, has_aux=True)(state.encoder.params.fast.tree())
+    if critic is None:
         return (gradients, None), (encoder_stats, None), metrics
-    fake = jax.lax.stop_gradient(fake)
-    real = jax.lax.stop_gradient(judged(_draw_heads(frozen, latent_keys), hidden))
-
-    def critic_loss(params):
-        real_logits, critic_stats = _judge(frozen, params, stats[1], real, config)
-        fake_logits, critic_stats = _judge(frozen, params, critic_stats, fake, config)
-        total = losses.critic(real_logits, fake_logits)
-        metrics = {
-            "critic/loss": total,
-            "critic/real": jnp.mean(real_logits),
-            "critic/fake": jnp.mean(fake_logits),
-            "critic/hidden": jnp.mean(hidden),
-        }
-
-        def penalty():
-            # With the running statistics, so that a sample's gradient is its own; they are constants, as in PyTorch.
-            variables = join(params, jax.lax.stop_gradient(critic_stats))["critic"]
-            network = critic_network(frozen.config, config)
-            return jnp.mean(losses.r1(lambda x: network.apply(variables, x), real))
-
-        squared = losses.every(state.step, config.r1_interval, penalty)
-        metrics["critic/r1"] = squared
-        return total + 0.5 * config.r1_weight * squared, (critic_stats, metrics)
-
-    critic_gradients, (critic_stats, more) = jax.grad(critic_loss, has_aux=True)(state.critic.params.fast.tree())
+    fake, hidden = jax.lax.stop_gradient(rendered)
+    drawn = _draw_heads(frozen, latent_keys)
+    real = jax.lax.stop_gradient(shown_to_critic(frozen, config, drawn, hidden, around))
+    loss = functools.partial(_critic_loss, stats=stats[1], step=state.step, frozen=frozen, config=config)
+    critic_gradients, (critic_stats, more) = jax.grad(loss, has_aux=True)(critic[0], real, fake)
+    more["critic/hidden"] = jnp.mean(hidden)
     return (gradients, critic_gradients), (encoder_stats, critic_stats), metrics | more
+
+
+def _encoder_loss(params, *, stats, step, frozen, batch, config, critic, around, ray_keys):
+    """The objective's total; statistics as updated, metrics, and what the critic is shown of the heads and where."""
+    names = [stage.name for stage in stages(frozen, config)]
+    learners = [name for name in names if config.learn == "all" or name == LOCAL]
+    params = {name: tree if name in learners else jax.lax.stop_gradient(tree) for name, tree in params.items()}
+    pictures, target = _pictures(frozen, batch, config)
+    train = () if config.freeze_batch_norm else learners
+    options = {"config": config, "train": train, "released": _released(frozen, step, config)}
+    estimate, updated = encode(frozen, join(params, stats), pictures, batch["camera"], **options)
+    view = _render(frozen, estimate.heads, batch["camera"], ray_keys, config)
+    rendered = Rendered(
+        frozen, config, batch, estimate.heads, view, target, estimate.styled, critic=critic, cameras=around
+    )
+    total, metrics = evaluate_objective(objective(config, batch), rendered)
+    shown = None if critic is None else (rendered.shown, rendered.hidden)
+    return total, (stats | updated, metrics | {"loss": total}, shown)
+
+
+def _codes_loss(params, *, stats, step, frozen, batch, config):
+    """The distance of the first stage's style codes from the samples' own, without a rendering."""
+    first = stages(frozen, config)[:1]
+    pictures, _ = _pictures(frozen, batch, config)
+    context = _context(frozen, pictures, batch["camera"], config, _released(frozen, step, config))
+    train = () if config.freeze_batch_norm else (first[0].name,)
+    estimate, updated = run(first, context, join(params, stats), train=train)
+    distance = code_distance(estimate.heads.ws, batch["proxy"])
+    loss = config.proxy.code * distance
+    return loss, (stats | updated, {"loss": loss, "proxy/code": distance}, None)
+
+
+def _critic_loss(params, real, fake, *, stats, step, frozen, config):
+    """The critic's loss on what it is shown of synthesised and of encoded heads, and the lazy R1 penalty."""
+    real_logits, stats = critic_logits(frozen, config, params, stats, real)
+    fake_logits, stats = critic_logits(frozen, config, params, stats, fake)
+    total = terms.critic(real_logits, fake_logits)
+
+    def penalty():
+        # With the running statistics, so that a sample's gradient is its own; they are constants, as in PyTorch.
+        variables = join(params, jax.lax.stop_gradient(stats))["critic"]
+        network = critic_network(frozen.config, config)
+        return jnp.mean(terms.r1(lambda x: network.apply(variables, x), real))
+
+    squared = terms.every(step, config.r1_interval, penalty)
+    metrics = {
+        "critic/loss": total,
+        "critic/real": jnp.mean(real_logits),
+        "critic/fake": jnp.mean(fake_logits),
+        "critic/r1": squared,
+    }
+    return total + 0.5 * config.r1_weight * squared, (stats, metrics)
 
 
 def _pictures(frozen, batch, config):
@@ -401,53 +312,12 @@ def _render(frozen: Frozen, heads: Head, labels, keys, config: StepConfig) -> Vi
     else:
         uniforms = draw_uniforms(None, (labels.shape[0], rays), model)
 
-    @_checkpointed(config)
+    @checkpointed(config)
     def render(heads):
         rendered = generator.render_volume(model, frozen.generator, heads, labels, uniforms)
         return generator.finish(model, frozen.generator, rendered, heads)
 
     return render(heads)
-
-
-def _reconstruction(frozen, image, target, config):
-    """Eq. 5 of pictures pooled to the target's resolution."""
-    perception = frozen.perception
-    return losses.encoder_loss(
-        pool(image.astype(jnp.float32), target.shape[1]),
-        target,
-        lpips=perception.distance,
-        embed=perception.embed,
-        weights=config.weights,
-    )
-
-
-def _proxy_loss(frozen, heads, view, proxies, config):
-    """The weighted losses of the batch's last samples, and the terms by name."""
-    model, weights = frozen.config.generator, config.proxy
-    count = proxies["ws"].shape[0]
-    last = jax.tree.map(lambda x: x[-count:], heads)
-    terms = proxy_terms(model, frozen.generator, last, view.depth[-count:], proxies)
-    if "other_image" in proxies:
-        other = {"image": proxies["other_image"], "camera": proxies["other_camera"]}
-        terms["view"] = _other_view(frozen, last, other, config)
-    total = sum(getattr(weights, name) * value for name, value in terms.items())
-    return total, {f"proxy/{name}": value for name, value in terms.items()}
-
-
-def _other_view(frozen, heads, other, config):
-    """Eq. 5 of heads seen from the cameras of other views, {"image": [N, S, S, 3], "camera": [N, 25]}."""
-    image = render_heads(frozen.config.generator, frozen.generator, heads, other["camera"]).image
-    target = pool(other["image"].astype(jnp.float32), config.loss_resolution)
-    return _reconstruction(frozen, image, target, config)[0]
-
-
-def _hidden(frozen, heads, view, labels, config):
-    """What the critic is shown of tri-grids [N, 3, D, H, W]: 1 where the portrait does not see, or everywhere."""
-    if config.critic != "trigrid-occluded":
-        return jnp.ones(heads.planes.shape[:5])
-    depth, weight = jax.lax.stop_gradient((view.depth, view.weight))
-    occlusion = functools.partial(view_occlusion, frozen.config.generator, threshold=config.mask_threshold)
-    return jax.vmap(occlusion)(depth, weight, labels)
 
 
 def _draw_heads(frozen: Frozen, keys) -> Head:
@@ -457,8 +327,11 @@ def _draw_heads(frozen: Frozen, keys) -> Head:
     return Head(generator.synthesize(model, frozen.generator, ws), ws)
 
 
-def _released(step, config):
+def _released(frozen, step, config):
     """How many style codes are their own at a step, where they come one by one (e4e's progressive training)."""
+    encoder = frozen.config.encoder
+    if not isinstance(encoder, EncoderConfig) or not encoder.deltas:
+        return None
     return 1 + jnp.maximum(step - config.delta_start + config.delta_interval, 0) // config.delta_interval
 
 
@@ -467,19 +340,3 @@ def _cameras_around(frozen, keys):
     model = frozen.config.generator
     yaws = jax.vmap(lambda key: jax.random.uniform(key, minval=-jnp.pi, maxval=jnp.pi))(keys)
     return cameras.look_at(yaws, radius=model.camera_radius, pivot=model.camera_pivot)
-
-
-def _judge(frozen, params, batch_stats, x, config):
-    """The critic's logits [N] by the batch's own statistics (or the running ones), and the running ones after it."""
-    network = critic_network(frozen.config, config)
-    variables = join(params, batch_stats)["critic"]
-    if config.freeze_batch_norm:
-        return network.apply(variables, x), batch_stats
-    apply = _checkpointed(config)(lambda *inputs: network.apply(*inputs, train=True, mutable=["batch_stats"]))
-    logits, updated = apply(variables, x)
-    return logits, {"critic": updated.get("batch_stats", {})}
-
-
-def _checkpointed(config):
-    """`jax.checkpoint` where the configuration recomputes, else nothing."""
-    return jax.checkpoint if config.recompute else lambda function: function

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from flax import struct
 
 from panojax.camera import camera_rays
-from panojax.fields.trigrid import planes_from_image
 from panojax.generators import generator, networks
 from panojax.generators.generator import Head
 from panojax.generators.generator_config import GeneratorConfig
@@ -106,11 +105,11 @@ def mix_styles(ws: jax.Array, other: jax.Array, chance: float, key: jax.Array) -
 
 
 def synthesize_planes(model: GeneratorConfig, variables: Any, ws: jax.Array, *, noise: str, key: jax.Array):
-    """Tri-grids [N, 3, D, H, W, C] of style codes [N, L, w_dim] in float32, whatever the backbone computes in."""
+    """Planes [N, *field.shape] of style codes [N, L, w_dim] in float32, whatever the backbone computes in."""
     path = "backbone.synthesis"
     module = networks.build(model, noise=noise)[path]
     image: Any = module.apply(networks.module_variables(variables, path), ws, rngs={"noise": key})
-    return planes_from_image(image, model.plane_depth)
+    return model.field.from_image(image)
 
 
 def _other_codes(model, variables, conditioning, key):

@@ -22,9 +22,8 @@ from panojax import camera as cameras
 from panojax.devices.sharding import Mesh, data_mesh, placed_template, replicate, replicated, run_key
 from panojax.errors import InputError
 from panojax.generators import generator
-from panojax.generators.generator import Head
+from panojax.generators.generator import Head, render_heads
 from panojax.generators.generator_config import GeneratorConfig
-from panojax.inversion.pipeline import render_heads
 from panojax.nn.stylegan2 import pool
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.command import run_command

@@ -8,8 +8,9 @@ import recipe
 
 from panojax.converters.layout import from_state_dict
 from panojax.errors import InputError
+from panojax.fields.trigrid import TriGrid
 from panojax.losses.terms import r1
-from panojax.train.encoder.critic import TriGridCritic, critic_input
+from panojax.train.encoder.critic import TriGridCritic
 
 
 @pytest.fixture(scope="module")
@@ -55,20 +56,22 @@ def test_picture_critic():
     assert jax.eval_shape(critic.apply, variables, jnp.zeros((2, 256, 256, 3))).shape == (2,)
 
 
-def test_critic_input_equals_loop():
+def test_critic_image_equals_loop():
     planes, occlusion = recipe.normal("critic/planes", (2, 3, 2, 4, 5, 7)), recipe.uniform("critic/o", (2, 3, 2, 4, 5))
     occlusion = (occlusion > 0.5).astype(np.float32)
     expected = np.zeros((2, 4, 5, 3 * 7 * 2), np.float32)
     for p, c, d in np.ndindex(3, 7, 2):
         expected[..., p * 14 + c * 2 + d] = planes[:, p, d, :, :, c] * occlusion[:, p, d]
-    np.testing.assert_array_equal(critic_input(planes, occlusion), expected)
+    np.testing.assert_array_equal(TriGrid(depth=2, width=7).critic_image(planes, occlusion), expected)
 
 
 def test_critic_does_not_see_what_the_mask_hides(released):
     critic, variables, _, _ = released
     planes, occlusion = recipe.normal("critic/planes", (1, 3, 3, 8, 8, 32)), np.zeros((1, 3, 3, 8, 8), np.float32)
     occlusion[:, :, :, :, 4:] = 1
-    gradient = jax.jit(jax.grad(lambda p, v: critic.apply(v, critic_input(p, occlusion)).sum()))(planes, variables)
+    gradient = jax.jit(jax.grad(lambda p, v: critic.apply(v, TriGrid().critic_image(p, occlusion)).sum()))(
+        planes, variables
+    )
     assert np.all(gradient[..., :4, :] == 0)
     assert np.all(gradient[..., 4:, :] != 0)
 
@@ -76,9 +79,9 @@ def test_critic_does_not_see_what_the_mask_hides(released):
 @pytest.mark.parametrize(
     ("planes", "occlusion"), [((1, 3, 2, 4, 4), (1, 3, 2, 4, 4)), ((1, 3, 2, 4, 4, 8), (1, 3, 4, 4))]
 )
-def test_critic_input_refuses_other_shapes(planes, occlusion):
-    with pytest.raises(InputError, match=r"occlusion \[N, 3, D, H, W\], got"):
-        critic_input(jnp.zeros(planes), jnp.zeros(occlusion))
+def test_critic_image_refuses_other_shapes(planes, occlusion):
+    with pytest.raises(InputError, match=r"planes must be \[..., 3, 3, 256, 256, 32\] and masks.*, got \(1, 3"):
+        TriGrid().critic_image(jnp.zeros(planes), jnp.zeros(occlusion))
 
 
 def test_critic_refuses_other_channels():

@@ -10,8 +10,7 @@ import recipe
 from panojax.config import Config
 from panojax.errors import InputError
 from panojax.generators import generator as networks
-from panojax.generators.generator import Head
-from panojax.inversion.pipeline import render_heads
+from panojax.generators.generator import Head, render_heads
 from panojax.inversion.spaces import fit_encoder, mean_codes
 from panojax.losses.perception import Perception
 from panojax.train.encoder.presets import RunConfig, tiny

@@ -20,6 +20,7 @@ from PIL import Image
 import panojax
 from panojax.data.sources import draw_samples
 from panojax.errors import InputError
+from panojax.generators.generator import render_heads
 from panojax.inversion import pipeline as inversion
 from panojax.nn.stylegan2 import pool
 from panojax.train.checkpoints import Checkpoints
@@ -68,7 +69,7 @@ def inverted(trained, generator):
     return params, drawn, heads, parts
 
 
-render = jax.jit(inversion.render_heads, static_argnums=0, compiler_options=QUICK)
+render = jax.jit(render_heads, static_argnums=0, compiler_options=QUICK)
 
 
 def distances(params, heads, others, labels):

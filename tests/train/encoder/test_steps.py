@@ -11,8 +11,8 @@ from panojax.config import Config
 from panojax.data.sources import draw_samples
 from panojax.devices.sharding import data_mesh, run_key
 from panojax.errors import InputError
+from panojax.generators.generator import head_occlusion
 from panojax.generators.generator_config import GeneratorConfig
-from panojax.inversion.pipeline import head_occlusion
 from panojax.inversion.spaces import fit_encoder, mean_codes
 from panojax.losses.perception import Perception
 from panojax.params import abstract_generator
@@ -123,7 +123,9 @@ def test_mask_is_what_the_encoder_s_own_rendering_hides(pulled, batch):
 
     @jax.jit
     def mask(variables):
-        heads = encode(frozen, variables, pictures, batch["camera"], config=PULLED, train=True).heads
+        heads = encode(
+            frozen, variables, pictures, batch["camera"], config=PULLED, train=("psp_encoder", "triplanenet_encoder")
+        )[0].heads
         return head_occlusion(frozen.config.generator, frozen.generator, heads, batch["camera"])
 
     assert metrics["critic/hidden"] == pytest.approx(float(mask(before.encoder.variables()).mean()), abs=0.02)
@@ -142,15 +144,9 @@ def test_f_stage_passes_no_gradient_to_the_w_stage_through_its_input(generator, 
 
         def outputs(params):
             tree = variables | {"psp_encoder": psp | {"params": params}}
-            encoded = encode(frozen, tree, pictures, batch["camera"][:1], config=config, train=False)
-            alone = encode(
-                frozen,
-                tree,
-                pictures,
-                batch["camera"][:1],
-                config=dataclasses.replace(config, offsets=False),
-                train=False,
-            )
+            seen = frozen, tree, pictures, batch["camera"][:1]
+            encoded, _ = encode(*seen, config=config)
+            alone, _ = encode(*seen, config=dataclasses.replace(config, offsets=False))
             return jnp.sum(jnp.square(encoded.heads.planes - alone.heads.planes)), jnp.sum(encoded.heads.ws)
 
         jacobian = jax.jacrev(outputs)(params)
