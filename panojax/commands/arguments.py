@@ -1,6 +1,5 @@
 """From the strings of a command line to seeds, cameras and models."""
 
-import json
 import math
 import os
 import pathlib
@@ -11,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from panojax.camera import check_label, front, look_at
-from panojax.commands.progress import one_line, step
+from panojax.commands.progress import step
 from panojax.errors import InputError
 from panojax.files.checkpoint import load
+from panojax.files.reading import read_json
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import Params
 
@@ -95,11 +95,10 @@ def read_camera(text: str, picture: str) -> np.ndarray:
         return check_label([float(value) for value in values])
     path = pathlib.Path(text)
     try:
-        data = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        kind = "a folder" if path.is_dir() else one_line(getattr(error, "strerror", None) or str(error))
+        data = read_json(path)
+    except InputError as error:
         raise InputError(
-            f"camera must be {FRONT!r}, 25 numbers or a .json file with a label, got {text[:80]!r} ({kind})"
+            f"camera must be {FRONT!r}, 25 numbers or a .json file with a label, got {text[:80]!r}: {error}"
         ) from error
     return check_label(_find_label(data, picture, text), f"the camera in {text}")
 

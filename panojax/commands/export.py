@@ -9,6 +9,8 @@ from typing import Any, Literal
 import tyro
 
 from panojax.errors import InputError
+from panojax.files.locks import contents
+from panojax.files.staging import check_writable
 
 SUFFIXES = {"glb": ".glb", "ply": ".ply", "splat": ".ply", "mp4": ".mp4", "webp": ".webp"}
 FOLDERS = ("transforms", "colmap")
@@ -119,7 +121,7 @@ def check_target(out: pathlib.Path, to: str, *, overwrite: bool) -> None:
       InputError: another suffix; the file exists and is not to be replaced; the folder is not empty; a file where a
         folder is needed or the other way round; nothing may be written there.
     """
-    suffix, target = SUFFIXES.get(to), out.absolute()
+    suffix, target = SUFFIXES.get(to), pathlib.Path(os.path.realpath(out))
     if suffix and target.suffix.lower() != suffix:
         raise InputError(f"out must end in {suffix} for {to}, got {str(out)!r}")
     if suffix and target.is_dir():
@@ -128,11 +130,9 @@ def check_target(out: pathlib.Path, to: str, *, overwrite: bool) -> None:
         raise InputError(f"out must not exist, unless --overwrite is given, got {str(out)!r}")
     if not suffix and target.exists() and not target.is_dir():
         raise InputError(f"out must be a folder for {to}, got the file {str(out)!r}")
-    if not suffix and target.is_dir() and any(target.iterdir()):
+    if not suffix and target.is_dir() and contents(target):
         raise InputError(f"out must not exist or be empty for {to}, got {str(out)!r}")
-    above = next(path for path in (target, *target.parents)[bool(suffix) :] if path.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise InputError(f"out must be writable, got {str(out)!r}: {above} is no folder that may be written to")
+    check_writable(target.parent if suffix else target)
 
 
 def _turn_pitch(options: Options) -> float:

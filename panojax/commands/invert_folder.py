@@ -1,13 +1,20 @@
 """`panojax invert FOLDER`: a head of every photo, dealt to the devices as they become free."""
 
 import collections
+import contextlib
 import dataclasses
 import pathlib
+import re
 from collections.abc import Callable
 from typing import Any
 
 from panojax.commands.invert import Model, Options, invert_photo, load
-from panojax.errors import InputError
+from panojax.errors import InputError, OutputError
+from panojax.files.locks import alone_in, contents
+from panojax.files.staging import check_writable
+
+# What `invert_photo` writes, the report aside.
+FILES = re.compile(r"(input|reconstruction|sheet)\.png|turntable\.(mp4|webp)|mesh\.(ply|glb)|head\.npz|tuned_model")
 
 
 def invert_folder(options: Options) -> None:
@@ -23,6 +30,7 @@ def invert_folder(options: Options) -> None:
     from panojax.devices.dealing import deal
     from panojax.photo.folder import list_photos
 
+    check_writable(options.out)
     if options.out.exists() and not options.out.is_dir():
         raise InputError(f"out must be a folder, got the file {str(options.out)!r}")
     photos = list_photos([options.photo])
@@ -38,6 +46,8 @@ def invert_folder(options: Options) -> None:
             with jax.default_device(device):
                 try:
                     warned[photo] = _invert(dataclasses.replace(options, photo=photo), own, jobs[photo])
+                except OutputError:
+                    raise  # no photo is to blame
                 except InputError as error:
                     failed[photo] = str(error)
 
@@ -46,7 +56,10 @@ def invert_folder(options: Options) -> None:
     if todo:
         model = load(options, {})
         workers = [worker(model, device) for device in jax.local_devices()]
-        with tqdm(total=len(jobs), initial=len(jobs) - len(todo), desc="invert", unit="photo", disable=None) as bar:
+        with (
+            alone_in(options.out),
+            tqdm(total=len(jobs), initial=len(jobs) - len(todo), desc="invert", unit="photo", disable=None) as bar,
+        ):
             deal(todo, workers, bar.update)
     for photo in photos:
         if photo in failed:
@@ -54,6 +67,8 @@ def invert_folder(options: Options) -> None:
         elif warned.get(photo):
             note(f"{photo}: {'; '.join(warned[photo])}")
     if len(failed) == len(jobs):
+        with contextlib.suppress(OSError):
+            options.out.rmdir()  # where it is empty: nothing is left of a run that made nothing
         raise InputError(f"photo must be a folder of portraits, none of {len(failed)} could be inverted")
     print(f"{options.out}: {len(jobs) - len(failed)} heads, {len(failed)} left out")
 
@@ -63,9 +78,15 @@ def _invert(options: Options, model: Model, folder: pathlib.Path) -> list[str]:
     from panojax.commands.progress import quietly
     from panojax.files.staging import output_folder
 
-    with quietly(), output_folder(folder, overwrite=options.overwrite) as work:
+    with quietly(), output_folder(folder, overwrite=options.overwrite or _half_made(folder)) as work:
         report = invert_photo(options, model, work, {})
     return list((report["alignment"] or {}).get("warnings", ()))
+
+
+def _half_made(folder: pathlib.Path) -> bool:
+    """Whether a folder holds files of ours alone, without the report that is the last of them: a kill left it."""
+    names = {path.name for path in contents(folder)} if folder.is_dir() else set()
+    return bool(names) and "report.json" not in names and all(map(FILES.fullmatch, names))
 
 
 def _names(photos: list[str]) -> list[str]:

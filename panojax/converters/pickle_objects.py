@@ -223,7 +223,8 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Ten
     last = offset + sum((n - 1) * s for n, s in zip(shape, strides)) if elements else offset - 1
     if offset < 0 or min(strides, default=0) < 0 or last >= storage.count:
         raise InputError(f"a tensor of {elements} elements reaches outside its storage of {storage.count}")
-    return Tensor(storage, offset, tuple(shape), tuple(strides))
+    # The stride of an axis of one element says nothing, and may be too large for NumPy.
+    return Tensor(storage, offset, tuple(shape), tuple(s if n > 1 else 0 for n, s in zip(shape, strides)))
 
 
 def _parameter(data: Any, *_: Any) -> Tensor:

@@ -13,6 +13,8 @@ import numpy as np
 from PIL import Image
 
 from panojax import camera
+from panojax.files.image_file import FORMATS, MAX_BYTES
+from panojax.files.reading import kind_of, read_bytes
 
 Encoding = Literal["png", "jpeg"]
 JPEG_QUALITY = 95
@@ -31,14 +33,14 @@ def picture_problem(path: pathlib.Path, size: int, *, mask: bool = False) -> str
     without transparency; masks must be square, grey and reach above 1.
     """
     try:
-        with Image.open(path) as image:
+        with _open(path) as image:
             image.load()
             width, height = image.size
             mode, transparent = image.mode, image.has_transparency_data
             brightest = int(np.max(np.asarray(image.convert("L")))) if mask else 255
-    except FileNotFoundError:
-        return f"{path} is missing"
     except DAMAGED as error:
+        if kind_of(path) == "nothing":
+            return f"{path} is missing"
         return f"{path} cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
     if width != height:
         return f"{path} must be square, got {width} x {height}"
@@ -55,8 +57,13 @@ def picture_problem(path: pathlib.Path, size: int, *, mask: bool = False) -> str
 
 def read_picture(path: pathlib.Path, size: int, mode: Literal["RGB", "L"]) -> Image.Image:
     """A file as an RGB or grey picture of `size` x `size` pixels, resized with Lanczos' filter."""
-    with Image.open(path) as image:
+    with _open(path) as image:
         return resize(image.convert(mode), size)
+
+
+def _open(path: pathlib.Path) -> Image.Image:
+    """A picture's file, of the formats that photos may have."""
+    return Image.open(io.BytesIO(read_bytes(path, limit=MAX_BYTES)), formats=FORMATS)
 
 
 def resize(image: Image.Image, size: int, *, smooth: bool = True) -> Image.Image:

@@ -23,6 +23,8 @@ from absl import logging
 from panojax.data import eg3d_folder, heads_set, mead
 from panojax.data.plan import FEATURES, Plan, Record
 from panojax.errors import InputError
+from panojax.files.locks import alone_in
+from panojax.files.staging import check_writable
 
 Options = eg3d_folder.FolderOptions | heads_set.HeadsOptions | mead.MeadOptions
 
@@ -96,13 +98,18 @@ def prepare(options: Options, out: str | os.PathLike, *, beam: Sequence[str] | N
         raise InputError(f"name must be letters, digits, '_', '-' and '.', got {options.name!r}")
     out = pathlib.Path(out)
     target = out / builder_class.name / options.name / str(builder_class.VERSION)
+    check_writable(out)
     if target.exists():
         raise InputError(f"out must not hold this set yet, got {target}: remove it or give another name")
     settings = tfds.download.DownloadConfig(try_download_gcs=False)
     if beam is not None:
         settings = dataclasses.replace(settings, beam_options=_beam_options(beam))
     config = SetConfig(name=options.name, plan=make_plan(options), beam=beam is not None)
-    with _quiet(), tempfile.TemporaryDirectory() as downloads:  # TFDS wants a folder for them, though there are none
+    with (
+        alone_in(target.parent),
+        _quiet(),
+        tempfile.TemporaryDirectory() as downloads,
+    ):  # TFDS wants a folder for them, though there are none
         builder = builder_class(data_dir=out, config=config, file_format="array_record")
         builder.download_and_prepare(download_config=settings, download_dir=downloads)
     return target

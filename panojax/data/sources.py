@@ -8,7 +8,6 @@ with this process's samples. Its `get_state()` is JSON, and `set_state(state)` m
 import collections
 import dataclasses
 import functools
-import json
 import math
 import pathlib
 import zlib
@@ -24,8 +23,9 @@ from PIL import Image
 from panojax import camera as cameras
 from panojax.data import balance
 from panojax.data.augment import person_mask
-from panojax.errors import InputError, check_choice
+from panojax.errors import InputError
 from panojax.files.image_file import read_image
+from panojax.files.reading import check_choice, kind_of, read_json
 from panojax.generators import generator
 from panojax.generators.generator import Head, render_heads
 from panojax.generators.generator_config import GeneratorConfig
@@ -313,9 +313,11 @@ def _order(seed: int, turn: int, size: int) -> np.ndarray:
 def _labels(folder: pathlib.Path) -> list[tuple[str, Any]]:
     path = folder / "dataset.json"
     try:
-        entries = json.loads(path.read_text())["labels"]
+        if kind_of(path) == "nothing":
+            raise InputError(f"data folder must hold dataset.json in EG3D's layout, got {folder}")
+        entries = read_json(path)["labels"]
         return sorted((str(name).replace("\\", "/"), label) for name, label in entries)
-    except FileNotFoundError:
-        raise InputError(f"data folder must hold dataset.json in EG3D's layout, got {folder}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if str(error).startswith("data folder"):
+            raise
         raise InputError(f'{path} must be JSON like {{"labels": [[name, [25 numbers]], ...]}}: {error}') from error

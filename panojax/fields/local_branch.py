@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from panojax.camera import project
@@ -108,8 +109,8 @@ def sample_map(table: jax.Array, positions: jax.Array) -> jax.Array:
 
 def check_branch(local: LocalBranch, channels: int, name: str) -> None:
     """Raises InputError unless a branch's arrays fit one another and lookups of `channels`."""
-    features, hidden = jnp.shape(local.features)[-1:], jnp.shape(local.hidden_bias)
-    side, low = jnp.shape(local.features)[:1], jnp.shape(local.depth)[:1]
+    features, hidden = np.shape(local.features)[-1:], np.shape(local.hidden_bias)
+    side, low = np.shape(local.features)[:1], np.shape(local.depth)[:1]
     width = features[0] + EXTRA if features else 0
     wanted = {
         "features": (*side, *side, *features),
@@ -122,7 +123,7 @@ def check_branch(local: LocalBranch, channels: int, name: str) -> None:
         "film_bias": (2 * channels,),
     }
     for field, shape in wanted.items():
-        value = jnp.asarray(getattr(local, field))
+        value = getattr(local, field)
         if value.shape != shape or not jnp.issubdtype(value.dtype, jnp.floating):
             raise InputError(f"{name}.{field} must be floats {list(shape)}, got {value.dtype} {list(value.shape)}")
 

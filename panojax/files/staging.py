@@ -93,8 +93,8 @@ def check_writable(path: str | os.PathLike, name: str = "out") -> None:
         target = pathlib.Path(os.path.realpath(path))
         base = target if kind_of(target) == "folder" else _above(target)
         clean_leftovers(base)
-        with _staging(base):
-            pass
+        with _staging(base) as work:
+            (work / "bytes").write_bytes(bytes(4096))
 
 
 def clean_leftovers(folder: str | os.PathLike) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from panojax.errors import InputError
+from panojax.files.locks import alone_in
 from panojax.synthetic import storage
 from panojax.synthetic.assets import assets_digest, open_assets
 from panojax.synthetic.cameras import Doubles, sample_cameras
@@ -151,18 +152,19 @@ def generate_heads(
     folder, source = Path(out), open_assets(assets)
     settings = {"version": FORMAT_VERSION, "seed": seed, "views": views, "size": size, "assets": assets_digest(source)}
     storage.claim_folder(folder, settings)
-    storage.write_bytes(folder / "NOTICE", (source / "NOTICE").read_bytes())
-    for leftover in folder.glob(".*.tmp"):
-        leftover.unlink()
-    numbers = missing_identities(folder, start, identities)
-    options = {"assets": source, "seed": seed, "views": views, "size": size, "out": folder, "device": device}
-    finished = (identities - len(numbers)) * views
-    with tqdm(total=identities * views, initial=finished, desc="heads", unit="image", smoothing=0.1) as bar:
-        if processes == 1 or len(numbers) < 2:
-            if numbers:
-                make_identities(numbers, done=lambda _: bar.update(views), **options)  # type: ignore[arg-type]
-        else:
-            for _ in _run_processes(numbers, min(processes, len(numbers)), options):
-                bar.update(views)
-    storage.write_index(folder)
+    with alone_in(folder):
+        storage.write_bytes(folder / "NOTICE", (source / "NOTICE").read_bytes())
+        for leftover in folder.glob(".*.tmp"):
+            leftover.unlink()
+        numbers = missing_identities(folder, start, identities)
+        options = {"assets": source, "seed": seed, "views": views, "size": size, "out": folder, "device": device}
+        finished = (identities - len(numbers)) * views
+        with tqdm(total=identities * views, initial=finished, desc="heads", unit="image", smoothing=0.1) as bar:
+            if processes == 1 or len(numbers) < 2:
+                if numbers:
+                    make_identities(numbers, done=lambda _: bar.update(views), **options)  # type: ignore[arg-type]
+            else:
+                for _ in _run_processes(numbers, min(processes, len(numbers)), options):
+                    bar.update(views)
+        storage.write_index(folder)
     return folder

@@ -17,6 +17,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +29,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from panojax.errors import InputError
+from panojax.files.array_file import read_npy
+from panojax.files.locks import contents
+from panojax.files.reading import read_bytes, read_json
+from panojax.files.staging import check_writable
 from panojax.synthetic.render import DEPTH_STEPS, View
 
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same bytes whenever they are written
 PNG_LEVEL = 2
+MAX_BYTES = 2**30  # of an identity
 
 
 @dataclass(frozen=True)
@@ -110,10 +116,12 @@ def read_parameters(path: str | Path) -> tuple[dict[str, Any], NDArray[np.float3
     InputError if the file is not one.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(read_bytes(path, limit=MAX_BYTES))) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+                raise InputError(f"expected at most {MAX_BYTES} bytes inflated, got more")
             identity = json.loads(archive.read("identity.json"))
-            labels = np.load(io.BytesIO(archive.read("labels.npy")), allow_pickle=False)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            labels = read_npy(archive.read("labels.npy"))
+    except (OSError, KeyError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"path must be an identity written by `panojax heads`, got {path}: {error}") from error
     return identity, labels
 
@@ -161,13 +169,14 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
     """Make `folder` the home of a set with these settings; InputError if it holds another set or something else."""
     path = folder / "settings.json"
     if path.is_file():
-        there = json.loads(path.read_text())
+        there = read_json(path)
         if there != settings:
             different = sorted(k for k in there.keys() | settings.keys() if there.get(k) != settings.get(k))
             told = ", ".join(f"{k} {there.get(k)!r} there, {settings.get(k)!r} asked" for k in different)
             raise InputError(f"out must be a new folder or a set of the same settings, got {folder} with {told}")
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    check_writable(folder)
+    if folder.exists() and (not folder.is_dir() or contents(folder)):
         raise InputError(f"out must be a new or empty folder, or a set of heads, got {folder}")
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(path, (json.dumps(settings, indent=1) + "\n").encode())

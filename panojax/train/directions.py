@@ -31,6 +31,7 @@ from panojax.encoders.encoder_config import EncoderConfig
 from panojax.errors import InputError
 from panojax.files.array_file import read_npz
 from panojax.files.checkpoint import DEFAULT, load
+from panojax.files.reading import read_bytes
 from panojax.nn.stylegan2 import pool
 from panojax.params import Params
 from panojax.synthetic.pictures import LUMINANCE
@@ -174,8 +175,8 @@ def draw_labelled(params: Params, count: int, *, truncation: float, seed: int) -
 def read_labelled(path: pathlib.Path) -> Labelled:
     """Codes and labels of a file, see the module's docstring."""
     try:
-        arrays = read_npz(path.read_bytes(), limit=2**32)
-    except (OSError, InputError) as error:
+        arrays = read_npz(read_bytes(path, limit=2**32), limit=2**32)
+    except InputError as error:
         raise InputError(f"codes must be an .npz file, got {str(path)!r}: {error}") from error
     ws = arrays.pop("ws", None)
     if ws is None or ws.ndim != 3 or not arrays:

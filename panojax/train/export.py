@@ -5,7 +5,6 @@ before encoder 2 is trained, encoder 1 in both places. Parameters are the slow o
 """
 
 import dataclasses
-import json
 import pathlib
 import shutil
 import sys
@@ -22,6 +21,7 @@ from panojax.encoders.encoder import init_encoder
 from panojax.encoders.encoder_config import EncoderConfig
 from panojax.errors import InputError
 from panojax.files.checkpoint import load, save
+from panojax.files.reading import read_json
 from panojax.inversion.spaces import GROUPS, mean_codes
 from panojax.params import Params
 from panojax.train.checkpoints import Checkpoints
@@ -40,7 +40,7 @@ def read_run(folder: str | pathlib.Path) -> tuple[RunConfig, Config]:
     """
     path = pathlib.Path(folder) / STATE_FILE
     try:
-        record = json.loads(path.read_text())
+        record = read_json(path)
         return from_json(RunConfig, record["run"]), from_json(Config, record["model"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} must be a stage's folder such as DIR/e1: {error}") from None

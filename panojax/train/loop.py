@@ -25,6 +25,7 @@ from jax.experimental import multihost_utils
 from panojax.config import from_json, to_json
 from panojax.errors import InputError
 from panojax.files.locks import alone_in
+from panojax.files.reading import read_json
 from panojax.files.staging import clean_leftovers
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.encoder.state import all_finite
@@ -212,7 +213,7 @@ def remember(folder: pathlib.Path, run: Any, *, free: frozenset[str], **parts: A
     record = json.loads(json.dumps({"run": to_json(run), **{name: to_json(part) for name, part in parts.items()}}))
     if path.exists():
         try:
-            earlier = json.loads(path.read_text())
+            earlier = read_json(path)
             # Fields that came with a later version have their defaults.
             typed = {"run": run, **parts}
             stored = {name: to_json(from_json(type(part), earlier[name])) for name, part in typed.items()}
