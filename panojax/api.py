@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from panojax import camera as cameras
 from panojax.errors import InputError, check_choice
@@ -28,7 +29,9 @@ def map_latent(
       z: [z_dim], standard normal.
       camera: conditioning label [25]; None is the front camera.
       truncation: 1 keeps the code, 0 gives the mean one.
-      cutoff: how many of the first codes are truncated; None is all.
+      cutoff: how many of the first codes are truncated, 0 to L; None is all.
+
+    Values are checked where they are known; inside a trace (`jit`, `vmap`, `grad`) NaN goes through.
 
     Returns:
       ws [L, w_dim].
@@ -36,6 +39,10 @@ def map_latent(
     config = params.config.generator
     z = check_array("z", z, (config.z_dim,))
     camera = _camera(camera)
+    check_finite("z", z)
+    check_finite("truncation", truncation)
+    if cutoff is not None and (not isinstance(cutoff, int | np.integer) or not 0 <= cutoff <= config.num_ws):
+        raise InputError(f"cutoff must be None or 0 to {config.num_ws}, how many style codes there are, got {cutoff!r}")
     return generator.map_latent(config, params.generator, z[None], camera[None], truncation=truncation, cutoff=cutoff)[
         0
     ]
@@ -185,8 +192,13 @@ def invert(
 
 
 def _camera(camera):
-    hint = " (16 extrinsics, then 9 intrinsics)"
-    return cameras.front() if camera is None else check_array("camera", camera, (25,), hint)
+    if camera is None:
+        return cameras.front()
+    camera = check_array("camera", camera, (25,), " (16 extrinsics, then 9 intrinsics)")
+    check_finite("camera", camera)
+    if not isinstance(camera, jax.core.Tracer) and not np.asarray(camera)[[16, 20]].all():
+        raise InputError("camera must have focal lengths (its 17th and 21st number), got 0")
+    return camera
 
 
 def check_head(params: Params, head: Head, name: str = "head") -> None:
@@ -200,6 +212,12 @@ def check_head(params: Params, head: Head, name: str = "head") -> None:
         check_array(f"{name}.occluded_planes", head.occluded_planes, config.field.shape)
     if head.local is not None:
         check_branch(head.local, config.field.features, f"{name}.local")
+
+
+def check_finite(name: str, value: Any) -> None:
+    """Raises InputError for NaN and infinity, where the value is known: a trace does not know it."""
+    if not isinstance(value, jax.core.Tracer) and not np.isfinite(np.asarray(value, np.float32)).all():
+        raise InputError(f"{name} must be finite, got NaN or infinity")
 
 
 def check_array(name: str, value: Any, shape: tuple[int | None, ...], hint: str = "") -> jax.Array:

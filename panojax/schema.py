@@ -73,7 +73,7 @@ def check_config(config: Any) -> None:
       InputError: names the first field that is wrong.
     """
     ranges = _RANGES.get(type(config).__name__, {})
-    for name, hint in hints(type(config)).items():
+    for name, hint in hints(config.__class__).items():
         value = getattr(config, name)
         check_type(name, value, hint)
         if isinstance(value, str) and name in _WORDS and value not in _WORDS[name]:
@@ -104,23 +104,7 @@ def check_type(name: str, value: Any, hint: Any) -> None:
         raise InputError(f"{name} must be {_told(hint)}, got {value!r:.80}")
 
 
-def read_number(where: str, name: str, value: Any, kind: type = float) -> Any:
-    """A number or a truth value of a file's options as Python's `kind`: float, int or bool.
-
-    Raises:
-      InputError: it is of another type. Nothing is guessed: "False" is a text, and would be true.
-    """
-    if kind is bool and isinstance(value, numbers.Integral) and value in (0, 1):
-        return bool(value)
-    if kind is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    check_type(f"{where}.{name}", value, kind)
-    if kind is float and isinstance(value, numbers.Integral) and abs(value) > 2**53:
-        raise InputError(f"{where}.{name} must be a number below 2**53, got {value!r:.80}")
-    return kind(value)
-
-
-@functools.cache
+@functools.lru_cache(maxsize=256)
 def hints(cls: type) -> dict[str, Any]:
     """{field: annotation} of a dataclass."""
     resolved = typing.get_type_hints(cls)

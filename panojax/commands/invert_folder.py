@@ -1,7 +1,6 @@
 """`panojax invert FOLDER`: a head of every photo, dealt to the devices as they become free."""
 
 import collections
-import contextlib
 import dataclasses
 import pathlib
 import re
@@ -67,8 +66,6 @@ def invert_folder(options: Options) -> None:
         elif warned.get(photo):
             note(f"{photo}: {'; '.join(warned[photo])}")
     if len(failed) == len(jobs):
-        with contextlib.suppress(OSError):
-            options.out.rmdir()  # where it is empty: nothing is left of a run that made nothing
         raise InputError(f"photo must be a folder of portraits, none of {len(failed)} could be inverted")
     print(f"{options.out}: {len(jobs) - len(failed)} heads, {len(failed)} left out")
 

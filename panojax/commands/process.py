@@ -136,11 +136,15 @@ def _signals(prog: str) -> Iterator[None]:
 
 def _watch(prog: str, receiver: int, done: threading.Event) -> None:
     """Ends a process that a signal has not ended within `GRACE`; a body with handlers of its own is let alone."""
-    usual = {signal.SIGTERM: _terminate, signal.SIGHUP: _terminate, signal.SIGINT: signal.default_int_handler}
+    usual: dict[int, Any] = {
+        signal.SIGTERM: _terminate,
+        signal.SIGHUP: _terminate,
+        signal.SIGINT: signal.default_int_handler,
+    }
     with open(receiver, "rb", buffering=0) as stream:
         while numbers := stream.read(16):
             number = numbers[-1]
-            if usual.get(number) is not signal.getsignal(number) or done.wait(GRACE):  # type: ignore[call-overload]
+            if usual.get(number) is not signal.getsignal(number) or done.wait(GRACE):
                 continue
             remove_open()
             _fail(prog, "stopped", 0)

@@ -105,11 +105,8 @@ def prepare(options: Options, out: str | os.PathLike, *, beam: Sequence[str] | N
     if beam is not None:
         settings = dataclasses.replace(settings, beam_options=_beam_options(beam))
     config = SetConfig(name=options.name, plan=make_plan(options), beam=beam is not None)
-    with (
-        alone_in(target.parent),
-        _quiet(),
-        tempfile.TemporaryDirectory() as downloads,
-    ):  # TFDS wants a folder for them, though there are none
+    # TFDS wants a folder for downloads, though there are none.
+    with alone_in(out), _quiet(), tempfile.TemporaryDirectory() as downloads:
         builder = builder_class(data_dir=out, config=config, file_format="array_record")
         builder.download_and_prepare(download_config=settings, download_dir=downloads)
     return target

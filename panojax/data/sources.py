@@ -23,9 +23,9 @@ from PIL import Image
 from panojax import camera as cameras
 from panojax.data import balance
 from panojax.data.augment import person_mask
-from panojax.errors import InputError
+from panojax.errors import InputError, check_choice
 from panojax.files.image_file import read_image
-from panojax.files.reading import check_choice, kind_of, read_json
+from panojax.files.reading import kind_of, read_json
 from panojax.generators import generator
 from panojax.generators.generator import Head, render_heads
 from panojax.generators.generator_config import GeneratorConfig

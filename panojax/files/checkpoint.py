@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from panojax.config import Config, from_json, to_json
@@ -120,8 +121,9 @@ def _own_sum(meta: Any) -> str:
 
 def _load_packed(folder: pathlib.Path, verify: bool) -> Params:
     """A packed model on this process's first device."""
-    config, arrays = packed.read_packed(folder, verify=verify)
-    template = abstract_arrays(config)
+    template = abstract_arrays(packed.read_manifest(folder)["model"])
+    limit = sum(4 * int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(template)) + 2**16
+    config, arrays = packed.read_packed(folder, verify=verify, limit=limit)
     try:
         _check_shapes(template, arrays)
     except InputError as error:

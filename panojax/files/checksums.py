@@ -55,5 +55,5 @@ def _sum(leaf: Any) -> str:
         leaf = jax.random.key_data(leaf)
     array = np.asarray(leaf)
     digest = hashlib.sha256(f"{array.dtype} {array.shape}".encode())
-    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -54,6 +54,7 @@ def alone_in(folder: str | os.PathLike, name: str = "out", *, base: str | os.Pat
     place = target if base is None else pathlib.Path(base)
     path = place / f"{PREFIX}{hashlib.sha256(os.fsencode(target)).hexdigest()[:16]}{LOCK}"
     try:
+        made = not place.exists()
         place.mkdir(parents=True, exist_ok=True)
         file = hold(path)
     except OSError as error:
@@ -71,6 +72,9 @@ def alone_in(folder: str | os.PathLike, name: str = "out", *, base: str | os.Pat
         yield
     finally:
         release(path, file)
+        if made:
+            with contextlib.suppress(OSError):
+                place.rmdir()  # where nothing came of the work
 
 
 def release(path: pathlib.Path, file: int | None) -> None:

@@ -30,7 +30,7 @@ GENERATOR, VISIBLE, OCCLUDED = "generator.npz", "visible.npz", "occluded.npz"
 AVERAGE = "latent_average"
 SMALL = 4096
 MAX_BYTES = 40_000_000
-_INFLATED = 2 * 2**30  # at most, of a file that is read
+MAX_INFLATED = 2 * 2**30  # of a file that is read
 
 
 def is_packed(folder: pathlib.Path) -> bool:
@@ -126,17 +126,23 @@ def read_manifest(folder: str | os.PathLike) -> dict[str, Any]:
         raise InputError(f"{path} must be the manifest of a packed model: {_first_line(error)}") from error
 
 
-def read_packed(folder: str | os.PathLike, *, verify: bool = True) -> tuple[Config, dict[str, Any]]:
+def read_packed(
+    folder: str | os.PathLike, *, verify: bool = True, limit: int = MAX_INFLATED
+) -> tuple[Config, dict[str, Any]]:
     """A packed model's configuration, and {"generator", and "encoders" where it has them} as float32 NumPy arrays.
 
-    Whether the arrays fit the configuration is left to the caller. `verify`: compare the files with their checksums.
+    Whether the arrays fit the configuration is left to the caller.
+
+    Args:
+      verify: compare the files with their checksums.
+      limit: bytes that the arrays of a file may take in single precision.
 
     Raises:
       InputError: a file is missing, damaged, or not of these.
     """
     folder = pathlib.Path(folder)
     record = read_manifest(folder)
-    trees = {name: _read(folder / name, *row, verify) for name, row in record["files"].items()}
+    trees = {name: _read(folder / name, *row, verify=verify, limit=limit) for name, row in record["files"].items()}
     if GENERATOR not in trees:
         raise InputError(f"{folder / MANIFEST} must list {GENERATOR}")
     arrays = {"generator": trees[GENERATOR]}
@@ -162,17 +168,20 @@ def _archive(name: str, tree: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _read(path: pathlib.Path, size: int, sha256: str, verify: bool) -> dict[str, Any]:
+def _read(path: pathlib.Path, size: int, sha256: str, *, verify: bool, limit: int) -> dict[str, Any]:
     from panojax.files.array_file import read_npz
 
     try:
-        data = read_bytes(path, limit=_INFLATED)
+        data = read_bytes(path, limit=MAX_INFLATED)
     except InputError as error:
         raise InputError(f"{path} cannot be read: {error}; install or package the model again") from None
     if len(data) != size or (verify and _sha256(data) != sha256):
         told = f"{len(data)} bytes" if len(data) != size else "other contents"
         raise InputError(f"{path} is damaged: expected {size} bytes as {MANIFEST} lists them, got {told}")
-    arrays = read_npz(data, limit=_INFLATED)
+    try:
+        arrays = read_npz(data, limit=min(limit, MAX_INFLATED))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     tree: dict[str, Any] = unflatten_dict({name: x.astype(np.float32) for name, x in arrays.items()}, sep="/")
     return tree
 

@@ -97,10 +97,10 @@ def check_writable(path: str | os.PathLike, name: str = "out") -> None:
             (work / "bytes").write_bytes(bytes(4096))
 
 
-def clean_leftovers(folder: str | os.PathLike) -> None:
+def clean_leftovers(folder: str | os.PathLike[str]) -> None:
     """Removes staging folders and locks of processes that have ended. Errors leave them where they are."""
     with contextlib.suppress(OSError):
-        for entry in [entry for entry in os.scandir(folder) if is_ours(entry.name)]:
+        for entry in [entry for entry in os.scandir(os.fspath(folder)) if is_ours(entry.name)]:
             if entry.name.endswith(SUFFIX) and entry.is_dir(follow_symlinks=False):
                 _clean(pathlib.Path(entry.path))
             elif entry.name.endswith(LOCK):
