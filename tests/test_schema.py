@@ -122,7 +122,7 @@ def test_all_presets_are_within_the_ranges_and_come_back():
 
 
 def test_unknown_and_missing_names_are_told():
-    with pytest.raises(InputError, match="GeneratorConfig has no colour: it is of another version"):
+    with pytest.raises(InputError, match="GeneratorConfig has no colour: the checkpoint is of another version"):
         from_json(GeneratorConfig, {"colour": 1})
     with pytest.raises(InputError, match="Config must have generator, got nothing"):
         from_json(Config, {})

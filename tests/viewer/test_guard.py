@@ -1,12 +1,15 @@
 """Which requests the viewer answers: those of its own page, and over a network those that bring the token."""
 
+import contextlib
 import http.client
+import socket
 
 import pytest
 
 from panojax.viewer.guard import Guard, guarded, is_loopback
 
 websockets = pytest.importorskip("websockets.sync.client")
+exceptions = pytest.importorskip("websockets.exceptions")
 viser = pytest.importorskip("viser")
 
 
@@ -25,10 +28,11 @@ def servers():
 
 def status(server, path="/", **headers):
     """The status of a page, and the cookie that it sets."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.get_port(), timeout=10)
-    connection.request("GET", path, headers=headers)
-    response = connection.getresponse()
-    return response.status, (response.getheader("Set-Cookie") or "").split(";")[0]
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.get_port(), timeout=10)) as connection:
+        connection.request("GET", path, headers=headers)
+        with connection.getresponse() as response:
+            response.read()
+            return response.status, (response.getheader("Set-Cookie") or "").split(";")[0]
 
 
 def connects(server, path="/", origin=None, host=None, cookie=None):
@@ -39,14 +43,12 @@ def connects(server, path="/", origin=None, host=None, cookie=None):
         options = {"origin": origin, "additional_headers": headers, "subprotocols": [f"viser-v{viser.__version__}"]}
         with websockets.connect(f"ws://{host or '127.0.0.1'}:{port}{path}", **options, **_to_here(host, port)):
             return True
-    except websockets.InvalidStatus as error:
+    except exceptions.InvalidStatus as error:
         assert error.response.status_code == 403
         return False
 
 
 def _to_here(host, port):
-    import socket
-
     return {"sock": socket.create_connection(("127.0.0.1", port))} if host else {}
 
 
