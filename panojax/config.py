@@ -81,7 +81,9 @@ def from_json(cls: type, data: Mapping[str, Any], own: Collection[Any] = ()) -> 
     fields = hints(cls)
     unknown = [ascii(name)[:80].strip("'") for name in data if name not in fields]
     if unknown:
-        raise InputError(f"{cls.__name__} has no {', '.join(sorted(unknown)[:10])}: the checkpoint is of another version")
+        raise InputError(
+            f"{cls.__name__} has no {', '.join(sorted(unknown)[:10])}: the checkpoint is of another version"
+        )
     if missing := [
         field.name
         for field in dataclasses.fields(cls)

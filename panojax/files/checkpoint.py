@@ -1,13 +1,9 @@
 """The checkpoint that holds a model's parameters and configuration, and what names stand for which model."""
 
-import contextlib
 import errno
-import gc
 import json
 import os
 import pathlib
-import sys
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -18,6 +14,7 @@ from panojax.config import Config, from_json, to_json
 from panojax.errors import InputError
 from panojax.files import packed
 from panojax.files.checksums import array_sums, differing, json_sum
+from panojax.files.dropped_reads import dropped_reads
 from panojax.files.locks import contents
 from panojax.files.reading import check_tree, kind_of, shown
 from panojax.files.staging import check_writable, output_folder
@@ -55,10 +52,8 @@ def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32", ve
         check_tree(folder, limit=MAX_BYTES)
     except InputError as error:
         raise InputError(f"checkpoint {shown(checkpoint)}: {error}") from error
-    with _unfinished_reads_dropped():
+    with dropped_reads():
         config, stored, refused = _restore(folder, checkpoint, verify)
-        if refused:
-            gc.collect()
     if refused:
         raise InputError(refused)
     return Params(stored["generator"], stored.get("encoders"), config=config).with_dtype(dtype)
@@ -133,19 +128,6 @@ def _load_packed(folder: pathlib.Path, verify: bool) -> Params:
     whole = jax.tree_util.tree_map_with_path(lambda path, leaf: found[path], template)
     stored = jax.device_put(whole, jax.local_devices()[0])
     return Params(stored["generator"], stored.get("encoders"), config=config)
-
-
-@contextlib.contextmanager
-def _unfinished_reads_dropped() -> Iterator[None]:
-    """Where reading one array fails, orbax leaves the others' reads behind, and Python complains when it frees them.
-
-    It does so in the collection that follows, or in an earlier one that it starts by itself.
-    """
-    before, sys.unraisablehook = sys.unraisablehook, lambda unraisable: None
-    try:
-        yield
-    finally:
-        sys.unraisablehook = before
 
 
 def _check_shapes(expected: Any, stored: Any) -> None:

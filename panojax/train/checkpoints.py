@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import pathlib
 import sys
 from typing import Any
@@ -15,7 +16,8 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from panojax.errors import InputError
 from panojax.files import checksums
-from panojax.files.reading import check_tree
+from panojax.files.dropped_reads import dropped_reads
+from panojax.files.reading import check_tree, read_json
 
 MAX_BYTES = 2**40  # of a checkpoint's files together
 
@@ -38,6 +40,7 @@ class Checkpoints:
             raise InputError(f"keep must be at least 1, got {keep}")
         self.folder = pathlib.Path(folder).resolve()
         self._read_only = read_only
+        self._check_losses()
         self._manager = ocp.CheckpointManager(
             self.folder,
             item_handlers={"state": ocp.StandardCheckpointHandler(), "source": ocp.JsonCheckpointHandler()},
@@ -114,21 +117,17 @@ class Checkpoints:
 
     def _read(self, template: Any, step: int) -> tuple[Any, Any]:
         """The state and the data source's state of a step. The processes of a run agree whether it is whole."""
-        found, problem = None, None
-        try:
-            found = self._read_here(template, step)
-        except DamagedError as error:
-            problem = error
+        with dropped_reads():
+            found, problem = self._read_here(template, step)
         if jax.process_count() > 1:
-            whole = multihost_utils.process_allgather(np.array(problem is None))
-            if not np.all(whole) and problem is None:
-                problem = DamagedError(f"checkpoint {self.folder / str(step)} cannot be read by another process")
-        if problem is not None or found is None:
-            raise problem or DamagedError(f"checkpoint {self.folder / str(step)} is empty")
+            whole = bool(np.all(multihost_utils.process_allgather(np.array(not problem))))
+            problem = problem or ("" if whole else "another process cannot read it")
+        if problem:
+            raise DamagedError(f"checkpoint {self.folder / str(step)} cannot be read: {problem}")
         return found
 
-    def _read_here(self, template: Any, step: int) -> tuple[Any, Any]:
-        where = f"checkpoint {self.folder / str(step)}"
+    def _read_here(self, template: Any, step: int) -> tuple[Any, str]:
+        """The state and the data source's state of a step, and what keeps it from being read, or ""."""
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
         wanted = _shapes(abstract)
         try:
@@ -142,26 +141,41 @@ class Checkpoints:
             if stored is not None and told != stored:
                 raise ValueError("its arrays have other shapes than its record says")
         except Exception as error:
-            raise DamagedError(f"{where} cannot be read: {_first_line(error)}") from error
+            return None, _first_line(error)
         stored = told if stored is None else stored
         if differing := sorted(name for name in {*stored, *wanted} if stored.get(name) != wanted.get(name)):
             name = differing[0]
             raise InputError(
-                f"{where} does not fit the run's configuration: {len(differing)} arrays differ, such as {name}: "
-                f"{stored.get(name)} there, {wanted.get(name)} expected"
+                f"checkpoint {self.folder / str(step)} does not fit the run's configuration: "
+                f"{len(differing)} arrays differ, such as {name}: {stored.get(name)} there, {wanted.get(name)} expected"
             )
         try:
             state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))).state
             if wrong := checksums.differing(state, record.get("sha256", {})):
                 raise ValueError(f"{len(wrong)} arrays, first {wrong[0]}, have another checksum")
         except Exception as error:
-            raise DamagedError(f"{where} cannot be read: {_first_line(error)}") from error
-        return state, record["state"]
+            return None, _first_line(error)
+        return (state, record["state"]), ""
+
+    def _check_losses(self) -> None:
+        """Puts checkpoints aside whose loss cannot be read: orbax reads all of them when it opens the folder."""
+        try:
+            steps = [int(path.name) for path in self.folder.iterdir() if path.name.isdecimal()]
+        except FileNotFoundError:
+            return
+        broken = {step: problem for step in steps if (problem := _loss_problem(self.folder / str(step)))}
+        if broken and (self._read_only or len(broken) == len(steps)):
+            raise DamagedError(f"{self.folder} has no checkpoint that can be read: {next(iter(broken.values()))}")
+        for step, problem in broken.items():
+            self._move_aside(step, problem, max(set(steps) - broken.keys()))
 
     def _put_aside(self, step: int, message: str, good: int) -> None:
         """Moves a damaged checkpoint out of the way and says so."""
-        if self._read_only:
-            return
+        if not self._read_only:
+            self._move_aside(step, message, good)
+            self._manager.reload()
+
+    def _move_aside(self, step: int, message: str, good: int) -> None:
         if jax.process_index() == 0:
             aside = self.folder.parent / "damaged" / str(step)
             for number in itertools.count(1):
@@ -173,7 +187,6 @@ class Checkpoints:
             print(f"{message}; it is kept in {aside}, and the run goes on from step {good}", file=sys.stderr)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices(f"panojax_damaged_{step}")
-        self._manager.reload()
 
     @property
     def latest(self) -> int | None:
@@ -204,6 +217,19 @@ class Checkpoints:
         except Exception:
             if error is None:
                 raise
+
+
+def _loss_problem(folder: pathlib.Path) -> str | None:
+    """What is wrong with the loss of a checkpoint that has one."""
+    path = folder / "metrics" / "metrics"
+    if not path.parent.exists():
+        return None
+    try:
+        if not math.isfinite(_validation_loss(read_json(path))):
+            raise ValueError("the loss is not finite")
+    except (ValueError, KeyError, TypeError) as error:
+        return f"checkpoint {folder} cannot be read: its loss is damaged ({_first_line(error)})"
+    return None
 
 
 def _validation_loss(metrics: Any) -> float:
