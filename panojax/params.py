@@ -38,6 +38,25 @@ class Params:
         config = dataclasses.replace(self.config, encoder=None)
         return self.replace(encoders=None, config=config)  # type: ignore[attr-defined]
 
+    def with_encoders(self, encoder: Any, *variables: Any, latent_average: Any = None) -> "Params":
+        """The same generator with other encoders.
+
+        Args:
+          encoder: their configuration, an `EncoderConfig` or one of your own (`encoders.stage`).
+          variables: {stage's name: {"params", "batch_stats"}} of one encoder, or of a visible and an occluded one.
+          latent_average: mean style codes [L, w_dim]; None takes the present encoders'.
+
+        Raises:
+          InputError: there are more than two, or no mean codes.
+        """
+        if latent_average is None and self.encoders is None:
+            raise InputError("latent_average must be given where params have no encoders, got None")
+        average = self.encoders["latent_average"] if latent_average is None else latent_average
+        config = dataclasses.replace(self.config, encoder=encoder, encoders=len(variables))
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *variables)
+        encoders = {"both": stacked, "latent_average": average}
+        return self.replace(encoders=encoders, config=config)  # type: ignore[attr-defined]
+
     def with_dtype(self, dtype: str) -> "Params":
         """The same parameters, to compute in "float32" or "bfloat16"."""
         check_choice("dtype", dtype, ("float32", "bfloat16"))

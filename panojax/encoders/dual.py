@@ -5,7 +5,6 @@ the number of kernels: small batches are bound by launches.
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,44 +13,12 @@ from flax import struct
 
 from panojax.encoders.folding import fold
 from panojax.fields.representation import Representation
+from panojax.kernels.convolution import MatrixKernel
+from panojax.kernels.stacked import join, part
+
+__all__ = ["OCCLUDED", "VISIBLE", "Stored", "join", "part", "plain", "store"]
 
 VISIBLE, OCCLUDED = 0, 1
-
-
-def join(visible: Any, occluded: Any) -> Any:
-    """Stacks the variables of two encoders of one configuration."""
-    return jax.tree.map(lambda a, b: jnp.stack([a, b]), visible, occluded)
-
-
-def part(both: Any, which: int) -> Any:
-    """The variables of one encoder, `VISIBLE` or `OCCLUDED`."""
-    return jax.tree.map(lambda x: x[which], both)
-
-
-def on_both(function: Callable[..., Any], *stacked: Any) -> Any:
-    """`function` of one encoder's variables and data, for both; all arrays of the arguments and of the result have the
-    leading axis of 2.
-
-    On accelerators by `at_once`; on CPUs, where grouped convolutions are slow, one after the other.
-    """
-    return jax.lax.platform_dependent(
-        *stacked,
-        cpu=lambda *args: jax.lax.map(lambda one: function(*one), args),
-        default=functools.partial(at_once, function),
-    )
-
-
-def on_each(function: Callable[..., Any], count: int, variables: Any, *data: Any) -> Any:
-    """`function(variables, *data)` for each of `count` > 1 encoders: variables stacked, data [count, N, ...]."""
-    del count
-    stored = variables
-    return on_both(function, stored, *data)
-
-
-def at_once(function: Callable[..., Any], *stacked: Any) -> Any:
-    """`on_both` where the device is known to be an accelerator: one batched computation with `products=True`, see
-    `Numerics`. Only this is traced, where `on_both` traces the CPU's way as well."""
-    return jax.vmap(functools.partial(function, products=True))(*stacked)
 
 
 @struct.dataclass
@@ -101,5 +68,5 @@ def plain(variables: Any) -> Any:
     rest, leaves = iter(variables.rest), []
     for size in variables.sizes:
         leaf = next(vectors if size else rest)
-        leaves.append(leaf.transpose(0, 2, 3, 4, 1) if variables.output_first and leaf.ndim == 5 else leaf)
+        leaves.append(MatrixKernel(leaf, output_first=True) if variables.output_first and leaf.ndim == 5 else leaf)
     return jax.tree.unflatten(variables.layout, leaves)

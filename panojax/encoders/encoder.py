@@ -1,6 +1,5 @@
 """One encoder as pure functions of its configuration and variables. The dual encoder is two of them."""
 
-import dataclasses
 import math
 from typing import Any
 
@@ -18,9 +17,7 @@ from panojax.fields.local_branch import EXTRA
 from panojax.nn.ir_se import TrunkConfig
 
 
-def encode_styles(
-    config: EncoderConfig, variables: Any, image: jax.Array, *, train: bool = False, products: bool = False
-) -> Any:
+def encode_styles(config: EncoderConfig, variables: Any, image: jax.Array, *, train: bool = False) -> Any:
     """The W+ stage.
 
     Args:
@@ -28,7 +25,6 @@ def encode_styles(
       variables: {"psp_encoder": {"params", "batch_stats"}, ...}, as `init_encoder` gives.
       image: portraits [N, R, R, 3], RGB in [-1, 1], R = config.resolution.
       train: whether batch norms use the batch and update their running statistics.
-      products: whether convolutions of few pixels run as products of matrices, see `Numerics`.
 
     Returns:
       Codes [N, n_styles, w_dim] in config.dtype, to which the caller adds the mean w. In training
@@ -38,7 +34,7 @@ def encode_styles(
       InputError: `image` has another shape; in training, the batch is too small for a batch norm.
     """
     _expect("image", image, (config.resolution, config.resolution, 3))
-    return _apply(_style_encoder(config, products), variables["psp_encoder"], image, train=train)
+    return _apply(_style_encoder(config), variables["psp_encoder"], image, train=train)
 
 
 def encode_offsets(
@@ -48,7 +44,6 @@ def encode_offsets(
     planes: jax.Array | None = None,
     *,
     train: bool = False,
-    products: bool = False,
 ) -> Any:
     """The F stage.
 
@@ -59,7 +54,6 @@ def encode_offsets(
         (and, with 9 channels, the mirrored portrait minus the rendering at the mirrored camera).
       planes: [N, R, R, planes_channels] if the configuration has such, channels in PyTorch's order; else None.
       train: whether batch norms use the batch and update their running statistics.
-      products: whether convolutions of few pixels run as products of matrices, see `Numerics`.
 
     Returns:
       Offsets [N, R, R, out_channels] in config.dtype, channels ordered as in PyTorch's [N, out_channels, R, R]. In
@@ -74,12 +68,10 @@ def encode_offsets(
         raise InputError(f"planes must have config.planes_channels = {config.planes_channels} channels, got {given}")
     if planes is not None:
         _expect("planes", planes, (config.resolution, config.resolution, config.planes_channels))
-    return _apply(_offset_encoder(config, products), variables["triplanenet_encoder"], x, planes, train=train)
+    return _apply(_offset_encoder(config), variables["triplanenet_encoder"], x, planes, train=train)
 
 
-def encode_local(
-    config: EncoderConfig, variables: Any, x: jax.Array, *, train: bool = False, products: bool = False
-) -> Any:
+def encode_local(config: EncoderConfig, variables: Any, x: jax.Array, *, train: bool = False) -> Any:
     """The local branch's network, where config.local_features is not 0.
 
     Args:
@@ -88,7 +80,6 @@ def encode_local(
       x: [N, R, R, 4], R = config.resolution: the portrait minus the rendering of its head, and the rendered depth from
         the box's middle, in halves of its side and times the opacity.
       train: whether batch norms use the batch and update their running statistics.
-      products: whether convolutions of few pixels run as products of matrices, see `Numerics`.
 
     Returns:
       Features [N, R, R, local_features] in config.dtype, and the parameters that use them, see `LocalEncoder`. In
@@ -100,7 +91,7 @@ def encode_local(
     if not config.local_features:
         raise InputError("config.local_features must be positive for a local branch, got 0")
     _expect("x", x, (config.resolution, config.resolution, 4))
-    output = _apply(_local_encoder(config, products), variables["local_encoder"], x, train=train)
+    output = _apply(_local_encoder(config), variables["local_encoder"], x, train=train)
     return (*output[0], output[1]) if train else output
 
 
@@ -156,23 +147,19 @@ def _kernel_std(config: EncoderConfig, path: tuple[str, ...], shape: tuple[int, 
     return 0.01 * std if path[-2] in ("final_head.4", "final_head_two.4") else std
 
 
-def _style_encoder(config: EncoderConfig, products: bool = False) -> GradualStyleEncoder:
-    return GradualStyleEncoder(config.trunk, config.n_styles, config.w_dim, _numerics(config, products), config.deltas)
+def _style_encoder(config: EncoderConfig) -> GradualStyleEncoder:
+    return GradualStyleEncoder(config.trunk, config.n_styles, config.w_dim, config.numerics, config.deltas)
 
 
-def _offset_encoder(config: EncoderConfig, products: bool = False) -> TrigridEncoder:
-    return TrigridEncoder(config.trunk, config.out_channels, config.head_width, _numerics(config, products))
+def _offset_encoder(config: EncoderConfig) -> TrigridEncoder:
+    return TrigridEncoder(config.trunk, config.out_channels, config.head_width, config.numerics)
 
 
-def _local_encoder(config: EncoderConfig, products: bool = False) -> LocalEncoder:
+def _local_encoder(config: EncoderConfig) -> LocalEncoder:
     half = tuple(max(16, width // 32 * 16) for width in config.trunk.widths)
     trunk = TrunkConfig((1, 1, 1, 1), half, config.trunk.squeeze_excite)  # type: ignore[arg-type]
     sizes = config.local_features, config.local_features + EXTRA, config.local_hidden, 2 * config.local_channels
-    return LocalEncoder(trunk, *sizes, config.head_width, _numerics(config, products))
-
-
-def _numerics(config: EncoderConfig, products: bool):
-    return dataclasses.replace(config.numerics, products=products)
+    return LocalEncoder(trunk, *sizes, config.head_width, config.numerics)
 
 
 def _apply(module, variables, *inputs, train):

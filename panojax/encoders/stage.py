@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import jax
 from flax import struct
 
-from panojax.encoders.dual import on_each
+from panojax.kernels.stacked import on_each
 
 if TYPE_CHECKING:
     from panojax.config import Config

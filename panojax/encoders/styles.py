@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from panojax.nn.layers import Numerics, parameter, windows
+from panojax.kernels.convolution import as_array, windows
+from panojax.nn.layers import Numerics, parameter
 
 
 class StyleHead(nn.Module):
@@ -78,7 +79,9 @@ def join_heads(heads: list[dict[str, Any]], dtype: str) -> StyleWeights:
         """Kernels [9 C, C] and biases of the convs that read maps of side 2^k, as their head's first or not."""
         names = [(i, depths[i] - k) for i in order if depths[i] >= k and (depths[i] == k) == first]
         found = [heads[i][f"convs.{2 * n}"] for i, n in names]
-        return [{name: x.astype(dtype).reshape(-1, x.shape[-1]) for name, x in layer.items()} for layer in found]
+        return [
+            {name: as_array(x).astype(dtype).reshape(-1, x.shape[-1]) for name, x in layer.items()} for layer in found
+        ]
 
     first, later = {}, {}
     for k in range(max(depths), 0, -1):

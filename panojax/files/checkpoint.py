@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pathlib
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -27,12 +28,19 @@ MAX_BYTES = 64 * 2**30  # of a checkpoint's files together
 _AGAIN = "convert or copy it again"
 
 
-def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32", verify: bool = True) -> Params:
+def load(
+    checkpoint: str | pathlib.Path = DEFAULT,
+    *,
+    dtype: str = "float32",
+    own: Collection[Any] = (),
+    verify: bool = True,
+) -> Params:
     """Reads a checkpoint that `convert` or `save` wrote, or a packed model.
 
     Args:
       checkpoint: its folder; or "default", the model that ships with panojax; or "random", a small random one.
       dtype: compute type, "float32" or "bfloat16".
+      own: the representation and the encoder of the model where these are not the package's: checkpoints hold no code.
       verify: compare every array with the checksum (SHA-256) that the checkpoint has of it; a released model takes
         about a second. Checkpoints of earlier versions have none.
 
@@ -53,7 +61,7 @@ def load(checkpoint: str | pathlib.Path = DEFAULT, *, dtype: str = "float32", ve
     except InputError as error:
         raise InputError(f"checkpoint {shown(checkpoint)}: {error}") from error
     with dropped_reads():
-        config, stored, refused = _restore(folder, checkpoint, verify)
+        config, stored, refused = _restore(folder, checkpoint, own, verify)
     if refused:
         raise InputError(refused)
     return Params(stored["generator"], stored.get("encoders"), config=config).with_dtype(dtype)
@@ -72,7 +80,9 @@ def is_checkpoint(folder: pathlib.Path) -> bool:
         return False
 
 
-def _restore(folder: pathlib.Path, checkpoint: str | pathlib.Path, verify: bool) -> tuple[Config, Any, str]:
+def _restore(
+    folder: pathlib.Path, checkpoint: str | pathlib.Path, own: Collection[Any], verify: bool
+) -> tuple[Config, Any, str]:
     """An orbax checkpoint's configuration, its arrays or None, and why they could not be read, or ""."""
     # Each process of a distributed run reads for itself, onto its own device.
     alone = ocp.options.MultiprocessingOptions(
@@ -90,7 +100,7 @@ def _restore(folder: pathlib.Path, checkpoint: str | pathlib.Path, verify: bool)
         if verify and meta.get("sum", _own_sum(meta)) != _own_sum(meta):
             raise InputError(f"checkpoint {checkpoint} is damaged: its configuration has another checksum; {_AGAIN}")
         try:
-            config = from_json(Config, meta["model"])
+            config = from_json(Config, meta["model"], own)
         except (InputError, KeyError, TypeError) as error:
             raise InputError(f"checkpoint {checkpoint} has no readable configuration: {_first_line(error)}") from error
         template = jax.tree.map(

@@ -19,11 +19,14 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from panojax.camera import front
+from panojax.config import Config
+from panojax.encoders.stage import Context, Estimate, Stage
 from panojax.errors import InputError
 from panojax.generators import generator
 from panojax.generators.generator import Head, render_heads
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.generators.networks import fold
+from panojax.inversion.pipeline import reconstruct
 from panojax.inversion.spaces import map_latents
 from panojax.losses.perception import Perception
 from panojax.losses.terms import l2
@@ -120,10 +123,10 @@ def invert_wplus(
     Raises:
       InputError: shapes that do not fit.
     """
-    images, labels, single = _batch(params, image, camera)
-    ws, noises = _project(params, images, labels, perception, config, key, progress)
-    heads = _heads(params.config.generator, params.generator, ws, noises)
-    return jax.tree.map(lambda x: x[0], heads) if single else heads
+    context, single = _context(params, image, camera)
+    stages = (OptimisedCodes(perception, config, key, progress),)
+    estimate, _, _ = reconstruct(context, stages, dict.fromkeys(stage.name for stage in stages))
+    return jax.tree.map(lambda x: x[0], estimate.heads) if single else estimate.heads
 
 
 def invert_pti(
@@ -145,21 +148,70 @@ def invert_pti(
     Returns:
       Params of a generator of this portrait's own, and the Head, to be rendered with them.
     """
-    images, labels, single = _batch(params, image, camera)
+    context, single = _context(params, image, camera)
     if not single:
-        raise InputError(f"image must be [S, S, 3]: each portrait gets its own generator, got {images.shape}")
-    ws, noises = _project(params, images, labels, perception, config, key, progress)
-    constants = _with_noise(params.generator["constants"], jax.tree.map(lambda x: x[0], noises))
-    variables = {"params": params.generator["params"], "constants": constants}
-    fixed = {name: tree for name, tree in variables["params"].items() if name.endswith("mapping")}
-    tuned = {name: tree for name, tree in variables["params"].items() if name not in fixed}
-    target = _target(images, tuning.loss_resolution)
-    model = params.config.generator
-    arguments = (fixed, constants, perception, target, ws, labels)
-    tuned = _descend(_tuning(model, tuning), tuned, arguments, tuning.steps, progress, before=config.steps)
-    variables = {"params": fixed | tuned, "constants": constants}
-    head = jax.tree.map(lambda x: x[0], _heads(model, variables, ws, {}))
-    return Params(variables, params.encoders, config=params.config), head
+        raise InputError(f"image must be [S, S, 3]: each portrait gets its own generator, got {context.pictures.shape}")
+    stages = (
+        OptimisedCodes(perception, config, key, progress),
+        TunedGenerator(perception, tuning, progress, before=config.steps),
+    )
+    estimate, _, _ = reconstruct(context, stages, dict.fromkeys(stage.name for stage in stages))
+    head = jax.tree.map(lambda x: x[0], estimate.heads)
+    return Params(estimate.generator, params.encoders, config=params.config), head
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OptimisedCodes(Stage):
+    """Style codes by gradient descent, in place of an encoder. It has no network, and is not to be jitted."""
+
+    perception: Perception
+    config: ProjectionConfig = ProjectionConfig()
+    key: jax.Array | None = None
+    progress: Progress | None = None
+    name: str = "optimised_codes"
+
+    def init(self, model: Config, key: jax.Array) -> dict:
+        """Nothing."""
+        return {}
+
+    def apply(self, context: Context, variables: Any, estimate: Estimate, *, train: bool) -> tuple[Estimate, None]:
+        """Heads of optimised codes; of a single portrait, also the generator with its optimised noise."""
+        model, generator_variables = context.model.generator, context.generator
+        ws, noises = _project(context, self.perception, self.config, self.key, self.progress)
+        heads = _heads(model, generator_variables, ws, noises)
+        if len(ws) > 1:
+            return Estimate(heads), None
+        constants = _with_noise(generator_variables["constants"], jax.tree.map(lambda x: x[0], noises))
+        return Estimate(heads, generator={"params": generator_variables["params"], "constants": constants}), None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TunedGenerator(Stage):
+    """The generator around one head's codes by gradient descent (PTI). It has no network, and is not to be jitted."""
+
+    perception: Perception
+    config: TuningConfig = TuningConfig()
+    progress: Progress | None = None
+    before: int = 0
+    """Steps that `progress` was told of earlier."""
+    name: str = "tuned_generator"
+
+    def init(self, model: Config, key: jax.Array) -> dict:
+        """Nothing."""
+        return {}
+
+    def apply(self, context: Context, variables: Any, estimate: Estimate, *, train: bool) -> tuple[Estimate, None]:
+        """The head by a generator of its own, which the estimate holds."""
+        model, ws = context.model.generator, estimate.heads.ws
+        weights, constants = estimate.generator["params"], estimate.generator["constants"]
+        fixed = {name: tree for name, tree in weights.items() if name.endswith("mapping")}
+        tuned = {name: tree for name, tree in weights.items() if name not in fixed}
+        target = _target(context.pictures, self.config.loss_resolution)
+        arguments = (fixed, constants, self.perception, target, ws, context.labels)
+        descent = _tuning(model, self.config)
+        tuned = _descend(descent, tuned, arguments, self.config.steps, self.progress, before=self.before)
+        own = {"params": fixed | tuned, "constants": constants}
+        return Estimate(_heads(model, own, ws, {}), generator=own), None
 
 
 def projector_schedule(config: ProjectionConfig, step: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -184,13 +236,13 @@ def noise_autocorrelation(noise: jax.Array) -> jax.Array:
         noise = noise.reshape(noise.shape[0] // 2, 2, -1, 2).mean(axis=(1, 3))
 
 
-def _project(params, images, labels, perception, config, key, progress):
+def _project(context, perception, config, key, progress):
     """Codes [N, L, w_dim] and the backbone's noise {path: [N, H, W]}."""
-    model, variables = params.config.generator, params.generator
+    model, variables = context.model.generator, context.generator
     key = jax.random.key(0) if key is None else key
     statistics_key, start_key, noise_key = jax.random.split(key, 3)
     average, spread = _code_statistics(model, variables, statistics_key, config.samples)
-    n = images.shape[0]
+    n = len(context.pictures)
     noises: dict = {}
     if config.optimize_noise:
         shapes = {path: x.shape for path, x in _noise(variables["constants"]).items()}
@@ -200,7 +252,8 @@ def _project(params, images, labels, perception, config, key, progress):
             for k, (path, shape) in zip(keys, shapes.items())
         }
     start = jnp.broadcast_to(average, (n, model.num_ws, model.w_dim)), noises
-    arguments = (fold(model, variables), perception, _target(images, config.loss_resolution), labels, spread, noise_key)
+    target = _target(context.pictures, config.loss_resolution)
+    arguments = (fold(model, variables), perception, target, context.labels, spread, noise_key)
     return _descend(_projection(model, config), start, arguments, config.steps, progress)
 
 
@@ -333,8 +386,8 @@ def _target(images, side):
     return pool(images.astype(jnp.float32), min(side, images.shape[1]))
 
 
-def _batch(params, image, camera):
-    """Portraits [N, S, S, 3], labels [N, 25], and whether a single one was given."""
+def _context(params, image, camera):
+    """What the stages read of portraits [N, S, S, 3], and whether a single one was given."""
     params.check_whole()
     image = jnp.asarray(image)
     single = image.ndim == 3
@@ -344,4 +397,5 @@ def _batch(params, image, camera):
     labels = front() if camera is None else jnp.asarray(camera, jnp.float32)
     if labels.shape not in ((25,), (images.shape[0], 25)):
         raise InputError(f"camera must be [25] or [{images.shape[0]}, 25], got {labels.shape}")
-    return images, jnp.broadcast_to(labels, (images.shape[0], 25)), single
+    labels = jnp.broadcast_to(labels, (images.shape[0], 25))
+    return Context(params.generator, None, images, labels, model=params.config), single

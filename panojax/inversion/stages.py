@@ -57,9 +57,9 @@ class Styles(Stage):
             ws = map_latents(model, context.generator, latents, truncation=TRUNCATION)
         return Estimate(heads_of_codes(context, ws)), stats
 
-    def _network(self, train, variables, pictures, products=False):
+    def _network(self, train, variables, pictures):
         if self.space != "z":
-            return encode_styles(self.encoder, {self.name: variables}, pictures, train=train, products=products)
+            return encode_styles(self.encoder, {self.name: variables}, pictures, train=train)
         if not train:
             return _single_code(self.encoder).apply(variables, pictures)
         codes, updated = _single_code(self.encoder).apply(variables, pictures, train=True, mutable=["batch_stats"])
@@ -95,8 +95,8 @@ class Offsets(Stage):
         heads = dataclasses.replace(heads, planes=heads.planes + planes.astype(heads.planes.dtype))
         return dataclasses.replace(estimate, heads=heads, styled=inputs[..., :3]), stats
 
-    def _network(self, train, variables, *data, products=False):
-        return encode_offsets(self.encoder, {self.name: variables}, *data, train=train, products=products)
+    def _network(self, train, variables, *data):
+        return encode_offsets(self.encoder, {self.name: variables}, *data, train=train)
 
 
 @dataclasses.dataclass(frozen=True)

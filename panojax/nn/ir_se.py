@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from panojax.errors import InputError
+from panojax.kernels.convolution import pointwise
 from panojax.nn.layers import BatchNorm, Numerics, PReLU, conv, parameter
 from panojax.nn.pointwise import weigh_channels
 from panojax.schema import check_budget, check_config
@@ -152,4 +153,4 @@ class PointwiseConv(nn.Module):
         dtype, param_dtype = self.numerics.dtype, jnp.dtype(self.numerics.param_dtype)
         shape = (1, 1, x.shape[-1], self.features)
         kernel = parameter(self, "kernel", nn.initializers.he_normal(), shape, param_dtype)
-        return x.astype(dtype) @ kernel[0, 0].astype(dtype)
+        return pointwise(x.astype(dtype), kernel)

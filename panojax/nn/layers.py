@@ -1,7 +1,6 @@
 """Layers and resamplers that the encoders share. All images and features are NHWC."""
 
 import dataclasses
-import functools
 import math
 from typing import Any
 
@@ -12,11 +11,10 @@ import numpy as np
 from flax.linen.initializers import Initializer
 
 from panojax.errors import InputError
-from panojax.kernels.forward import unless_differentiated
+from panojax.kernels import convolution
 from panojax.nn.pointwise import add_bias, batch_normalize, normalize, prelu
 
 _BATCH_NORM_RATE = 0.1  # PyTorch's `momentum`: the new batch's weight in the running statistics
-_FEW = 10_000_000  # numbers that a convolution's windows may hold to be written out for a product of matrices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +27,6 @@ class Numerics:
     """Of stored parameters. Running statistics are always float32."""
     axis_name: str | None = None
     """The mapped axis (of `shard_map` or `vmap`) over which batch norms average in training; None: none."""
-    products: bool = False
-    """Whether convolutions of few pixels run as products of matrices, which cost a GPU fewer and shorter launches."""
 
     def __post_init__(self):
         for name in ("dtype", "param_dtype"):
@@ -60,13 +56,7 @@ class Conv(nn.Module):
         dtype, param_dtype = self.numerics.dtype, jnp.dtype(self.numerics.param_dtype)
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = parameter(self, "kernel", nn.initializers.he_normal(), shape, param_dtype)
-        x, kernel = x.astype(dtype), kernel.astype(dtype)
-        if self.numerics.products:
-            x = conv_by_rows(x, kernel.transpose(3, 0, 1, 2), self.stride)
-        else:
-            padding = [(self.kernel_size // 2,) * 2] * 2
-            strides = (self.stride, self.stride)
-            x = jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        x = convolution.conv(x.astype(dtype), kernel, self.stride)
         if not self.use_bias:
             return x
         return add_bias(x, parameter(self, "bias", nn.initializers.zeros, (self.features,), param_dtype))
@@ -83,66 +73,6 @@ def conv(
 ) -> Conv:
     """A `Conv` by name."""
     return Conv(features, kernel_size, numerics, stride, use_bias, name=name)
-
-
-def conv_by_rows(x: jax.Array, rows: jax.Array, stride: int = 1) -> jax.Array:
-    """Correlation of x [N, H, W, I] with `rows` [O, h, h, I], the order that cuDNN reads, padded by h // 2.
-
-    Where h is 1, or pixels or inputs are few, as a product of matrices: it costs a GPU fewer and shorter launches. Few
-    features of single pixels are sums, which GPUs make in the kernel that makes x, and need not write x.
-    """
-    features, size, _, inputs = rows.shape
-    rows = rows.astype(x.dtype)
-    if size == 1 and features <= 4:
-        wide = x.astype(jnp.float32)
-        sums = jax.lax.optimization_barrier([jnp.sum(wide * row[0, 0], axis=-1) for row in rows])
-        return jnp.stack(sums, axis=-1)
-    if size == 1 or inputs < 16 or x.size * size**2 <= _FEW * stride**2:
-        return jax.lax.dot_general(windows(x, size, stride), rows.reshape(features, -1), (((3,), (1,)), ((), ())))
-    return _apart(x, rows, stride)
-
-
-def _apart(x: jax.Array, rows: jax.Array, stride: int) -> jax.Array:
-    """`_convolve` that `vmap` turns into one convolution for each kernel, not one of groups, unless that serves.
-
-    cuDNN has no fast kernels for groups whose inputs and outputs are not as many, or no power of two.
-    """
-    features, *_, inputs = rows.shape
-    plain = functools.partial(_convolve, stride=stride)
-    if features == inputs and features.bit_count() == 1:
-        return plain(x, rows)
-    apart = jax.custom_batching.custom_vmap(plain)
-
-    @apart.def_vmap
-    def one_each(size, batched, x, rows):
-        if not batched[1]:
-            return jax.vmap(plain, in_axes=(0, None))(x, rows), True
-        return jnp.stack([plain(x[i] if batched[0] else x, rows[i]) for i in range(size)]), True
-
-    return unless_differentiated(lambda _, *args: apart(*args), lambda _, *args: plain(*args))(None, x, rows)
-
-
-def _convolve(x, rows, stride):
-    padding = [(rows.shape[1] // 2,) * 2] * 2
-    return jax.lax.conv_general_dilated(x, rows, (stride, stride), padding, dimension_numbers=("NHWC", "OHWI", "NHWC"))
-
-
-def windows(x: jax.Array, size: int, stride: int) -> jax.Array:
-    """What a convolution reads for each pixel: [N, H, W, C] -> [N, H / stride, W / stride, size * size * C].
-
-    Padded by size // 2 on every side, so that even sizes give a row and a column more; H and W are multiples of the
-    stride.
-    """
-    n, height, width, channels = x.shape
-    height, width = (side + 1 - size % 2 for side in (height, width))
-    pad, strides = (size // 2, size // 2, 0), (1, stride, stride, 1)
-    padded = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), pad, pad, (0, 0, 0)))
-    taps = [
-        jax.lax.slice(padded, (0, i, j, 0), (n, i + height, j + width, channels), strides)
-        for i in range(size)
-        for j in range(size)
-    ]
-    return jnp.concatenate(taps, -1) if size > 1 else taps[0]
 
 
 class BatchNorm(nn.Module):

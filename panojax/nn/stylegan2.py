@@ -12,7 +12,8 @@ from flax import linen as nn
 from flax import struct
 from jax.custom_derivatives import SymbolicZero
 
-from panojax.nn.layers import adaptive_average_pool, conv_by_rows, parameter, windows
+from panojax.kernels.convolution import conv, conv_by_rows, windows
+from panojax.nn.layers import adaptive_average_pool, parameter
 
 # The filter [1, 3, 3, 1] / 4 is [1, 1] after [1, 2, 1] / 4. A flipped 3-tap kernel composed with the former, split by
 # output phase: _PHASES[s, a, p] is the weight of kernel tap s in tap a of the 2-tap kernel that makes phase p.
@@ -71,13 +72,6 @@ def _clamp_jvp(limit, primals, tangents):
 def normalize_2nd_moment(x: jax.Array) -> jax.Array:
     """x [..., F] scaled to unit mean square over its features."""
     return x * jax.lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-8)
-
-
-def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Correlation of x [N, H, W, I] with kernel [h, h, I, O], padded with zeros by h // 2 on every side."""
-    padding = [(len(kernel) // 2,) * 2] * 2
-    dims = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, kernel.astype(x.dtype), (1, 1), padding, dimension_numbers=dims)
 
 
 def upsampling_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:

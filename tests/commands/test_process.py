@@ -122,11 +122,7 @@ def test_help_to_a_reader_that_has_gone():
 @pytest.mark.parametrize("work", ["time.sleep(60)", "for _ in range(99): ctypes.CDLL(None).sleep(60)"])
 def test_a_stopped_command_leaves_nothing_and_answers_soon(tmp_path, number, work):
     setup = "import ctypes, time"
-    (tmp_path / "body.py").write_text(
-        BODY.format(
-            work=f"print(flush=True); {work}" if work == BUSY else "print(flush=True)\n        " + work, setup=setup
-        )
-    )
+    (tmp_path / "body.py").write_text(BODY.format(work=f"print(flush=True)\n        {work}", setup=setup))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         [sys.executable, "body.py"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
