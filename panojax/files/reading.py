@@ -94,12 +94,12 @@ def check_tree(folder: str | os.PathLike, *, limit: int) -> None:
     total, todo = 0, [pathlib.Path(folder)]
     try:
         while todo:
-            for entry in os.scandir(todo.pop()):
-                status = entry.stat()
-                if entry.is_dir(follow_symlinks=False):
-                    todo.append(pathlib.Path(entry.path))
+            for path in todo.pop().iterdir():
+                status = path.stat()
+                if stat.S_ISDIR(status.st_mode) and not path.is_symlink():
+                    todo.append(path)
                 elif not stat.S_ISREG(status.st_mode):
-                    raise InputError(f"expected files and folders alone, got {shown(entry.path)}, which is neither")
+                    raise InputError(f"expected files and folders alone, got {shown(path)}, which is neither")
                 else:
                     total += status.st_size
     except OSError as error:

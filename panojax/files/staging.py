@@ -97,14 +97,14 @@ def check_writable(path: str | os.PathLike, name: str = "out") -> None:
             (work / "bytes").write_bytes(bytes(4096))
 
 
-def clean_leftovers(folder: str | os.PathLike[str]) -> None:
+def clean_leftovers(folder: str | os.PathLike) -> None:
     """Removes staging folders and locks of processes that have ended. Errors leave them where they are."""
     with contextlib.suppress(OSError):
-        for entry in [entry for entry in os.scandir(os.fspath(folder)) if is_ours(entry.name)]:
-            if entry.name.endswith(SUFFIX) and entry.is_dir(follow_symlinks=False):
-                _clean(pathlib.Path(entry.path))
-            elif entry.name.endswith(LOCK):
-                release(pathlib.Path(entry.path), hold(pathlib.Path(entry.path)))
+        for path in [path for path in pathlib.Path(folder).iterdir() if is_ours(path.name)]:
+            if path.name.endswith(SUFFIX) and path.is_dir() and not path.is_symlink():
+                _clean(path)
+            elif path.name.endswith(LOCK):
+                release(path, hold(path))
 
 
 def remove_open() -> None:

@@ -16,6 +16,7 @@ About 2 MB per identity of 20 views at 256 pixels: eight make a 16 MiB shard, an
 import io
 import json
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -38,6 +39,20 @@ from panojax.synthetic.render import DEPTH_STEPS, View
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same bytes whenever they are written
 PNG_LEVEL = 2
 MAX_BYTES = 2**30  # of an identity
+# What a broken zip file and broken pictures in it raise.
+BROKEN = (
+    OSError,
+    KeyError,
+    ValueError,
+    TypeError,
+    SyntaxError,
+    RuntimeError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +95,7 @@ def encode_png(pixels: NDArray[Any]) -> bytes:
 
 def decode_png(content: bytes) -> NDArray[Any]:
     """The pixels that `encode_png` was given."""
-    with Image.open(io.BytesIO(content)) as image:
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
         pixels = np.asarray(image)
     return pixels.astype(np.uint16) if pixels.dtype == np.int32 else pixels
 
@@ -116,14 +131,22 @@ def read_parameters(path: str | Path) -> tuple[dict[str, Any], NDArray[np.float3
     InputError if the file is not one.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(read_bytes(path, limit=MAX_BYTES))) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
-                raise InputError(f"expected at most {MAX_BYTES} bytes inflated, got more")
+        with open_identity(path) as archive:
             identity = json.loads(archive.read("identity.json"))
             labels = read_npy(archive.read("labels.npy"))
-    except (OSError, KeyError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        if not isinstance(identity, dict) or type(identity.get("size")) is not int or labels.shape[1:] != (25,):
+            raise InputError("expected a record with a size, and labels [views, 25]")
+    except BROKEN as error:
         raise InputError(f"path must be an identity written by `panojax heads`, got {path}: {error}") from error
     return identity, labels
+
+
+def open_identity(path: str | Path) -> zipfile.ZipFile:
+    """The zip file of an identity, in memory; `BROKEN` are the errors of it and of what is read from it."""
+    archive = zipfile.ZipFile(io.BytesIO(read_bytes(path, limit=MAX_BYTES)))
+    if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+        raise InputError("expected members that are stored, not packed")
+    return archive
 
 
 def read_identity(path: str | Path, views: Iterable[int] | None = None) -> IdentityViews:
@@ -135,18 +158,21 @@ def read_identity(path: str | Path, views: Iterable[int] | None = None) -> Ident
     wanted = range(len(labels)) if views is None else list(views)
     if any(not 0 <= i < len(labels) for i in wanted):
         raise InputError(f"views must lie in 0..{len(labels) - 1} for {path}, got {list(wanted)}")
-    with zipfile.ZipFile(path) as archive:
-        pictures = [decode_png(archive.read(f"{i:03d}.png")) for i in wanted]
-        depths = [decode_png(archive.read(f"{i:03d}_depth.png")) for i in wanted]
-        parts = [decode_png(archive.read(f"{i:03d}_parts.png")) for i in wanted]
     size = identity["size"]
-    return IdentityViews(
-        identity=identity,
-        labels=labels[list(wanted)],
-        rgba=np.array(pictures, np.uint8).reshape(-1, size, size, 4),
-        depth=(np.array(depths, np.float32) / np.float32(DEPTH_STEPS)).reshape(-1, size, size),
-        parts=np.array(parts, np.uint8).reshape(-1, size, size),
-    )
+    try:
+        with open_identity(path) as archive:
+            pictures = [decode_png(archive.read(f"{i:03d}.png")) for i in wanted]
+            depths = [decode_png(archive.read(f"{i:03d}_depth.png")) for i in wanted]
+            parts = [decode_png(archive.read(f"{i:03d}_parts.png")) for i in wanted]
+        return IdentityViews(
+            identity=identity,
+            labels=labels[list(wanted)],
+            rgba=np.array(pictures, np.uint8).reshape(-1, size, size, 4),
+            depth=(np.array(depths, np.float32) / np.float32(DEPTH_STEPS)).reshape(-1, size, size),
+            parts=np.array(parts, np.uint8).reshape(-1, size, size),
+        )
+    except BROKEN as error:
+        raise InputError(f"path must be an identity written by `panojax heads`, got {path}: {error}") from error
 
 
 def list_identities(folder: str | Path) -> list[Path]:

@@ -10,7 +10,6 @@ import io
 import multiprocessing
 import os
 import pathlib
-import zipfile
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -24,7 +23,7 @@ from panojax.data.sources import Photo, list_photos
 from panojax.errors import InputError, check_choice
 from panojax.files.image_file import read_image
 from panojax.synthetic.splits import split_of
-from panojax.synthetic.storage import decode_png, list_identities, read_parameters
+from panojax.synthetic.storage import BROKEN, decode_png, list_identities, open_identity, read_parameters
 
 # Pillow decodes under Python's lock, so threads gain nothing; processes take seconds to start.
 MANY = 500
@@ -139,7 +138,7 @@ def _read_identity(path: pathlib.Path, labels: np.ndarray, size: int, depth: boo
     """All views of an identity on white: pixels [V, S, S, 4], labels [V, 25], depths [V, S, S] if they are wanted."""
     views, depths = [], []
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_identity(path) as archive:
             for i in range(len(labels)):
                 with Image.open(io.BytesIO(archive.read(f"{i:03d}.png"))) as image:
                     views.append(np.asarray(image))
@@ -147,7 +146,7 @@ def _read_identity(path: pathlib.Path, labels: np.ndarray, size: int, depth: boo
                     stored = decode_png(archive.read(f"{i:03d}_depth.png"))
                     nearest = ((np.arange(size) + 0.5) * len(stored) / size).astype(np.int64)
                     depths.append(stored[np.ix_(nearest, nearest)])
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except BROKEN as error:
         raise InputError(f"{path} must be an identity written by `panojax heads`: {error}") from error
     rgba = np.stack(views)
     rgba[..., :3] = compose(rgba[..., :3], rgba[..., 3:], (255, 255, 255))
