@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from panojax import camera as cameras
+from panojax.camera_conventions import check_camera
 from panojax.errors import InputError, check_choice
 from panojax.fields.local_branch import check_branch
 from panojax.generators import generator
@@ -14,6 +15,8 @@ from panojax.generators.generator import Head, View
 from panojax.inversion import pipeline as inversion
 from panojax.params import Params
 from panojax.render.renderer import draw_uniforms
+
+BEYOND = 1.2  # as far as bicubic resizing overshoots
 
 
 def map_latent(
@@ -89,7 +92,7 @@ def render(
     uniforms: tuple[jax.Array, jax.Array] | None = None,
     *,
     background_ws: jax.Array | None = None,
-    density_noise: float = 0.0,
+    density_noise: float | None = None,
 ) -> View:
     """A head seen from a camera.
 
@@ -101,7 +104,8 @@ def render(
       uniforms: the draws themselves, coarse [R * R, S] and fine [R * R, S_fine] in [0, 1); they take the place of
         `key`'s.
       background_ws: style codes [L, w_dim] for the background instead of the head's.
-      density_noise: standard deviation of noise on the densities; needs a key.
+      density_noise: standard deviation of noise on the densities; needs a key. None is the configuration's where there
+        is a key, else none.
 
     Returns:
       A View: image [H, W, 3], raw [R, R, 3], depth, weight, mask [R, R, 1].
@@ -112,6 +116,8 @@ def render(
     side = config.rendering_resolution if resolution is None else resolution
     if side < 2:
         raise InputError(f"resolution must be at least 2, got {resolution}")
+    if density_noise is None:
+        density_noise = config.density_noise if key is not None else 0.0
     if key is None and (density_noise or config.superresolution_noise == "random"):
         raise InputError("random noise needs a key, got None")
     ray_key, noise_key, finish_key = (None, None, None) if key is None else jax.random.split(key, 3)
@@ -154,18 +160,21 @@ def occlusion_mask(params: Params, view: View, camera: jax.Array, *, threshold: 
 
 def invert(
     params: Params,
-    image: jax.Array,
+    image: Any,
     camera: jax.Array | None = None,
     *,
+    face: str | int = "largest",
     stitching: str = "texel",
     threshold: float = 0.5,
     return_parts: bool = False,
 ) -> Any:
-    """A head from one aligned portrait.
+    """A head from one portrait.
 
     Args:
-      image: [S, S, 3], RGB in [-1, 1], aligned as the model's training pictures are.
-      camera: label [25] of the portrait; None is the front.
+      image: a photo (a path, its bytes, or a Pillow picture), which is aligned as the model's training pictures were;
+        what `panojax.align` gave; or an array [S, S, 3], RGB in [-1, 1], aligned so already.
+      camera: label [25] of an array; None is the front. Photos have their own.
+      face: which face of a photo, see `panojax.align`.
       stitching: "texel" or "sample", see `panojax.inversion.pipeline.stitch`.
       threshold: opacity above which a pixel of the portrait's rendering is foreground.
       return_parts: also give both encoders' heads, each with its own local branch if they have one, and the mask.
@@ -174,21 +183,67 @@ def invert(
       A Head, or (Head, Parts).
 
     Raises:
-      InputError: the model has no encoders, or an argument has another shape or type.
+      InputError: the model has no encoders, an argument has another shape or type, the image another range or NaN
+        (which a trace does not know), or a photo shows no face or was cropped for another model.
     """
     if params.config.encoder is None:
         raise InputError(
             "params must hold two encoders to invert a picture, got a generator alone: convert it with encoders"
         )
-    if jnp.ndim(image) != 3 or image.shape[0] != image.shape[1]:
-        raise InputError(f"image must be [S, S, 3], got {jnp.shape(image)}")
-    image = check_array("image", image, (None, None, 3))
-    camera = _camera(camera)
     check_choice("stitching", stitching, ("texel", "sample"))
+    image, camera = _portrait(params, image, camera, face)
+    options = {"stitching": stitching, "return_parts": return_parts}
+    # One program for all callers, so that a photo gives the same head everywhere, bit for bit.
+    known = not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((params, image, camera, threshold)))
+    return (_invert_jitted if known else _invert)(params, image, camera, threshold, **options)
+
+
+def _invert(params, image, camera, threshold, *, stitching, return_parts):
     model, portraits = (params.config, params.generator, params.encoders), (image[None], camera[None])
     head, parts = inversion.invert_batch(*model, *portraits, stitching=stitching, threshold=threshold)
     result = (head, inversion.localize_parts(*model, parts, *portraits)) if return_parts else head
     return jax.tree.map(lambda x: x[0], result)
+
+
+_invert_jitted = jax.jit(_invert, static_argnames=("stitching", "return_parts"))
+
+
+def _portrait(params, image, camera, face):
+    """The array [S, S, 3] and the label [25] of what `invert` is given."""
+    if not isinstance(image, jax.Array | np.ndarray):
+        from panojax.photo import portrait
+
+        if portrait.is_photo(image):
+            if camera is not None:
+                raise InputError("camera must be None for a photo, whose alignment estimates it, got a camera")
+            aligned = portrait.fit(params, image, face=face)
+            image, camera = aligned.image, aligned.camera
+        else:
+            try:
+                image = np.asarray(image, np.float32)
+            except (TypeError, ValueError):
+                kind = type(image).__name__
+                raise InputError(f"image must be a photo or floats [S, S, 3] in [-1, 1], got a {kind}") from None
+    if jnp.ndim(image) != 3 or image.shape[0] != image.shape[1]:
+        raise InputError(f"image must be [S, S, 3], got {jnp.shape(image)}")
+    image = check_array("image", image, (None, None, 3))
+    camera = _camera(camera)
+    if not isinstance(image, jax.core.Tracer):
+        check_range(image)
+    if not isinstance(camera, jax.core.Tracer):
+        check_camera(camera, radius=params.config.generator.camera_radius, pivot=params.config.generator.camera_pivot)
+    return image, camera
+
+
+def check_range(image: Any) -> None:
+    """Raises InputError unless a known image is finite and in [-1, 1], or a little beyond as resizing leaves it."""
+    values = np.asarray(image, np.float32)
+    low, high = float(values.min()), float(values.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise InputError("image must be finite, got NaN or infinity")
+    if max(-low, high) > BEYOND:
+        hint = ": it looks like 0 to 255, divide by 127.5 and subtract 1" if low >= 0 and high <= 255 else ""
+        raise InputError(f"image must be in [-1, 1], got {low:.3g} to {high:.3g}{hint}")
 
 
 def _camera(camera):

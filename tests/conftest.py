@@ -1,5 +1,7 @@
 """Order of the tests, and how their programs are compiled and run."""
 
+import ctypes
+import gc
 import os
 
 import jax
@@ -12,8 +14,10 @@ from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import Params
 
 # Tests run side by side: programs with threads of their own wait for one another.
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
 
+ENOUGH = 2 * 2**30  # bytes of memory after which programs are dropped
 LONGEST = ("test_encoder.py", "test_encoder_steps.py", "test_cli.py", "test_inversion.py")
 
 
@@ -79,8 +83,12 @@ def generator_folder(generator, tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="session")
 def _compiled_once(tmp_path_factory):
-    """Programs compiled here serve the processes that tests start, too."""
-    folder = str(tmp_path_factory.mktemp("compiled"))
+    """Programs compiled here serve the other workers, too, and the processes that tests start.
+
+    A worker that reads what another has half written warns, and compiles itself (see `filterwarnings`).
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled")
     options = {"jax_compilation_cache_dir": folder, "jax_persistent_cache_min_compile_time_secs": 0.1}
     before = {name: getattr(jax.config, name) for name in options}
     with pytest.MonkeyPatch.context() as patch:
@@ -90,3 +98,24 @@ def _compiled_once(tmp_path_factory):
         yield
     for name, value in before.items():
         jax.config.update(name, value)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _freed_after_each_file():
+    """A file's programs go when the process has grown: the next file finds its own in the cache of `_compiled_once`."""
+    yield
+    if resident() < ENOUGH:
+        return
+    jax.clear_caches()
+    gc.collect()
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)  # glibc keeps what it once had, unless told
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0

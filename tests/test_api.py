@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -186,9 +187,10 @@ def test_noise_modes(params, head):
 
 
 def test_shapes_of_a_view(view):
-    assert view.image.shape == (128, 128, 3) and view.raw.shape == (16, 16, 3)
-    assert view.depth.shape == view.weight.shape == view.mask.shape == (16, 16, 1)
-    assert all(x.dtype == jnp.float32 and np.isfinite(x).all() for x in jax.tree.leaves(view))
+    chex.assert_shape([view.image, view.raw], [(128, 128, 3), (16, 16, 3)])
+    chex.assert_shape([view.depth, view.weight, view.mask], (16, 16, 1))
+    chex.assert_type(jax.tree.leaves(view), jnp.float32)
+    chex.assert_tree_all_finite(view)
     np.testing.assert_allclose(view.mask, 1.002 * view.weight - 0.001, atol=1e-6)
     assert 0.2 < np.mean(view.weight) < 0.9  # the solid bar and what is around it
 
@@ -238,8 +240,7 @@ def test_vmap_over_cameras_is_a_loop(params, head):
     views = jax.jit(jax.vmap(functools.partial(panojax.render, params, head)))(cameras)
     for i in range(3):
         alone = scenes.render(params, head, cameras[i])
-        for got, want in zip(jax.tree.leaves(views), jax.tree.leaves(alone)):
-            np.testing.assert_allclose(got[i], want, atol=2e-4)
+        chex.assert_trees_all_close(jax.tree.map(lambda x, i=i: x[i], views), alone, atol=2e-4, rtol=1e-7)
 
 
 def test_bfloat16_is_close(params, head, view):

@@ -2,6 +2,7 @@
 
 import json
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -224,13 +225,12 @@ def test_an_installation_without_the_default_model_says_so(monkeypatch, tmp_path
 def test_the_random_model_is_small():
     params = panojax.load("random")
     assert params.config == tiny() and count(params) < 30e6
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves(params))
+    chex.assert_tree_all_finite(params)
 
 
 def test_random_parameters_fit_their_configuration(params):
-    assert jax.tree.map(lambda x: x.shape, abstract_arrays(params.config)) == jax.tree.map(
-        lambda x: x.shape, {"generator": params.generator, "encoders": params.encoders}
-    )
+    arrays = {"generator": params.generator, "encoders": params.encoders}
+    chex.assert_trees_all_equal_shapes(abstract_arrays(params.config), arrays)
     again, other = (random_params(params.config, seed) for seed in (0, 1))
     check_same(again, params)
     kernel = ("params", "torgb", "kernel")

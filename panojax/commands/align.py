@@ -2,8 +2,7 @@
 
 import dataclasses
 import pathlib
-import sys
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -16,9 +15,13 @@ class Options:
 
     Writes a picture and a mask for each photo, and dataset.json in EG3D's format. A photo that cannot be used is
     reported and the others go on. Run again with the same settings, it does only what is missing.
+
+    For example:
+
+        panojax align photos --out aligned
     """
 
-    photos: tyro.conf.Positional[tuple[pathlib.Path, ...]]
+    photos: Annotated[tuple[pathlib.Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PHOTO [PHOTO ...]")]
     """Pictures, or folders of pictures."""
     out: pathlib.Path
     """Folder for the crops: new, empty, or filled by an earlier run."""
@@ -42,7 +45,7 @@ def run(options: Options) -> None:
         face=parse_face(options.face),
         size=options.size,
         framing={"panohead": PANOHEAD, "heads": HEADS}[options.framing],
-        progress=sys.stderr.isatty(),
+        progress=True,
     )
     for photo, warnings in report.warned:
         note(f"{photo}: {'; '.join(warnings)}")

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from panojax.camera import check_label, front, look_at
+from panojax.camera import front, look_at
+from panojax.camera_conventions import check_camera
 from panojax.commands.progress import step
 from panojax.errors import InputError
 from panojax.files.checkpoint import load
@@ -35,9 +36,30 @@ def load_heads(
     from panojax.files.checkpoint import DEFAULT
     from panojax.files.head_file import load_head, own_checkpoint
 
+    paths = [head_file(path) for path in paths]
     model = checkpoint or str(own_checkpoint(paths[0]) or DEFAULT)
     params = load_model(model, seconds, dtype=dtype)
     return params, [load_head(path, params) for path in paths]
+
+
+def head_file(path: str | os.PathLike) -> pathlib.Path:
+    """The head's file at a path; in a folder that `panojax invert` wrote, its head.npz.
+
+    Raises:
+      InputError: there is nothing, or a folder without a head or with several.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        if (path / "head.npz").is_file():
+            return path / "head.npz"
+        found = sorted(entry.name for entry in path.glob("*.npz"))
+        if len(found) != 1:
+            some = ", ".join(found[:5]) or "none"
+            raise InputError(f"head must be a head's file (.npz) or a folder with one, got {str(path)!r} with {some}")
+        return path / found[0]
+    if not path.exists():
+        raise InputError(f"head must be a head's file (.npz), got {str(path)!r}: nothing there")
+    return path
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -77,22 +99,23 @@ def turn(n: int, pitch: float, config: GeneratorConfig) -> tuple[list[str], np.n
     return [f"{yaw:.0f}°" for yaw in yaws], labels
 
 
-def read_camera(text: str, picture: str) -> np.ndarray:
+def read_camera(text: str, picture: str, *, convention: str = "opencv", side: int | None = None) -> np.ndarray:
     """A camera label float32 [25] from what the user gave.
 
     Args:
       text: "front"; 25 numbers with commas or spaces between; or a .json file with 25 numbers, with a "label" of them,
         or EG3D's dataset.json, in which `picture` is looked up by its name.
       picture: the picture's path.
+      convention, side: what the label is converted from, and the picture's side, see `camera_conventions.check_camera`.
 
     Raises:
-      InputError: it is none of these, the picture has no label there, or the label is no camera.
+      InputError: it is none of these, the picture has no label there, or the label is no camera that sees the head.
     """
     if text == FRONT:
         return np.asarray(front())
     values = [part for part in re.split(r"[,\s]+", text.strip(" \t\n[]")) if part]
     if len(values) > 1 and all(_is_number(value) for value in values):
-        return check_label([float(value) for value in values])
+        return check_camera([float(value) for value in values], convention=convention, side=side)
     path = pathlib.Path(text)
     try:
         data = read_json(path)
@@ -100,7 +123,8 @@ def read_camera(text: str, picture: str) -> np.ndarray:
         raise InputError(
             f"camera must be {FRONT!r}, 25 numbers or a .json file with a label, got {text[:80]!r}: {error}"
         ) from error
-    return check_label(_find_label(data, picture, text), f"the camera in {text}")
+    label = _find_label(data, picture, text)
+    return check_camera(label, f"the camera in {text}", convention=convention, side=side)
 
 
 def _find_label(data: Any, picture: str, source: str) -> Any:

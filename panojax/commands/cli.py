@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import tyro
 
 from panojax.commands import align, convert, edit, export, generate, heads, info, interpolate, invert, render, view
+from panojax.commands.overview import answer
 from panojax.commands.process import check_platforms, run_process
 from panojax.files.cache import cache_folder
 
@@ -39,12 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line (None: this process's) and gives its exit code."""
 
     def body() -> None:
+        if text := answer(sys.argv[1:] if arguments is None else arguments):
+            print(text)
+            return
         options = tyro.cli(
             Command,  # type: ignore[arg-type]
             args=arguments,
             prog="panojax",
             description="Single-image 360-degree head reconstruction.",
-            config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
+            config=(tyro.conf.OmitSubcommandPrefixes,),
         )
         check_platforms()
         keep_compiled_programs()

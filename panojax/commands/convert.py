@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -12,9 +12,13 @@ class Options:
     """Convert PanoHead's or EG3D's checkpoint, with two encoders where they are given, without PyTorch.
 
     Nothing in the files is executed, and nothing is written unless everything fits.
+
+    For example:
+
+        panojax convert network.pkl --out panohead
     """
 
-    ckpt: tyro.conf.Positional[pathlib.Path]
+    ckpt: Annotated[pathlib.Path, tyro.conf.Positional, tyro.conf.arg(metavar="CKPT")]
     """Network pickle of the generator (.pkl)."""
     out: pathlib.Path
     """Checkpoint folder, new or empty."""

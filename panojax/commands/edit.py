@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import pathlib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -21,18 +21,26 @@ class Options:
     --box encloses. HEAD --strength NAME=NUMBER: the head moves along directions that come with the default model, or
     of --directions, a file that `python -m panojax.train.directions` wrote. Writes head.npz, sheet.png with views
     before and after, and report.json with the change at each yaw.
+
+    For example:
+
+        panojax edit me --strength age=2 --out older
+        panojax edit me other --part hair --out new_hair
     """
 
-    head: tyro.conf.Positional[pathlib.Path]
+    head: Annotated[pathlib.Path, tyro.conf.Positional, tyro.conf.arg(metavar="HEAD")]
     """File of the head to change (.npz)."""
     out: pathlib.Path
     """Folder for the results, new or empty."""
-    reference: tyro.conf.Positional[pathlib.Path | None] = None
+    reference: Annotated[pathlib.Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[REFERENCE]")] = None
     """File of the head that the part comes from, made by the same model."""
     mask: tuple[pathlib.Path, ...] = ()
     """Pictures that are white where the reference shows the part, as large as the model's pictures."""
     camera: tuple[str, ...] = ()
     """Camera of each mask: "front", a yaw or yaw and pitch in degrees (90 or 90,10), 25 numbers, or a .json file."""
+    camera_convention: Literal["opencv", "opengl", "colmap"] = "opencv"
+    """What cameras of masks are converted from: camera-to-world with x right, y down, z forward (opencv, panojax's own)
+    or with y up, z backward (opengl), or world-to-camera (colmap)."""
     source_mask: tuple[pathlib.Path, ...] = ()
     """Likewise for what the part covers on the head itself, such as longer hair that has to go."""
     source_camera: tuple[str, ...] = ()
@@ -132,19 +140,19 @@ def parse_strengths(strengths: tuple[str, ...]) -> dict[str, float]:
 
 
 def read_mask(path: pathlib.Path, size: int) -> Any:
-    """A mask float32 [size, size] in [0, 1] from a picture of that size: its brightness, 0 where it is transparent."""
-    from panojax.photo import read_image
+    """A mask float32 [size, size] in [0, 1] from a picture of that size, see `files.mask_file`."""
+    from panojax.files import mask_file
 
-    rgb, alpha = read_image(path, max_side=None)
-    if rgb.shape[:2] != (size, size):
+    mask = mask_file.read_mask(path, whole_head=False)
+    if mask.shape != (size, size):
+        height, width = mask.shape
         raise InputError(
-            f"mask must be {size} x {size} pixels, as the model's pictures, got {path}, {rgb.shape[1]} x {rgb.shape[0]}"
+            f"mask must be {size} x {size} pixels, as the model's pictures, got {path}, {width} x {height}"
         )
-    mask = (rgb.mean(-1) + 1) / 2
-    return mask if alpha is None else mask * alpha
+    return mask
 
 
-def mask_camera(text: str, mask: pathlib.Path, config: Any) -> Any:
+def mask_camera(text: str, mask: pathlib.Path, config: Any, *, convention: str = "opencv") -> Any:
     """The label float32 [25] of a mask: what `read_camera` reads, or "yaw" or "yaw,pitch" in degrees."""
     from panojax.commands.arguments import read_camera, view_grid
 
@@ -155,7 +163,7 @@ def mask_camera(text: str, mask: pathlib.Path, config: Any) -> Any:
     if 1 <= len(angles) <= 2:
         yaw, pitch = (*angles, 0.0)[:2]
         return view_grid((yaw,), (pitch,), config)[1][0]
-    return read_camera(text, str(mask))
+    return read_camera(text, str(mask), convention=convention, side=config.image_resolution)
 
 
 def _edit(options: Options, folder: pathlib.Path) -> None:
@@ -278,7 +286,9 @@ def _region(options: Options, params: Any, heads: list[Any]) -> Any:
             masks = jnp.asarray(part_masks(params, head, labels, options.part))
         elif paths:
             masks = jnp.stack([read_mask(path, config.image_resolution) for path in paths])
-            labels = np.stack([mask_camera(text, path, config) for text, path in zip(cameras, paths)])
+            convention = options.camera_convention
+            found = [mask_camera(text, path, config, convention=convention) for text, path in zip(cameras, paths)]
+            labels = np.stack(found)
         else:
             continue
         regions.append(panojax.find_region(model, head, masks, jnp.asarray(labels), threshold=options.threshold))

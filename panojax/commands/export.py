@@ -3,16 +3,16 @@
 import dataclasses
 import os
 import pathlib
-import sys
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from panojax.errors import InputError
+from panojax.extras import need
 from panojax.files.locks import contents
 from panojax.files.staging import check_writable
 
-SUFFIXES = {"glb": ".glb", "ply": ".ply", "splat": ".ply", "mp4": ".mp4", "webp": ".webp"}
+SUFFIXES = {"glb": ".glb", "obj": ".obj", "ply": ".ply", "splat": ".ply", "mp4": ".mp4", "webp": ".webp"}
 FOLDERS = ("transforms", "colmap")
 
 
@@ -20,29 +20,37 @@ FOLDERS = ("transforms", "colmap")
 class Options:
     """Write a head, which `invert` or `generate` stored, for other programs.
 
-    glb: a mesh with a baked texture. ply: a mesh with coloured vertices. splat: Gaussian splats (.ply). transforms:
-    posed pictures for nerfstudio and instant-ngp. colmap: posed pictures as COLMAP's text. mp4, webp: a turntable.
+    glb, obj: a mesh with a baked texture; obj has its .mtl and .png beside it. ply: a mesh with coloured vertices.
+    splat: Gaussian splats (.ply). transforms: posed pictures for nerfstudio and instant-ngp. colmap: posed pictures as
+    COLMAP's text. mp4, webp: a turntable.
+
+    For example:
+
+        panojax export me --to glb --out me.glb
+        panojax export me/head.npz --to splat --out me.ply
     """
 
-    head: tyro.conf.Positional[pathlib.Path]
-    """File of the head (.npz)."""
-    to: Literal["glb", "ply", "splat", "transforms", "colmap", "mp4", "webp"]
+    head: Annotated[pathlib.Path, tyro.conf.Positional, tyro.conf.arg(metavar="HEAD")]
+    """File of the head (.npz), or the folder that `panojax invert` wrote."""
+    to: Literal["glb", "obj", "ply", "splat", "transforms", "colmap", "mp4", "webp"]
     """What to write."""
     out: pathlib.Path
     """File to write, new; for transforms and colmap a folder, new or empty."""
     checkpoint: str | None = None
     """Folder of the model that made the head; by default the one that the head's file names, or else "default"."""
-    views: int = 48
+    views: int = 96
     """Pictures around the head that give textures and splats their colours, or are written themselves."""
     pitch: tuple[float, ...] | None = None
     """Pitches of those pictures in degrees, by default -30 0 30; positive looks from below. A turntable has the first
     one, by default 0."""
     resolution: int | None = None
     """Side of the volume rendering; by default the checkpoint's."""
+    size: int | None = None
+    """Side of posed pictures and turntables in pixels; by default the model's."""
     faces: int = 30_000
-    """Triangles of a glb."""
+    """Triangles of a glb or obj."""
     texture: int = 1024
-    """Sides of a glb's texture in texels, about."""
+    """Sides of their texture in texels, about."""
     splats: int = 100_000
     """Number of splats."""
     harmonics: int = 0
@@ -75,6 +83,7 @@ def run(options: Options) -> None:
     params, (head,) = load_heads([options.head], options.checkpoint, {}, dtype=options.dtype)
     write = {
         "glb": _write_glb,
+        "obj": _write_glb,
         "ply": _write_ply,
         "splat": _write_splat,
         "transforms": _write_posed,
@@ -89,23 +98,24 @@ def check(options: Options) -> None:
     """Raises InputError for what cannot be written, before anything slow starts."""
     from panojax.commands import results
     from panojax.export.splats import check_splats
-    from panojax.export.surface import check_faces, import_fast_simplification
+    from panojax.export.surface import check_faces
     from panojax.export.texture import check_texture
-    from panojax.export.views import surround
+    from panojax.export.views import check_size, surround
     from panojax.generators.generator_config import GeneratorConfig
 
     check_target(options.out, options.to, overwrite=options.overwrite)
     results.check_rendering(options.resolution)
+    check_size(options.size)
     if options.to in ("mp4", "webp"):
         results.check_turn(options.frames, _turn_pitch(options), options.fps)
         return
     results.check_mesh(options.mesh_resolution)
     if options.to != "ply":
         surround(options.views, _pitches(options), GeneratorConfig())
-    if options.to == "glb":
+    if options.to in ("glb", "obj"):
         check_faces(options.faces)
         check_texture(options.texture)
-        import_fast_simplification()
+        need("fast_simplification", "simplifying meshes")
     if options.to == "splat":
         check_splats(options.splats)
         if not 0 <= options.harmonics <= 3:
@@ -164,20 +174,21 @@ def _views(options: Options, params: Any, head: Any) -> Any:
 
     labels = surround(options.views, _pitches(options), params.config.generator)
     with step(f"rendering {len(labels)} views", {}):
-        return take_views(params, head, labels, resolution=options.resolution, progress=sys.stderr.isatty())
+        return take_views(params, head, labels, resolution=options.resolution, progress=True)
 
 
 def _write_glb(options: Options, params: Any, head: Any) -> str:
     from panojax.commands.progress import step
     from panojax.export.surface import simplify
-    from panojax.export.texture import bake_texture, write_textured
+    from panojax.export.texture import bake_texture, write_obj, write_textured
 
     mesh, views = _mesh(options, params, head), _views(options, params, head)
     with step("simplifying the mesh", {}):
         surface = simplify(mesh, options.faces)
     with step("baking the texture", {}):
-        textured = bake_texture(surface, views, size=options.texture, progress=sys.stderr.isatty())
-    write_textured(textured, options.out, overwrite=options.overwrite)
+        textured = bake_texture(surface, views, size=options.texture, progress=True)
+    write = write_textured if options.to == "glb" else write_obj
+    write(textured, options.out, overwrite=options.overwrite)
     height, width = textured.texture.shape[:2]
     return (
         f"{len(textured.faces)} triangles, texture {width} x {height}, {textured.seen:.0%} of it from {options.views} "
@@ -201,7 +212,7 @@ def _write_splat(options: Options, params: Any, head: Any) -> str:
     mesh, views = _mesh(options, params, head), _views(options, params, head)
     with step("placing the splats", {}):
         splats = splats_from_surface(
-            closed_surface(mesh.vertices, mesh.faces), views, count=options.splats, progress=sys.stderr.isatty()
+            closed_surface(mesh.vertices, mesh.faces), views, count=options.splats, progress=True
         )
     write_splats(splats, options.out, degree=options.harmonics, y_up=options.y_up, overwrite=options.overwrite)
     return f"{options.splats} splats"
@@ -218,24 +229,24 @@ def _write_posed(options: Options, params: Any, head: Any) -> str:
     surface = closed_surface(mesh.vertices, mesh.faces)
     points, normals = sample_surface(surface, options.points)
     with step("colouring the points", {}):
-        colours, _ = gather_colours(surface, points, normals, views, progress=sys.stderr.isatty())
+        colours, _ = gather_colours(surface, points, normals, views, progress=True)
     write = write_transforms if options.to == "transforms" else write_colmap
+    views = views if options.size is None else views.resized(options.size)
     with output_folder(options.out) as folder, step("writing the pictures", {}):
-        write(folder, views, points, colours, progress=sys.stderr.isatty())
+        write(folder, views, points, colours, progress=True)
     return f"{len(views.labels)} pictures, {options.points} points"
 
 
 def _write_video(options: Options, params: Any, head: Any) -> str:
-    from tqdm import tqdm
-
+    from panojax.bars import bar
     from panojax.commands.arguments import turn
     from panojax.commands.progress import step
     from panojax.export.turntable import render_views
-    from panojax.files.output import write_video
+    from panojax.files.output import sized, write_video
 
     _, cameras = turn(options.frames, _turn_pitch(options), params.config.generator)
     with step("rendering the turntable", {}):
         views = render_views(params, head, cameras, resolution=options.resolution)
-        frames = tqdm(views, total=options.frames, desc=options.out.name, unit="frame", disable=None, leave=False)
+        frames = bar(sized(views, options.size), total=options.frames, desc=options.out.name, unit="frame")
         write_video(options.out, frames, fps=options.fps, overwrite=options.overwrite)
     return f"{options.frames} frames"

@@ -10,6 +10,10 @@ class Options:
     """Make heads from random latents: pictures, a contact sheet, and each head as a file.
 
     A seed gives the latent that PanoHead's and EG3D's own tools draw for it.
+
+    For example:
+
+        panojax generate --seeds 0-7 --out people
     """
 
     out: pathlib.Path
@@ -67,9 +71,9 @@ def run(options: Options) -> None:
 def _generate(options: Options, seeds: tuple[int, ...], folder: pathlib.Path) -> None:
     """Does the work and writes all files to `folder`."""
     import jax
-    from tqdm import tqdm
 
     import panojax
+    from panojax.bars import bar
     from panojax.commands import results
     from panojax.commands.arguments import load_model, turn, view_grid
     from panojax.commands.progress import step
@@ -86,7 +90,7 @@ def _generate(options: Options, seeds: tuple[int, ...], folder: pathlib.Path) ->
     generate = jax.jit(panojax.generate, static_argnames="cutoff")
     rows, row_titles = [], []
     with step(f"making {len(seeds)} heads", seconds):
-        for seed in tqdm(seeds, desc="heads", unit="head", disable=None, leave=False):
+        for seed in bar(seeds, desc="heads", unit="head"):
             head = generate(params, latent(seed, config.z_dim), truncation=options.truncation, cutoff=options.cutoff)
             stem = f"seed{seed:04d}"
             save_head(head, folder / f"{stem}.npz", params=params, dtype="float16" if options.half else "float32")

@@ -11,6 +11,11 @@ class Options:
     """Make synthetic heads seen from every side, with true cameras, masks, depth and parts.
 
     They are built from CC0 assets, which --fetch-assets downloads once. A run that was stopped goes on where it was.
+
+    For example:
+
+        panojax heads --fetch-assets
+        panojax heads --identities 10 --views 8 --out raw/heads
     """
 
     out: pathlib.Path | None = None
@@ -25,6 +30,8 @@ class Options:
     """Side of the pictures in pixels."""
     seed: int = 0
     """Number of the family of people."""
+    edition: int = 2
+    """Edition of the heads: 2 has hair of strands, environments, glasses and hats; 1 draws what it always drew."""
     processes: int = 1
     """Processes that work side by side."""
     fetch_assets: bool = False
@@ -35,12 +42,14 @@ class Options:
 
 def run(options: Options) -> None:
     """Runs the command. InputError says what is wrong with its input."""
+    from panojax.extras import need
     from panojax.synthetic.assets import fetch_assets
     from panojax.synthetic.generate import check_arguments, generate_heads
 
     if options.out is None and not options.fetch_assets:
         raise InputError("out must name a folder, or --fetch-assets be given, got neither")
     check_arguments(options.identities, options.views, options.size, options.seed, options.start, options.processes)
+    need("moderngl", "rendering heads")  # before a long download, not after it
     if options.fetch_assets:
         print(f"{fetch_assets(options.assets)}: assets")
     if options.out is not None:
@@ -53,5 +62,6 @@ def run(options: Options) -> None:
             options.processes,
             start=options.start,
             assets=options.assets,
+            edition=options.edition,
         )
         print(f"{folder}: {options.identities} heads, {options.views} views each")

@@ -2,18 +2,24 @@
 
 import dataclasses
 import pathlib
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
 from panojax.errors import InputError
+from panojax.extras import need
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Say what a checkpoint folder, a head's file or a PyTorch checkpoint holds. Nothing in it is executed."""
+    """Say what a checkpoint folder, a head's file or a PyTorch checkpoint holds. Nothing in it is executed.
 
-    path: tyro.conf.Positional[str]
+    For example:
+
+        panojax info me/head.npz
+    """
+
+    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
     """Checkpoint folder, "default", "random", head (.npz), or pickle, torch.save or safetensors file."""
     parameters: bool = False
     """List every parameter with its shape, mean and spread."""
@@ -66,10 +72,18 @@ def _head(path: pathlib.Path) -> None:
     print(f"{path}: head, {path.stat().st_size / 2**20:.1f} MiB")
     for field in dataclasses.fields(head):
         value = getattr(head, field.name)
-        shape = list((value.features if field.name == "local" else value).shape) if value is not None else "none"
-        print(f"  {field.name}: {shape}")
+        print(f"  {field.name}: {_shape(value)}")
     print(f"\nmodel, its rendering parameters' SHA-256 {mark.weights}")
     _print_values(to_json(mark.config))
+
+
+def _shape(value: Any) -> Any:
+    """The shape of an array; of local branches, those of their maps."""
+    if value is None:
+        return "none"
+    if hasattr(value, "branches"):
+        return ", ".join(str(_shape(branch)) for branch in value.branches)
+    return list(getattr(value, "features", value).shape)
 
 
 def _torch_file(options: Options) -> None:
@@ -78,11 +92,7 @@ def _torch_file(options: Options) -> None:
     print(f"{options.path}: {', '.join(networks)}")
     for name, checkpoint in networks.items():
         print(f"\n{name}: {checkpoint.class_name or 'state dict'}")
-        for title, values in (
-            ("init_kwargs", checkpoint.init_kwargs),
-            ("rendering_kwargs", checkpoint.rendering_kwargs),
-            ("attributes", checkpoint.attributes),
-        ):
+        for title, values in _options(checkpoint).items():
             if values:
                 print(f" {title}")
                 _print_values({key: value for key, value in values.items() if key != "rendering_kwargs"})
@@ -93,6 +103,27 @@ def _torch_file(options: Options) -> None:
         for module in dict.fromkeys(key.split(".")[0] for key in checkpoint.state_dict)
     }
     _print_parameters(grouped, options.parameters)
+
+
+def _options(checkpoint: Any) -> dict[str, dict[str, Any]]:
+    """What a network was made with, by title; a generator's options by what conversion makes of them."""
+    from panojax.converters.options import sort_options
+
+    beside = {"attributes": checkpoint.attributes, "arrays beside": {k: x.tolist() for k, x in _small(checkpoint)}}
+    if "superresolution_module" not in checkpoint.rendering_kwargs:
+        made = {"init_kwargs": checkpoint.init_kwargs, "rendering_kwargs": checkpoint.rendering_kwargs}
+        return made | beside
+    found = sort_options(checkpoint.init_kwargs, checkpoint.rendering_kwargs)
+    titles = {
+        "options used": found.used,
+        "options without effect at inference": {k: f"{v!r}: {why}" for k, (v, why) in found.ignored.items()},
+        "options refused": {k: f"{v!r}: needs {what}" for k, (v, what) in found.refused.items()},
+    }
+    return titles | beside
+
+
+def _small(checkpoint: Any) -> list[tuple[str, Any]]:
+    return [(name, array) for name, array in checkpoint.beside.items() if array.size <= 64]
 
 
 def read_networks(path: str) -> dict[str, Any]:
@@ -130,12 +161,10 @@ def _print_values(values: dict[str, Any]) -> None:
 
 def _print_parameters(networks: dict[str, Any], full: bool) -> None:
     """A table of networks with their size, or of all their parameters."""
-    from clu import parameter_overview
-
     from panojax.params import count
 
     if full:
-        print(parameter_overview.get_parameter_overview(networks))
+        print(need("clu.parameter_overview", "listing every parameter").get_parameter_overview(networks))
         return
     width = max(map(len, networks), default=0)
     for name, tree in networks.items():

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import pathlib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -15,11 +15,15 @@ class Options:
     """Show the heads between two that `invert` or `generate` stored.
 
     Writes strip.png, a row of heads for each yaw, and what else is asked for.
+
+    For example:
+
+        panojax interpolate me other --out between --turntable
     """
 
-    first: tyro.conf.Positional[pathlib.Path]
+    first: Annotated[pathlib.Path, tyro.conf.Positional, tyro.conf.arg(metavar="FIRST")]
     """File of a head (.npz)."""
-    second: tyro.conf.Positional[pathlib.Path]
+    second: Annotated[pathlib.Path, tyro.conf.Positional, tyro.conf.arg(metavar="SECOND")]
     """File of another head of the same model."""
     out: pathlib.Path
     """Folder for the results, new or empty."""
@@ -67,9 +71,9 @@ def run(options: Options) -> None:
 def _interpolate(options: Options, folder: pathlib.Path) -> None:
     """Does the work and writes all files to `folder`."""
     import jax
-    from tqdm import tqdm
 
     import panojax
+    from panojax.bars import bar
     from panojax.commands.arguments import load_heads, turn, view_grid
     from panojax.commands.progress import step
     from panojax.commands.results import thumbnail
@@ -85,10 +89,15 @@ def _interpolate(options: Options, folder: pathlib.Path) -> None:
     config, model = params.config.generator, params.generator_only()
     _, cameras = view_grid(options.yaw, (options.pitch,), config)
     blend = jax.jit(panojax.interpolate)
+
+    def between(share: float) -> Any:
+        """The ends are the heads themselves, whose share must not be traced for that."""
+        return (panojax.interpolate if share in (0, 1) else blend)(model, first, second, share)
+
     with step(f"making {len(options.share)} heads", seconds):
         columns = []
-        for share in options.share:
-            head = blend(model, first, second, share)
+        for share in bar(options.share, desc="heads", unit="head"):
+            head = between(share)
             columns.append([thumbnail(view, 256) for view in render_views(params, head, cameras)])
             if options.heads:
                 save_head(head, folder / f"share{share:g}.npz", params=params)
@@ -99,9 +108,9 @@ def _interpolate(options: Options, folder: pathlib.Path) -> None:
         _, around = turn(options.frames, options.pitch, config)
 
         def frames() -> Any:
-            for i, camera in enumerate(tqdm(around, desc="turntable", unit="frame", disable=None, leave=False)):
+            for i, camera in enumerate(bar(around, desc="turntable", unit="frame")):
                 share = (1 - math.cos(2 * math.pi * i / options.frames)) / 2
-                yield from render_views(params, blend(model, first, second, share), camera[None])
+                yield from render_views(params, between(share), camera[None])
 
         with step("rendering the turntable", seconds):
             write_video(folder / f"turntable.{options.video}", frames(), fps=options.fps)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -19,19 +19,28 @@ class Options:
     input.png, reconstruction.png, sheet.png, turntable.mp4, head.npz, report.json and, with --mesh, a coloured mesh;
     --method pti also writes tuned_model/, which `panojax render` finds beside head.npz.
 
-    Of a folder's photos each gets such a folder in OUT. Those that cannot be used are reported and the others go on;
-    run again, it does only what is missing. Several GPUs share the work.
+    Of several photos, or a folder's, each gets such a folder in OUT. Those that cannot be used are reported and the
+    others go on; run again, it does only what is missing or has changed. Several GPUs share the work.
+
+    For example:
+
+        panojax invert astronaut --out astronaut_head
+        panojax invert me.jpg --out me --mesh
+        panojax invert photos --out heads --video none
     """
 
-    photo: tyro.conf.Positional[str]
-    """A picture, a folder of pictures, or the word "astronaut": the portrait that comes with scikit-image."""
+    photo: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PHOTO [PHOTO ...]")]
+    """Pictures, folders of pictures, or the word "astronaut": the portrait that comes with scikit-image."""
     out: pathlib.Path
-    """Folder for the results, new or empty; for a folder's photos, maybe filled by an earlier run."""
+    """Folder for the results, new or empty; for several photos, maybe filled by an earlier run."""
     checkpoint: str = "default"
     """Folder that `panojax convert` wrote, or "default"."""
     camera: str | None = None
     """Camera of an aligned crop: "front", 25 numbers with commas between (--camera=-0.98,...), or a .json file with
     them; in a dataset.json the picture's name is looked up. Implies --aligned."""
+    camera_convention: Literal["opencv", "opengl", "colmap"] = "opencv"
+    """What --camera is converted from: camera-to-world with x right, y down, z forward (opencv, panojax's own) or with
+    y up, z backward (opengl), or world-to-camera (colmap)."""
     aligned: bool = False
     """The picture is an aligned, square crop; without --camera it is seen from the front."""
     face: str = "largest"
@@ -84,15 +93,32 @@ def run(options: Options) -> None:
         raise InputError(f"steps must be at least 1, got {options.steps}")
     if options.mesh:
         results.check_mesh(options.mesh_resolution)
-    if pathlib.Path(options.photo).is_dir():
+    check_photos(options)
+    if len(options.photo) > 1 or pathlib.Path(options.photo[0]).is_dir():
         from panojax.commands.invert_folder import invert_folder
 
         invert_folder(options)
         return
     seconds: dict[str, float] = {}
     with output_folder(options.out, overwrite=options.overwrite) as folder:
-        report = invert_photo(options, load(options, seconds), folder, seconds)
+        report = invert_photo(options.photo[0], options, load(options, seconds), folder, seconds)
     print(f"{options.out}: {', '.join(report['files'])}")
+
+
+def check_photos(options: Options) -> None:
+    """Raises InputError for photos or a camera that are not there, before the model is loaded."""
+    from panojax.commands.arguments import read_camera
+    from panojax.commands.portrait import ASTRONAUT
+    from panojax.data.pictures import picture_side
+
+    if not options.photo:
+        raise InputError("photo must name a picture or a folder of pictures, got none")
+    for photo in options.photo:
+        if photo != ASTRONAUT and not pathlib.Path(photo).exists():
+            raise InputError(f"photo must be a picture or a folder of pictures, got {photo!r}, which does not exist")
+    if options.camera is not None and len(options.photo) == 1 and pathlib.Path(options.photo[0]).is_file():
+        side = picture_side(pathlib.Path(options.photo[0]))
+        read_camera(options.camera, options.photo[0], convention=options.camera_convention, side=side)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +144,9 @@ def load(options: Options, seconds: dict[str, float]) -> Model:
     return Model(params, perception)
 
 
-def invert_photo(options: Options, model: Model, folder: pathlib.Path, seconds: dict[str, float]) -> dict[str, Any]:
+def invert_photo(
+    photo: str, options: Options, model: Model, folder: pathlib.Path, seconds: dict[str, float]
+) -> dict[str, Any]:
     """Inverts the photo and writes all files to `folder`; the report."""
     import json
 
@@ -133,7 +161,7 @@ def invert_photo(options: Options, model: Model, folder: pathlib.Path, seconds: 
 
     encoders = options.method == "encoders"
     params, config = model.params, model.params.config.generator
-    portrait = _read_portrait(options, params.config, seconds)
+    portrait = _read_portrait(photo, options, params.config, seconds)
     write_image(folder / "input.png", portrait.image)
     with step("inverting", seconds):
         if encoders:
@@ -170,7 +198,8 @@ def invert_photo(options: Options, model: Model, folder: pathlib.Path, seconds: 
             )
     report = {
         "panojax": panojax_version(),
-        "photo": pathlib.Path(options.photo).name,
+        "photo": pathlib.Path(photo).name,
+        "request": request(options, photo),
         "model": {"image_resolution": config.image_resolution, "weights": model_mark(params).weights},
         "camera": [round(float(value), 6) for value in portrait.camera],
         "camera_source": portrait.source,
@@ -186,6 +215,18 @@ def invert_photo(options: Options, model: Model, folder: pathlib.Path, seconds: 
     return report
 
 
+def request(options: Options, photo: str) -> dict[str, Any]:
+    """What a head is made of: the photo's size and time of change, and the options that say how."""
+    import json
+
+    from panojax.photo.folder import stamp
+
+    chosen = dataclasses.asdict(options)
+    for name in ("photo", "out", "overwrite"):
+        del chosen[name]
+    return {"photo": stamp(photo), "options": json.loads(json.dumps(chosen, default=str))}
+
+
 def _perception(lpips: str) -> Any:
     """The perceptual loss of an optimisation. InputError says what to install where its weights are missing."""
     from panojax.losses.perception import load_perception
@@ -193,7 +234,7 @@ def _perception(lpips: str) -> Any:
     try:
         return load_perception(lpips, "none")
     except InputError as error:
-        raise InputError(f'{error}; it comes with "panojax[losses]", and --lpips none does without') from error
+        raise InputError(f"{error}, or --lpips none does without") from error
 
 
 def _encode(options: Options, params: Any, portrait: Any) -> Any:
@@ -202,25 +243,24 @@ def _encode(options: Options, params: Any, portrait: Any) -> Any:
 
     import panojax
 
-    invert = jax.jit(panojax.invert, static_argnames="stitching")
-    return jax.block_until_ready(invert(params, portrait.image, portrait.camera, stitching=options.stitching))
+    head = panojax.invert(params, portrait.image, portrait.camera, stitching=options.stitching)
+    return jax.block_until_ready(head)
 
 
 def _optimise(options: Options, perception: Any, params: Any, portrait: Any) -> tuple[Any, Any]:
     """The model that renders the head, which is its own after PTI, and the head."""
-    from tqdm import tqdm
-
+    from panojax.bars import bar
     from panojax.commands.progress import is_quiet
     from panojax.inversion.optimize import ProjectionConfig, TuningConfig, invert_pti, invert_wplus
 
     pti = options.method == "pti"
     config, tuning = ProjectionConfig(steps=options.steps), TuningConfig(steps=options.steps)
-    total, hidden = (1 + pti) * options.steps, is_quiet() or None
-    with tqdm(total=total, desc=options.method, unit="step", disable=hidden, leave=False) as bar:
+    total = (1 + pti) * options.steps
+    with bar(total=total, desc=options.method, unit="step", hidden=is_quiet()) as shown:
 
         def show(done: int, loss: float) -> None:
-            bar.set_postfix(loss=f"{loss:.4f}")
-            bar.update(done - bar.n)
+            shown.set_postfix(loss=f"{loss:.4f}")
+            shown.update(done - shown.n)
 
         common: dict[str, Any] = {"perception": perception, "config": config, "progress": show}
         if pti:
@@ -228,16 +268,21 @@ def _optimise(options: Options, perception: Any, params: Any, portrait: Any) -> 
         return params, invert_wplus(params, portrait.image, portrait.camera, **common)
 
 
-def _read_portrait(options: Options, config: Any, seconds: dict[str, float]) -> Any:
+def _read_portrait(photo: str, options: Options, config: Any, seconds: dict[str, float]) -> Any:
     """The portrait for a model, as large as its pictures or smaller, with its camera."""
     from panojax.commands.portrait import align_photo, read_aligned
     from panojax.commands.progress import note, say, step
 
     if options.aligned or options.camera is not None:
         with step("reading the picture", seconds):
-            return read_aligned(options.photo, options.camera, config.generator.image_resolution)
+            return read_aligned(
+                photo,
+                options.camera,
+                config.generator.image_resolution,
+                convention=options.camera_convention,
+            )
     with step("aligning the photo", seconds):
-        portrait = align_photo(options.photo, config, face=options.face, framing=options.framing)
+        portrait = align_photo(photo, config, face=options.face, framing=options.framing)
     say(portrait.report.summary())
     for warning in portrait.report.warnings:
         note(warning)

@@ -1,30 +1,32 @@
-"""`panojax invert FOLDER`: a head of every photo, dealt to the devices as they become free."""
+"""`panojax invert` of a folder or several photos: a head of each, dealt to the devices as they become free."""
 
-import collections
-import dataclasses
 import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from panojax.commands.invert import Model, Options, invert_photo, load
+from panojax.commands.invert import Model, Options, invert_photo, load, request
 from panojax.errors import InputError, OutputError
 from panojax.files.locks import alone_in, contents
+from panojax.files.reading import read_json
 from panojax.files.staging import check_writable
 
 # What `invert_photo` writes, the report aside.
-FILES = re.compile(r"(input|reconstruction|sheet)\.png|turntable\.(mp4|webp)|mesh\.(ply|glb)|head\.npz|tuned_model")
+FILES = re.compile(r"(input|reconstruction|sheet)\.png|turntable\.(mp4|webp)|mesh\.\w+|head\.npz|tuned_model")
 
 
 def invert_folder(options: Options) -> None:
-    """Inverts the photos whose folders in `options.out` have no report yet, or all with --overwrite.
+    """Inverts the photos that have no head yet in `options.out`, or all with --overwrite.
+
+    A head whose photo has changed since, or that other options made, is made anew, and what is left of the old one
+    removed. What is said of folders whose photo is gone stays with the user.
 
     Raises:
       InputError: there is no photo, or none could be inverted.
     """
     import jax
-    from tqdm import tqdm
 
+    from panojax.bars import bar
     from panojax.commands.progress import note
     from panojax.devices.dealing import deal
     from panojax.photo.folder import list_photos
@@ -32,9 +34,14 @@ def invert_folder(options: Options) -> None:
     check_writable(options.out)
     if options.out.exists() and not options.out.is_dir():
         raise InputError(f"out must be a folder, got the file {str(options.out)!r}")
-    photos = list_photos([options.photo])
-    jobs = {photo: options.out / name for photo, name in zip(photos, _names(photos))}
-    todo = [photo for photo, folder in jobs.items() if options.overwrite or not (folder / "report.json").is_file()]
+    photos = list_photos(options.photo)
+    jobs = {photo: options.out / name for photo, name in zip(photos, folder_names(photos))}
+    old = {photo: read_report(folder) for photo, folder in jobs.items()}
+    todo = [photo for photo in photos if options.overwrite or not is_current(old[photo], options, photo)]
+    if anew := [photo for photo in todo if old[photo] is not None and not options.overwrite]:
+        note(f"{len(anew)} photos or their options have changed since, their heads are made anew: {_some(anew)}")
+    if gone := _others(options.out, set(jobs.values())):
+        note(f"{options.out} also holds heads whose photos are not in {', '.join(options.photo[:3])}: {_some(gone)}")
     failed: dict[str, str] = {}
     warned: dict[str, list[str]] = {}
 
@@ -44,7 +51,7 @@ def invert_folder(options: Options) -> None:
         def work(photo: str) -> None:
             with jax.default_device(device):
                 try:
-                    warned[photo] = _invert(dataclasses.replace(options, photo=photo), own, jobs[photo])
+                    warned[photo] = _invert(photo, options, own, jobs[photo], old[photo])
                 except OutputError:
                     raise  # no photo is to blame
                 except InputError as error:
@@ -55,11 +62,9 @@ def invert_folder(options: Options) -> None:
     if todo:
         model = load(options, {})
         workers = [worker(model, device) for device in jax.local_devices()]
-        with (
-            alone_in(options.out),
-            tqdm(total=len(jobs), initial=len(jobs) - len(todo), desc="invert", unit="photo", disable=None) as bar,
-        ):
-            deal(todo, workers, bar.update)
+        counts = {"total": len(jobs), "initial": len(jobs) - len(todo)}
+        with alone_in(options.out), bar(**counts, desc="invert", unit="photo", leave=True) as shown:
+            deal(todo, workers, shown.update)
     for photo in photos:
         if photo in failed:
             note(f"{photo} was left out: {failed[photo]}")
@@ -70,13 +75,17 @@ def invert_folder(options: Options) -> None:
     print(f"{options.out}: {len(jobs) - len(failed)} heads, {len(failed)} left out")
 
 
-def _invert(options: Options, model: Model, folder: pathlib.Path) -> list[str]:
+def _invert(photo: str, options: Options, model: Model, folder: pathlib.Path, old: dict[str, Any] | None) -> list[str]:
     """Inverts one photo into its folder; what its alignment warns of."""
     from panojax.commands.progress import quietly
     from panojax.files.staging import output_folder
 
-    with quietly(), output_folder(folder, overwrite=options.overwrite or _half_made(folder)) as work:
-        report = invert_photo(options, model, work, {})
+    overwrite = options.overwrite or old is not None or _half_made(folder)
+    with quietly(), output_folder(folder, overwrite=overwrite) as work:
+        report = invert_photo(photo, options, model, work, {})
+    for name in set((old or {}).get("files", ())) - set(report["files"]):
+        if pathlib.PurePath(name).name == name and (folder / name).is_file():
+            (folder / name).unlink()
     return list((report["alignment"] or {}).get("warnings", ()))
 
 
@@ -86,8 +95,44 @@ def _half_made(folder: pathlib.Path) -> bool:
     return bool(names) and "report.json" not in names and all(map(FILES.fullmatch, names))
 
 
-def _names(photos: list[str]) -> list[str]:
-    """Folders' names: the photos' without suffixes, which stay where the names would be the same."""
-    paths = [pathlib.Path(photo) for photo in photos]
-    same = collections.Counter(path.stem for path in paths)
-    return [path.stem if same[path.stem] == 1 else path.name for path in paths]
+def folder_names(photos: Sequence[str]) -> list[str]:
+    """Folders' names, all different: the photos' without suffixes; with them, then with a number, where that is taken.
+
+    File systems that do not tell "A" from "a" are thought of.
+    """
+    names: dict[str, str] = {}
+    stems = [pathlib.Path(photo).stem for photo in photos]
+    taken: set[str] = set()
+    once = [stem for stem in stems if [other.casefold() for other in stems].count(stem.casefold()) == 1]
+    for photo in sorted(photos, key=lambda photo: (pathlib.Path(photo).stem not in once, photo)):
+        path = pathlib.Path(photo)
+        wanted = [path.stem] if path.stem in once else []
+        wanted += [path.name, *(f"{path.name}_{n}" for n in range(2, len(photos) + 2))]
+        names[photo] = next(name for name in wanted if name.casefold() not in taken)
+        taken.add(names[photo].casefold())
+    return [names[photo] for photo in photos]
+
+
+def read_report(folder: pathlib.Path) -> dict[str, Any] | None:
+    """The report of a head that lies in a folder, or None where there is none."""
+    try:
+        report = read_json(folder / "report.json")
+    except InputError:
+        return None
+    return report if isinstance(report, dict) else None
+
+
+def is_current(report: dict[str, Any] | None, options: Options, photo: str) -> bool:
+    """Whether a head was made of this photo as it is now, with these options."""
+    return report is not None and report.get("request") == request(options, photo)
+
+
+def _others(out: pathlib.Path, known: set[pathlib.Path]) -> list[str]:
+    """Names of the folders with heads in `out` that are not among `known`."""
+    if not out.is_dir():
+        return []
+    return sorted(folder.name for folder in out.iterdir() if folder not in known and (folder / "report.json").is_file())
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

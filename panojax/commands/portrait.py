@@ -31,7 +31,7 @@ class Portrait:
     report: Any = None
 
 
-def read_aligned(photo: str, camera: str | None, size: int) -> Portrait:
+def read_aligned(photo: str, camera: str | None, size: int, *, convention: str = "opencv") -> Portrait:
     """A picture that is an aligned crop already, reduced to `size` pixels a side where it is larger.
 
     Raises:
@@ -39,7 +39,6 @@ def read_aligned(photo: str, camera: str | None, size: int) -> Portrait:
     """
     from panojax.commands.results import at_size
 
-    label = read_camera(camera or FRONT, photo)
     if photo == ASTRONAUT:
         image = astronaut()[ASTRONAUT_CROP]
     else:
@@ -53,9 +52,9 @@ def read_aligned(photo: str, camera: str | None, size: int) -> Portrait:
                 f"an aligned picture must be square, got {image.shape[1]} x {image.shape[0]}: "
                 "without --aligned and --camera the photo is aligned first"
             )
-    return Portrait(
-        at_size(image, min(size, image.shape[0])), label, "given" if camera else "the front, as none was given"
-    )
+    label = read_camera(camera or FRONT, photo, convention=convention, side=image.shape[0])
+    source = "given" if camera else "the front, as none was given"
+    return Portrait(at_size(image, min(size, image.shape[0])), label, source)
 
 
 def align_photo(photo: str, config: Config, *, face: str, framing: str = "auto") -> Portrait:
@@ -71,19 +70,11 @@ def align_photo(photo: str, config: Config, *, face: str, framing: str = "auto")
     Raises:
       InputError: the photo cannot be read or shows no such face.
     """
-    from panojax.photo import HEADS, PANOHEAD, align
+    from panojax.photo import portrait
 
     source = np.round((astronaut() + 1) * 127.5).astype(np.uint8) if photo == ASTRONAUT else photo
-    aligned = align(
-        source,
-        face=parse_face(face),
-        size=config.generator.image_resolution,
-        framing={"panohead": PANOHEAD, "heads": HEADS}[config.framing if framing == "auto" else framing],
-    )
-    image = aligned.image
-    if config.generator.white_back:
-        image = image * aligned.mask[..., None] + (1 - aligned.mask[..., None])
-    return Portrait(image, aligned.camera, "estimated from the photo", aligned.report)
+    aligned = portrait.align(config, source, face=parse_face(face), framing=framing)  # type: ignore[arg-type]
+    return Portrait(aligned.image, aligned.camera, "estimated from the photo", aligned.report)
 
 
 def parse_face(text: str) -> str | int:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -12,10 +12,15 @@ class Options:
     """Render a head that `invert` or `generate` stored, with the model that made it.
 
     Writes a picture for each yaw at each pitch, and what else is asked for.
+
+    For example:
+
+        panojax render me --yaw -45 0 45 --out views
+        panojax render me/head.npz --turntable --out turn
     """
 
-    head: tyro.conf.Positional[pathlib.Path]
-    """File of the head (.npz)."""
+    head: Annotated[pathlib.Path, tyro.conf.Positional, tyro.conf.arg(metavar="HEAD")]
+    """File of the head (.npz), or the folder that `panojax invert` wrote."""
     out: pathlib.Path
     """Folder for the results, new or empty."""
     checkpoint: str | None = None
@@ -26,6 +31,8 @@ class Options:
     """Pitches in degrees; positive looks from below. The first one is also the sheet's and the turntable's."""
     resolution: int | None = None
     """Side of the volume rendering; by default the checkpoint's."""
+    size: int | None = None
+    """Side of the pictures and the turntable in pixels; by default the model's."""
     sheet: bool = False
     """Write sheet.png, twelve views around the head."""
     turntable: bool = False
@@ -56,11 +63,13 @@ def run(options: Options) -> None:
     """Runs the command. InputError says what is wrong with its input; nothing is written then."""
     from panojax.commands import results
     from panojax.commands.arguments import view_grid
+    from panojax.export.views import check_size
     from panojax.files.staging import output_folder
     from panojax.generators.generator_config import GeneratorConfig
 
     view_grid(options.yaw, options.pitch, GeneratorConfig())
     results.check_rendering(options.resolution)
+    check_size(options.size)
     results.check_turn(options.frames, options.pitch[0], options.fps)
     if options.mesh:
         results.check_mesh(options.mesh_resolution)
@@ -76,7 +85,7 @@ def _render(options: Options, folder: pathlib.Path) -> None:
     from panojax.commands.arguments import load_heads, turn, view_grid
     from panojax.commands.progress import step
     from panojax.export.turntable import render_views
-    from panojax.files.output import contact_sheet
+    from panojax.files.output import contact_sheet, sized
     from panojax.photo import write_image
 
     seconds: dict[str, float] = {}
@@ -84,7 +93,8 @@ def _render(options: Options, folder: pathlib.Path) -> None:
     config = params.config.generator
     names, cameras = view_grid(options.yaw, options.pitch, config)
     with step("rendering", seconds):
-        for name, view in zip(names, render_views(params, head, cameras, resolution=options.resolution)):
+        views = render_views(params, head, cameras, resolution=options.resolution)
+        for name, view in zip(names, sized(views, options.size)):
             write_image(folder / f"{name}.png", view)
     if options.sheet:
         with step("rendering the sheet", seconds):
@@ -101,6 +111,7 @@ def _render(options: Options, folder: pathlib.Path) -> None:
                 pitch=options.pitch[0],
                 fps=options.fps,
                 resolution=options.resolution,
+                size=options.size,
             )
     if options.mesh:
         with step("extracting the mesh", seconds):

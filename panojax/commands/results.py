@@ -6,13 +6,15 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
+from panojax.bars import bar
 from panojax.commands.arguments import turn
+from panojax.commands.progress import is_quiet
 from panojax.errors import InputError
-from panojax.export.mesh import check_resolution, extract_mesh, import_trimesh, write_mesh
+from panojax.export.mesh import check_resolution, extract_mesh, write_mesh
 from panojax.export.turntable import render_views
-from panojax.files.output import to_uint8, write_video
+from panojax.extras import need
+from panojax.files.output import sized, to_uint8, write_video
 from panojax.generators.generator import Head
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.nn.stylegan2 import pool
@@ -34,7 +36,7 @@ def check_rendering(resolution: int | None) -> None:
 
 def check_mesh(resolution: int | None) -> None:
     """Raises InputError for a mesh that cannot be made, before anything slow starts."""
-    import_trimesh()
+    need("trimesh", "writing meshes")
     if resolution is not None:
         check_resolution(resolution)
 
@@ -56,11 +58,12 @@ def write_turntable(
     pitch: float,
     fps: int,
     resolution: int | None = None,
+    size: int | None = None,
 ) -> None:
     """Renders a full turn around a head, at a pitch in degrees, into a video."""
     _, cameras = turn(frames, pitch, params.config.generator)
-    views = render_views(params, head, cameras, resolution=resolution)
-    write_video(path, tqdm(views, total=frames, desc=path.name, unit="frame", disable=None, leave=False), fps=fps)
+    views = sized(render_views(params, head, cameras, resolution=resolution), size)
+    write_video(path, bar(views, total=frames, desc=path.name, unit="frame", hidden=is_quiet()), fps=fps)
 
 
 def write_head_mesh(
@@ -68,7 +71,9 @@ def write_head_mesh(
 ) -> dict[str, Any]:
     """Writes a head's mesh and gives its numbers; `resolution` None is two points a texel, at most 256."""
     resolution = resolution or min(256, 2 * params.config.generator.field.resolution)
-    mesh = extract_mesh(params, head, resolution=resolution, level=level, largest_component=largest, progress=True)
+    mesh = extract_mesh(
+        params, head, resolution=resolution, level=level, largest_component=largest, progress=not is_quiet()
+    )
     write_mesh(mesh, path)
     return {"resolution": resolution, "level": mesh.level, "vertices": len(mesh.vertices), "faces": len(mesh.faces)}
 

@@ -3,11 +3,12 @@
 import dataclasses
 import pathlib
 import threading
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from panojax.errors import InputError
+from panojax.extras import need
 
 MAX_HEADS = 24
 
@@ -17,10 +18,15 @@ class Options:
     """Look at heads in a browser: orbit with the mouse, compare, edit, save pictures and videos.
 
     A photo is inverted first, and its head shown beside those of both encoders. Ctrl-C ends the server.
+
+    For example:
+
+        panojax view me other
+        panojax view photo.jpg --seeds 0-3
     """
 
-    heads: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Files of heads (.npz), or photos (or the word "astronaut")."""
+    heads: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[HEAD|PHOTO ...]")] = ()
+    """Files of heads (.npz) or folders that `panojax invert` wrote, or photos (or the word "astronaut")."""
     checkpoint: str | None = None
     """Folder of the model that made the heads; by default the one that the first head's file names, or else
     "default"."""
@@ -35,6 +41,9 @@ class Options:
     """The photos are aligned, square crops; without --camera they are seen from the front."""
     camera: str | None = None
     """Camera of aligned crops, as `panojax invert` takes it. Implies --aligned."""
+    camera_convention: Literal["opencv", "opengl", "colmap"] = "opencv"
+    """What --camera is converted from: camera-to-world with x right, y down, z forward (opencv, panojax's own) or with
+    y up, z backward (opengl), or world-to-camera (colmap)."""
     face: str = "largest"
     """Which face of a photo: "largest", "center", "only", or a number counted from the left, from 0."""
     framing: Literal["auto", "panohead", "heads"] = "auto"
@@ -72,7 +81,7 @@ def start(options: Options, guard: Any = None) -> Any:
     from panojax.commands.arguments import load_model, parse_seeds
     from panojax.commands.progress import step
     from panojax.editing.directions import own_directions, read_directions
-    from panojax.viewer.app import check_address, import_viser, serve
+    from panojax.viewer.app import check_address, serve
     from panojax.viewer.quality import full_quality, moving_qualities
     from panojax.viewer.scene import Request, Scene
 
@@ -83,8 +92,9 @@ def start(options: Options, guard: Any = None) -> Any:
         raise InputError(f"heads and seeds must be at most {MAX_HEADS}, got {len(options.heads) + len(seeds)}")
     results.check_truncation(options.truncation, None)
     results.check_mesh(None)
-    import_viser()
+    need("viser", "the viewer")
     check_address(options.host, options.port)
+    _check_heads(options)
     params = load_model(_checkpoint(options), {}, dtype=options.dtype)
     directions = read_directions(options.directions, params) if options.directions else own_directions(params)
     scene = Scene(params, [*_from_files(options, params), *_from_seeds(options, params, seeds)], directions)
@@ -97,20 +107,35 @@ def start(options: Options, guard: Any = None) -> Any:
 
 
 def _is_head(text: str) -> bool:
-    return pathlib.Path(text).suffix.lower() == ".npz"
+    path = pathlib.Path(text)
+    return path.suffix.lower() == ".npz" or path.is_dir()
+
+
+def _check_heads(options: Options) -> None:
+    """Raises InputError for heads and photos that are not there, before the model is loaded."""
+    from panojax.commands.arguments import head_file
+    from panojax.commands.portrait import ASTRONAUT
+
+    for text in options.heads:
+        if _is_head(text):
+            head_file(text)
+        elif text != ASTRONAUT and not pathlib.Path(text).is_file():
+            raise InputError(f"heads must be files of heads or photos, got {text!r}, which does not exist")
 
 
 def _checkpoint(options: Options) -> str:
     """The model's folder: the one that is asked for, or that the first head's file names."""
+    from panojax.commands.arguments import head_file
     from panojax.files.checkpoint import DEFAULT
     from panojax.files.head_file import own_checkpoint
 
     first = next(filter(_is_head, options.heads), None)
-    return options.checkpoint or str((first and own_checkpoint(first)) or DEFAULT)
+    return options.checkpoint or str((first and own_checkpoint(head_file(first))) or DEFAULT)
 
 
 def _from_files(options: Options, params: Any) -> list[Any]:
     """The heads of files, and of photos with their parts."""
+    from panojax.commands.arguments import head_file
     from panojax.commands.portrait import align_photo, read_aligned
     from panojax.commands.progress import note, step
     from panojax.files.head_file import load_head
@@ -118,21 +143,28 @@ def _from_files(options: Options, params: Any) -> list[Any]:
 
     subjects, size = [], params.config.generator.image_resolution
     for text in options.heads:
-        name = pathlib.Path(text).stem
         if _is_head(text):
-            subjects.append(from_head(params, load_head(text, params), name))
+            path = head_file(text)
+            subjects.append(from_head(params, load_head(path, params), head_name(path)))
             continue
+        name = pathlib.Path(text).stem
         if params.config.encoder is None:
             raise InputError(f"checkpoint must hold two encoders to invert {text}, {_checkpoint(options)} has none")
         with step(f"inverting {name}", {}):
             if options.aligned or options.camera is not None:
-                portrait = read_aligned(text, options.camera, size)
+                portrait = read_aligned(text, options.camera, size, convention=options.camera_convention)
             else:
                 portrait = align_photo(text, params.config, face=options.face, framing=options.framing)
             subjects.append(from_photo(params, portrait.image, portrait.camera, name, stitching=options.stitching))
         for warning in portrait.report.warnings if portrait.report else ():
             note(warning)
     return subjects
+
+
+def head_name(path: pathlib.Path) -> str:
+    """What a head is called: its folder, where the file has the name that all have, else its file."""
+    folder = path.absolute().parent.name
+    return folder if path.stem == "head" and folder else path.stem
 
 
 def _from_seeds(options: Options, params: Any, seeds: tuple[int, ...]) -> list[Any]:

@@ -10,17 +10,15 @@ import numpy as np
 
 from panojax.camera import front
 from panojax.config import Config
-from panojax.converters.encoders import read_latent_average, split_encoder_state
+from panojax.converters.encoders import encoder_config, own_average, read_latent_average, split_encoder_state
 from panojax.converters.generator_settings import generator_config
 from panojax.converters.layout import fit, from_state_dict
-from panojax.converters.read import read_checkpoint
+from panojax.converters.read import Checkpoint, read_checkpoint
 from panojax.encoders import dual
 from panojax.encoders.encoder import abstract_encoder
-from panojax.encoders.encoder_config import EncoderConfig
 from panojax.errors import InputError
 from panojax.files.checkpoint import check_new, save
 from panojax.generators import generator
-from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import Params, abstract_generator
 
 # Latents that the mean style code is taken over where no file gives it.
@@ -33,7 +31,7 @@ def from_torch(
     rendering_kwargs: Mapping[str, Any],
     *,
     neural_rendering_resolution: int = 64,
-    plane_axes: str | None = None,
+    plane_axes: str | np.ndarray | None = None,
 ) -> Params:
     """A generator's parameters from its PyTorch state dict.
 
@@ -41,7 +39,8 @@ def from_torch(
       state_dict: {PyTorch name: array} of a TriPlaneGenerator (PanoHead's or EG3D's).
       init_kwargs, rendering_kwargs: as the pickle carries them.
       neural_rendering_resolution: side of the volume rendering, as the pickle carries it.
-      plane_axes: "panohead", "eg3d" or "eg3d-fixed"; None decides by `rendering_kwargs`, see `generator_settings`.
+      plane_axes: the renderer's tensor [3, 3, 3], or "panohead", "eg3d" or "eg3d-fixed"; None decides by
+        `rendering_kwargs`, see `generator_settings`.
 
     Raises:
       InputError: a needed option is missing, or the state dict does not fit; all names are reported at once.
@@ -74,10 +73,11 @@ def convert(
       pickle_path: PanoHead's or EG3D's network pickle.
       out: folder to make, or an empty one.
       visible, occluded: files of the two encoders; both or neither.
-      latent_average: the mean style code that the encoders' codes are offsets from; None computes it from the
-        generator, over 10,000 latents at the front camera.
+      latent_average: the mean style code that the encoders' codes are offsets from; None takes what the encoders' files
+        bring along, then what TriPlaneNet's generator file does, and else computes it from the generator, over 10,000
+        latents at the front camera.
       network: which network of the pickle.
-      plane_axes: see `from_torch`.
+      plane_axes: see `from_torch`; None takes those of the pickle's renderer.
 
     Raises:
       InputError: a file cannot be read or does not fit, or `out` exists and is not empty.
@@ -96,11 +96,12 @@ def convert(
         source.state_dict,
         source.init_kwargs,
         source.rendering_kwargs,
-        neural_rendering_resolution=source.attributes.get("neural_rendering_resolution", 64),
-        plane_axes=plane_axes,
+        neural_rendering_resolution=source.attributes.get("neural_rendering_resolution", _rendering_resolution(source)),
+        plane_axes=source.beside.get("renderer.plane_axes") if plane_axes is None else plane_axes,
     )
     if visible is not None and occluded is not None:
-        params = add_encoders(params, visible, occluded, latent_average)
+        average = None if latent_average is not None else own_average(source)
+        params = add_encoders(params, visible, occluded, latent_average, average=average)
     save(params, out)
     return params
 
@@ -110,17 +111,21 @@ def add_encoders(
     visible: str | pathlib.Path,
     occluded: str | pathlib.Path,
     latent_average: str | pathlib.Path | None = None,
+    *,
+    average: np.ndarray | None = None,
 ) -> Params:
     """`params` with the two encoders of released files (`psp_encoder.*`, `triplanenet_encoder.*`).
 
+    Args:
+      latent_average: file of the mean style code; None takes that of the encoders' files.
+      average: taken where none of these gives one; None computes it.
+
     Raises:
-      InputError: lists what is missing, unused or mis-shaped in both files at once.
+      InputError: lists what is missing, unused or mis-shaped in both files at once; or the files' mean codes differ.
     """
     shape = params.config.generator
-    states = {
-        name: split_encoder_state(read_checkpoint(path).state_dict)
-        for name, path in (("visible", visible), ("occluded", occluded))
-    }
+    files = {"visible": read_checkpoint(visible), "occluded": read_checkpoint(occluded)}
+    states = {name: split_encoder_state(file.state_dict) for name, file in files.items()}
     encoder = encoder_config(states["visible"], shape)
     template, problems = abstract_encoder(encoder), []
     trees: dict[str, dict[str, Any]] = {}
@@ -132,26 +137,32 @@ def add_encoders(
                 problems.append(f"{name} {group}: {report}")
     if problems:
         raise InputError(f"the encoders do not fit the networks: {'; '.join(problems)}")
-    average = mean_style(params) if latent_average is None else jnp.asarray(read_latent_average(latent_average))
+    if latent_average is not None:
+        found = [read_latent_average(latent_average)]
+    else:
+        found = [own for file in files.values() if (own := own_average(file)) is not None] or [average]
+    codes = [_style_codes(params, mean_style(params) if each is None else each) for each in found]
+    if np.abs(codes[0] - codes[-1]).max() > 1e-4:
+        raise InputError(
+            "latent_avg must be the same in the files of visible and occluded, got two: say which by latent_average"
+        )
+    encoders = {"both": dual.join(trees["visible"], trees["occluded"]), "latent_average": codes[0]}
+    return Params(params.generator, encoders, config=Config(shape, encoder))
+
+
+def _rendering_resolution(source: Checkpoint) -> int:
+    """Where no attribute says it: 64, as the constructors set it, and 128 for TriPlaneNet's bare state dicts."""
+    return 128 if source.class_name is None else 64
+
+
+def _style_codes(params: Params, average: np.ndarray | jax.Array) -> jax.Array:
+    """A mean style code [w_dim], [1, w_dim] or [L, w_dim] as one for each layer [L, w_dim]."""
+    shape = params.config.generator
     if average.shape[-1] != shape.w_dim or average.size not in (shape.w_dim, shape.num_ws * shape.w_dim):
         raise InputError(
             f"latent_average must be [{shape.w_dim}] or [{shape.num_ws}, {shape.w_dim}], got {average.shape}"
         )
-    average = jnp.broadcast_to(average, (shape.num_ws, shape.w_dim))
-    encoders = {"both": dual.join(trees["visible"], trees["occluded"]), "latent_average": average}
-    return Params(params.generator, encoders, config=Config(shape, encoder))
-
-
-def encoder_config(groups: Mapping[str, Mapping[str, np.ndarray]], shape: GeneratorConfig) -> EncoderConfig:
-    """The released encoders' configuration for a generator, with the input channels that the file has."""
-    first = groups["triplanenet_encoder"].get("input_layer.0.weight")
-    channels = 6 if first is None or first.ndim != 4 else first.shape[1]
-    return EncoderConfig(
-        n_styles=shape.num_ws,
-        w_dim=shape.w_dim,
-        offset_in_channels=channels,
-        out_channels=shape.field.channels,
-    )
+    return jnp.broadcast_to(jnp.asarray(average), (shape.num_ws, shape.w_dim))
 
 
 def mean_style(params: Params) -> jax.Array:

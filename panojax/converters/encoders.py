@@ -5,10 +5,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from panojax.converters.read import listed, read_tensors, unwrap_state_dict
+from panojax.converters.read import Checkpoint, listed, read_tensors, unwrap_state_dict
+from panojax.encoders.encoder_config import EncoderConfig
 from panojax.errors import InputError
+from panojax.generators.generator_config import GeneratorConfig
 
 GROUPS = ("psp_encoder", "triplanenet_encoder")
+_ALIASES = {"encoder": "psp_encoder"}  # pSp's own name
+_AVERAGE = "latent_avg"
 _LATENT = 512
 
 
@@ -16,9 +20,9 @@ def split_encoder_state(state_dict: Mapping[str, np.ndarray]) -> dict[str, dict[
     """Splits the state dict of a TriPlaneNet-like file into those of its two encoders.
 
     Args:
-      state_dict: {PyTorch name: array}, with names "psp_encoder.*" and "triplanenet_encoder.*". It may lie under
-        "state_dict", and every name may start with "module.". The frozen generator, "decoder.*", is left out: it is
-        read from its own file.
+      state_dict: {PyTorch name: array}, with names "psp_encoder.*" (in pSp's own files "encoder.*") and
+        "triplanenet_encoder.*". It may be wrapped as `unwrap_state_dict` knows. The frozen generator, "decoder.*", is
+        left out, as it is read from its own file, and so is a "latent_avg", see `own_average`.
 
     Returns:
       {"psp_encoder": {name: array}, "triplanenet_encoder": {name: array}}, the names without the group's.
@@ -31,7 +35,8 @@ def split_encoder_state(state_dict: Mapping[str, np.ndarray]) -> dict[str, dict[
     broken: list[str] = []
     for name, array in unwrap_state_dict(state_dict).items():
         group, _, rest = str(name).partition(".")
-        if group == "decoder":
+        group = _ALIASES.get(group, group)
+        if group == "decoder" or _AVERAGE in (str(name), rest):
             continue
         if group not in groups or not rest:
             unknown[group] = None
@@ -45,6 +50,40 @@ def split_encoder_state(state_dict: Mapping[str, np.ndarray]) -> dict[str, dict[
         lines = "; ".join(f"{kind}: {listed(names)}" for kind, names in report if names)
         raise InputError(f"state_dict: expected {' and '.join(f'{group}.*' for group in GROUPS)}, got {lines}")
     return groups
+
+
+def encoder_config(groups: Mapping[str, Mapping[str, np.ndarray]], shape: GeneratorConfig) -> EncoderConfig:
+    """The released encoders' configuration for a generator, with what the file's shapes say of the F stage.
+
+    These are the channels of its input, whether its head sees the planes (TriPlaneNet v2), and how it doubles its
+    resolution: TriPlaneNet v2 does without pixel shuffles unless it was trained with `--use_pixelshuffle`.
+    """
+    state = groups["triplanenet_encoder"]
+    channels = shape.field.channels
+
+    def size(name: str, axis: int, default: int) -> int:
+        array = state.get(name)
+        return default if array is None or array.ndim <= axis else array.shape[axis]
+
+    return EncoderConfig(
+        n_styles=shape.num_ws,
+        w_dim=shape.w_dim,
+        offset_in_channels=size("input_layer.0.weight", 1, 6),
+        planes_channels=channels if any(name.startswith("final_head_two.") for name in state) else 0,
+        out_channels=channels,
+        pixel_shuffle=size("up2.conv.double_conv.0.weight", 0, 384) != 768,
+    )
+
+
+def own_average(checkpoint: Checkpoint) -> np.ndarray | None:
+    """The mean style code that an encoder's file brings along, beside its state dict or in it: float32, or None.
+
+    Raises:
+      InputError: as `read_latent_average`.
+    """
+    inside = {name: x for name, x in checkpoint.state_dict.items() if name.rpartition(".")[-1] == _AVERAGE}
+    found = checkpoint.beside.get(_AVERAGE, next(iter(inside.values()), None))
+    return None if found is None else _checked(found)
 
 
 def read_latent_average(path: str | pathlib.Path) -> np.ndarray:
@@ -63,10 +102,17 @@ def read_latent_average(path: str | pathlib.Path) -> np.ndarray:
     average = tensors.get("latent_avg", next(iter(tensors.values())) if len(tensors) == 1 else None)
     if average is None:
         raise InputError(f"{path}: expected one tensor or latent_avg, got {listed(tensors)}")
+    try:
+        return _checked(average)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _checked(average: np.ndarray) -> np.ndarray:
     if average.ndim not in (1, 2) or average.shape[-1] != _LATENT or not average.size:
-        raise InputError(f"{path}: expected latent_avg of shape [512], [1, 512] or [L, 512], got {list(average.shape)}")
+        raise InputError(f"expected latent_avg of shape [512], [1, 512] or [L, 512], got {list(average.shape)}")
     with np.errstate(over="ignore"):
         average = average.astype(np.float32)
     if not np.isfinite(average).all():
-        raise InputError(f"{path}: expected a finite latent_avg, got NaN or infinity")
+        raise InputError("expected a finite latent_avg, got NaN or infinity")
     return average

@@ -23,8 +23,9 @@ _LEAVES = {
     "var": "running_var",
 }
 
-# Buffers that hold nothing learned: the FIR filter is a constant of ours, batch counts serve only a momentum of None.
-IGNORED = re.compile(r"(^|\.)(resample_filter|num_batches_tracked)$")
+# Buffers that no network reads: the FIR filter is a constant of ours, batch counts serve only a momentum of None, and
+# the deviation of the training set's labels is a note that EG3D's and PanoHead's training leaves in the generator.
+IGNORED = re.compile(r"(^|\.)(resample_filter|num_batches_tracked|dataset_label_std)$")
 
 
 def torch_name(path: tuple[str, ...]) -> str:

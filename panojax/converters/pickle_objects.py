@@ -52,12 +52,16 @@ class Storage:
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """A strided view of a storage; offset and strides count elements and are known to stay inside it."""
+    """A strided view of a storage; offset and strides count elements and are known to stay inside it.
+
+    A `negative` one stands for the numbers with the other sign: PyTorch negates lazily.
+    """
 
     storage: Storage
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    negative: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -72,7 +76,8 @@ class Tensor:
             return np.zeros(self.shape, storage.dtype)
         flat = np.frombuffer(storage.data, storage.dtype)[self.offset :]
         strides = [stride * flat.itemsize for stride in self.strides]
-        return np.lib.stride_tricks.as_strided(flat, self.shape, strides, writeable=False).copy(order="C")
+        values = np.lib.stride_tricks.as_strided(flat, self.shape, strides, writeable=False).copy(order="C")
+        return np.negative(values, out=values) if self.negative else values
 
 
 @dataclasses.dataclass
@@ -213,7 +218,9 @@ def _numpy_scalar(dtype: Any, data: Any) -> bool | int | float:
     return array.numpy().item()
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
+def _tensor(
+    storage: Any, offset: Any, shape: Any, strides: Any, gradient: Any = None, hooks: Any = None, bits: Any = None
+) -> Tensor:
     _check(isinstance(storage, Storage) and type(offset) is int, "a tensor should view a storage")
     elements = count_elements(shape)
     _check(
@@ -224,7 +231,19 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Ten
     if offset < 0 or min(strides, default=0) < 0 or last >= storage.count:
         raise InputError(f"a tensor of {elements} elements reaches outside its storage of {storage.count}")
     # The stride of an axis of one element says nothing, and may be too large for NumPy.
-    return Tensor(storage, offset, tuple(shape), tuple(s if n > 1 else 0 for n, s in zip(shape, strides)))
+    used = tuple(s if n > 1 else 0 for n, s in zip(shape, strides))
+    return Tensor(storage, offset, tuple(shape), used, _is_negative(bits, storage))
+
+
+def _is_negative(bits: Any, storage: Storage) -> bool:
+    """Whether a tensor's metadata, {"neg": True} or none, say so."""
+    set_bits = [name for name, bit in (bits or {}).items() if bit] if isinstance(bits, dict | None) else [kind(bits)]
+    if not set(set_bits) <= {"neg"}:
+        raise InputError(
+            f"expected a plain or a negated tensor, got one with {one_line(', '.join(map(str, set_bits)))}"
+        )
+    _check(not set_bits or storage.dtype.kind not in "bu", "only signed numbers can be negated")
+    return bool(set_bits)
 
 
 def _parameter(data: Any, *_: Any) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from panojax.converters.pickle_objects import Global, Module, NumpyArray, Tensor, kind, one_line
-from panojax.converters.torch_file import LEGACY_START, read_embedded_pickle, read_torch_legacy, read_torch_zip
+from panojax.converters.torch_file import is_torch_legacy, read_embedded_pickle, read_torch_legacy, read_torch_zip
 from panojax.errors import InputError
 from panojax.files.array_file import NPY_START, is_safetensors, read_npy, read_npz, read_safetensors
 from panojax.files.reading import read_bytes
@@ -26,6 +26,13 @@ _MAX_PREFIX = 500  # characters
 _MAX_INLINE = 1024  # elements; sizes of zero count, as (2**39, 0) would be many lists
 _ZIP_START = b"PK\x03\x04"
 _PLAIN = bool | int | float | str | None
+# Where a training script may put the state dict, the average before the model.
+_NESTS = ("state_dict", "ema", "model", "net")
+_PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
+# The generator's constructor takes these in order.
+_POSITIONAL = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels", "sr_num_fp16_res") + (
+    *("mapping_kwargs", "rendering_kwargs", "sr_kwargs"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +54,16 @@ class Checkpoint:
     class_name: str | None
     """The name of the network's class, or None for a bare state dict."""
 
+    beside: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    """Arrays that are no part of the network, by dotted name: `latent_avg` beside a state dict, `renderer.plane_axes`."""
+
 
 def read_checkpoint(path: str | pathlib.Path, network: str = "G_ema") -> Checkpoint:
     """Reads one network, or a bare state dict, from a checkpoint.
 
     Args:
-      path: the file. It may hold a dict of networks ("G", "D", "G_ema"), one network, a state dict, or a dict with a
-        "state_dict"; a "module." that starts every name of a state dict is taken off.
+      path: the file. It may hold a dict of networks or state dicts ("G", "D", "G_ema"), one network, a state dict, or a
+        dict with one under "state_dict", "ema", "model" or "net"; see `unwrap_state_dict`.
       network: which of several networks; not looked at where there is one network or state dict.
 
     Returns:
@@ -67,11 +77,11 @@ def read_checkpoint(path: str | pathlib.Path, network: str = "G_ema") -> Checkpo
         data = _read_bytes(path)
         if data.startswith(NPY_START):
             raise InputError("expected a checkpoint, got a .npy array, which read_array reads")
-        found = _select(_read_any(data), network)
+        found, around = _select(_read_any(data), network)
         allowance = 4 * len(data) + 2**20
         if isinstance(found, Module):
             return _from_module(found, allowance)
-        return _from_mapping(found, allowance)
+        return _from_mapping(found, around, allowance)
 
 
 def read_array(path: str | pathlib.Path) -> np.ndarray:
@@ -106,11 +116,35 @@ def read_tensors(path: str | pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def unwrap_state_dict(mapping: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """The state dict itself: that under "state_dict" if there is one, without a "module." that starts every name."""
-    nested = mapping.get("state_dict")
-    state = nested if isinstance(nested, Mapping) else mapping
-    if state and all(isinstance(name, str) and name.startswith("module.") for name in state):
-        return {name.removeprefix("module."): value for name, value in state.items()}
+    """The state dict itself: what lies under "state_dict", "ema", "model" or "net", at any depth, or the mapping.
+
+    A "module." that starts every name is taken off, and "_orig_mod." wherever it stands.
+    """
+    return _bare_names(_nested(mapping)[-1])
+
+
+def _nested(mapping: Mapping[Any, Any]) -> list[Mapping[Any, Any]]:
+    """The mapping, what is nested in it, and so on to the state dict."""
+    levels = [mapping]
+    while len(levels) < _MAX_DEPTH:
+        inner = [levels[-1].get(name) for name in _NESTS]
+        found = next((entry for entry in inner if isinstance(entry, Mapping) and entry), None)
+        if found is None:
+            break
+        levels.append(found)
+    return levels
+
+
+def _bare_names(state: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    for _ in range(4):
+        common = next(
+            (p for p in _PREFIXES if state and all(isinstance(n, str) and n.startswith(p) for n in state)), None
+        )
+        if common is None:
+            break
+        state = {name.removeprefix(common): value for name, value in state.items()}
+    if any(isinstance(name, str) and "._orig_mod." in name for name in state):
+        return {name.replace("._orig_mod.", ".") if isinstance(name, str) else name: x for name, x in state.items()}
     return state
 
 
@@ -142,7 +176,7 @@ def _read_any(data: bytes) -> Any:
     """What the file holds: networks are `Module`s, arrays are `Tensor`s or NumPy's."""
     if data.startswith(_ZIP_START):
         return read_torch_zip(data)
-    if data.startswith(LEGACY_START):
+    if is_torch_legacy(data):
         return read_torch_legacy(data)
     if data[:1] == b"\x80" and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return read_embedded_pickle(data)
@@ -151,32 +185,49 @@ def _read_any(data: bytes) -> Any:
     raise InputError(f"expected a pickle, a torch.save file or safetensors, got a file that starts with {data[:8]!r}")
 
 
-def _select(value: Any, network: str) -> Module | dict[Any, Any]:
+def _select(value: Any, network: str) -> tuple[Module | dict[Any, Any], dict[Any, Any]]:
+    """The network or the mapping that holds a state dict, and the dict around it."""
     if isinstance(value, Module):
-        return value
+        return value, {}
     if not isinstance(value, dict):
         raise InputError(f"expected a dict of networks or a state dict, got {kind(value)}")
     chosen = value.get(network)
     if isinstance(chosen, Module) or (isinstance(chosen, dict) and any(map(_is_array, chosen.values()))):
-        return chosen
+        return chosen, value
     if any(isinstance(entry, Module) for entry in value.values()):
         there = listed(name for name, entry in value.items() if isinstance(entry, Module))
         raise InputError(f"network: expected one of {there}, got {network!r}")
-    return value
+    return value, value
 
 
-def _from_mapping(mapping: dict[Any, Any], allowance: int) -> Checkpoint:
-    state = unwrap_state_dict(mapping)
+def _from_mapping(mapping: dict[Any, Any], around: dict[Any, Any], allowance: int) -> Checkpoint:
+    """A state dict, or the dicts that hold one; TriPlaneNet's generator lies beside its `init_kwargs`."""
+    levels = _nested(mapping)
+    state = _bare_names(levels[-1])
     wrong = [name for name, value in state.items() if not (isinstance(name, str) and _is_array(value))]
     if wrong or not state:
         wanting = f"these are none: {listed(wrong)}" if state else "it is empty"
         raise InputError(f"expected networks or a state dict of named arrays, but {wanting}")
-    beside = {} if mapping.get("state_dict") is None else mapping
-    return Checkpoint(_to_numpy(state, allowance), {}, {}, _plain_attributes(beside), None)
+    outer = [around] if around is not mapping else []
+    beside = {name: value for level in [*outer, *levels[:-1]] for name, value in level.items()}
+    init_kwargs = _plain_dict(beside.get("init_kwargs"), "init_kwargs")
+    rendering = beside.get("rendering_kwargs")
+    rendering = init_kwargs.get("rendering_kwargs") if rendering is None else rendering
+    arrays = {name: value for name, value in beside.items() if isinstance(name, str) and _is_array(value)}
+    return Checkpoint(
+        state_dict=_to_numpy(state, allowance),
+        init_kwargs=init_kwargs,
+        rendering_kwargs=_plain_dict(rendering, "rendering_kwargs"),
+        attributes=_plain_attributes(beside),
+        class_name=None,
+        beside=_to_numpy(arrays, allowance),
+    )
 
 
 def _from_module(module: Module, allowance: int) -> Checkpoint:
-    init_kwargs = _plain_dict(module.state.get("_init_kwargs"), "init_kwargs")
+    given = module.state.get("_init_args") or ()
+    ordered = dict(zip(_POSITIONAL, given)) if isinstance(given, tuple | list) else {}
+    init_kwargs = _plain_dict(ordered, "init_args") | _plain_dict(module.state.get("_init_kwargs"), "init_kwargs")
     rendering = module.state.get("rendering_kwargs")
     rendering = init_kwargs.get("rendering_kwargs") if rendering is None else rendering
     return Checkpoint(
@@ -185,7 +236,21 @@ def _from_module(module: Module, allowance: int) -> Checkpoint:
         rendering_kwargs=_plain_dict(rendering, "rendering_kwargs"),
         attributes=_plain_attributes(module.state),
         class_name=module.class_name,
+        beside=_to_numpy(_attached(module), allowance),
     )
+
+
+def _attached(root: Module) -> dict[str, Any]:
+    """{dotted name: tensor} of the attributes of a module, and of those right below it, that are neither parameters nor
+    buffers nor private; `_collect` has seen to it that all is in order."""
+    children = (root.state.get("_modules") or {}).items()
+    owners = {"": root} | {f"{name}.": child for name, child in children if isinstance(child, Module)}
+    return {
+        f"{prefix}{name}": value
+        for prefix, owner in owners.items()
+        for name, value in owner.state.items()
+        if isinstance(name, str) and not name.startswith("_") and _is_array(value)
+    }
 
 
 def _collect(root: Module) -> dict[str, Any]:

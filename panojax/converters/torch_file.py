@@ -8,6 +8,7 @@ list of keys. A tensor within a plain pickle brings its storage along as a whole
 
 import io
 import pathlib
+import re
 import struct
 import zipfile
 from typing import Any
@@ -18,7 +19,10 @@ from panojax.errors import InputError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
-LEGACY_START = b"\x80\x02\x8a\x0a" + _MAGIC.to_bytes(10, "little") + b"."
+# PROTO, from protocol 4 on FRAME with its length, LONG1 of ten bytes, STOP.
+_LEGACY_START = re.compile(
+    rb"\x80[\x02-\x05](\x95.{8})?\x8a\x0a" + re.escape(_MAGIC.to_bytes(10, "little")) + rb"\.", re.S
+)
 
 
 def read_torch_zip(data: bytes) -> Any:
@@ -60,6 +64,11 @@ def _read_members(archive: zipfile.ZipFile, *, limit: int) -> dict[str, bytes]:
     if sum(entry.file_size for entry in entries) > limit or len({entry.filename for entry in entries}) < len(entries):
         raise InputError("the zip file's entries repeat names or add up to more than the file")
     return {entry.filename: archive.read(entry) for entry in entries}
+
+
+def is_torch_legacy(data: bytes) -> bool:
+    """Whether a file begins as those that `read_torch_legacy` reads, of any pickle protocol."""
+    return _LEGACY_START.match(data) is not None
 
 
 def read_torch_legacy(data: bytes) -> Any:

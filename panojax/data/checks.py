@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from panojax.camera import check_label
+from panojax.camera_conventions import check_camera
 from panojax.data import pictures
 from panojax.errors import InputError, check_choice
 from panojax.files import reading
@@ -43,7 +43,7 @@ def read_json(path: pathlib.Path, argument: str) -> Any:
         raise InputError(f"{argument} must be a JSON file, got {path}: {error}") from None
 
 
-def read_labels(path: pathlib.Path, problems: list[str]) -> dict[str, np.ndarray]:
+def read_labels(path: pathlib.Path, problems: list[str], *, convention: str = "opencv") -> dict[str, np.ndarray]:
     """Labels float32 [25] by picture from EG3D's `dataset.json`; what is wrong with entries goes to `problems`.
 
     Raises:
@@ -62,14 +62,20 @@ def read_labels(path: pathlib.Path, problems: list[str]) -> dict[str, np.ndarray
         elif row[0] in labels:
             problems.append(f"{row[0]} has two labels")
         else:
-            labels[row[0]] = checked_label(row[0], row[1], problems)
+            labels[row[0]] = checked_label(row[0], row[1], problems, convention=convention, folder=path.parent)
     return labels
 
 
-def checked_label(name: str, numbers: Any, problems: list[str]) -> np.ndarray:
-    """The label float32 [25] of a picture; zeros and an entry in `problems` if it is none."""
+def checked_label(
+    name: str, numbers: Any, problems: list[str], *, convention: str = "opencv", folder: pathlib.Path | None = None
+) -> np.ndarray:
+    """The label float32 [25] of a picture; zeros and an entry in `problems` if it is none.
+
+    Where it is converted, the picture in `folder` says its side in pixels.
+    """
     try:
-        return check_label(numbers, f"the label of {name}")
+        side = None if convention == "opencv" or folder is None else pictures.picture_side(folder / name)
+        return check_camera(numbers, f"the label of {name}", convention=convention, side=side)
     except InputError as error:
         problems.append(str(error))
         return np.zeros(25, np.float32)

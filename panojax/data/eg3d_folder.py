@@ -12,7 +12,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from panojax.camera_conventions import Convention
 from panojax.data import checks, pictures, splits
+from panojax.data.framing import folder_framing
 from panojax.data.plan import Plan, Record, fill_splits
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -40,6 +42,9 @@ class FolderOptions:
     """Leave out the mirrored copies that EG3D's tools store: the pipeline mirrors by itself."""
     skip_unlabelled: bool = False
     """Leave out pictures that dataset.json does not name. Otherwise they are an error."""
+    camera_convention: Convention = "opencv"
+    """What the labels are converted from: panojax's and EG3D's own (opencv), OpenGL's axes (opengl), or world-to-camera
+    (colmap)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +67,7 @@ def plan(options: FolderOptions) -> Plan:
     rule = splits.SplitRule(options.test_share, options.split_seed)
     source = pathlib.Path(options.source)
     problems: list[str] = []
-    labels = checks.read_labels(source / "dataset.json", problems)
+    labels = checks.read_labels(source / "dataset.json", problems, convention=options.camera_convention)
     if not options.skip_unlabelled:
         problems += [f"{name} has no label" for name in sorted(_listing(source, options.masks) - labels.keys())]
     copies = splits.find_mirrored(labels)
@@ -77,6 +82,7 @@ def plan(options: FolderOptions) -> Plan:
         size=options.size,
         encoding=options.encoding,
         description=f"{options.name}: pictures with camera labels from a folder with EG3D's dataset.json",
+        metadata={} if (framing := folder_framing(source)) is None else {"framing": framing},
     )
 
 

@@ -52,7 +52,7 @@ def plan(options: HeadsOptions) -> Plan:
         size=size,
         encoding=options.encoding,
         description=f"{options.name}: synthetic heads from every side, with exact masks, depths, parts and cameras",
-        metadata={"depth_steps": DEPTH_STEPS},
+        metadata={"framing": "heads", "depth_steps": DEPTH_STEPS},
     )
 
 

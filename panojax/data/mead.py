@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from panojax.camera import look_at
+from panojax.camera_conventions import Convention
 from panojax.data import checks, eg3d_folder, pictures, splits
 from panojax.data.plan import Plan, fill_splits
 from panojax.errors import InputError
@@ -60,6 +61,8 @@ class MeadOptions:
     """Share of subjects in the test split, chosen by a hash of their names. The field only evaluates on MEAD."""
     split_seed: int = 0
     """Another seed, another choice."""
+    camera_convention: Convention = "opencv"
+    """What labels are converted from, see `eg3d-folder`."""
 
 
 def plan(options: MeadOptions) -> Plan:
@@ -73,7 +76,9 @@ def plan(options: MeadOptions) -> Plan:
     manifest = manifest / "manifest.csv" if manifest.is_dir() else manifest
     problems: list[str] = []
     rows = read_manifest(manifest, problems)
-    labels = checks.read_labels(pathlib.Path(options.labels), problems) if options.labels else {}
+    labels = {}
+    if options.labels:
+        labels = checks.read_labels(pathlib.Path(options.labels), problems, convention=options.camera_convention)
     items = []
     for row in rows:
         label = _label(row, labels, options, problems)
@@ -144,7 +149,7 @@ def nominal_label(camera: str, left: str) -> np.ndarray | None:
 
 def _label(row: dict[str, Any], labels: dict, options: MeadOptions, problems: list[str]) -> np.ndarray:
     if row["label"] is not None:
-        return checks.checked_label(row["path"], row["label"], problems)
+        return checks.checked_label(row["path"], row["label"], problems, convention=options.camera_convention)
     if options.labels:
         if row["path"] not in labels:
             problems.append(f"{row['path']} has no label in {options.labels}")

@@ -13,7 +13,9 @@ import numpy as np
 from PIL import Image
 
 from panojax import camera
+from panojax.errors import InputError
 from panojax.files.image_file import FORMATS, MAX_BYTES
+from panojax.files.mask_file import read_mask
 from panojax.files.reading import kind_of, read_bytes
 
 Encoding = Literal["png", "jpeg"]
@@ -30,22 +32,21 @@ def picture_problem(path: pathlib.Path, size: int, *, mask: bool = False) -> str
     """What keeps a file from being used as a picture (or a mask) of `size` x `size` pixels; None if nothing does.
 
     The whole file is decoded, so that a cut one is found. Pictures must be square, at least `size` wide, of 8 bits and
-    without transparency; masks must be square, grey and reach above 1.
+    without transparency; masks must be square and such as `read_mask` reads.
     """
+    if mask:
+        return _mask_problem(path)
     try:
         with _open(path) as image:
             image.load()
             width, height = image.size
             mode, transparent = image.mode, image.has_transparency_data
-            brightest = int(np.max(np.asarray(image.convert("L")))) if mask else 255
     except DAMAGED as error:
         if kind_of(path) == "nothing":
             return f"{path} is missing"
         return f"{path} cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
     if width != height:
         return f"{path} must be square, got {width} x {height}"
-    if mask:
-        return f"{path} must be a mask with values up to 255, got none above {brightest}" if brightest <= 1 else None
     if width < size:
         return f"{path} must be at least {size} pixels wide, got {width}"
     if transparent:
@@ -55,8 +56,29 @@ def picture_problem(path: pathlib.Path, size: int, *, mask: bool = False) -> str
     return None
 
 
+def _mask_problem(path: pathlib.Path) -> str | None:
+    try:
+        mask = read_mask(path)
+    except InputError as error:
+        return str(error) if path.exists() else f"{path} is missing"
+    if mask.shape[0] != mask.shape[1]:
+        return f"{path} must be square, got {mask.shape[1]} x {mask.shape[0]}"
+    return None
+
+
+def picture_side(path: pathlib.Path) -> int | None:
+    """The longer side of a picture in pixels, from its header, or None where it cannot be read."""
+    try:
+        with _open(path) as image:
+            return max(image.size)
+    except DAMAGED:
+        return None
+
+
 def read_picture(path: pathlib.Path, size: int, mode: Literal["RGB", "L"]) -> Image.Image:
-    """A file as an RGB or grey picture of `size` x `size` pixels, resized with Lanczos' filter."""
+    """A file as an RGB picture ("RGB") or a mask ("L") of `size` x `size` pixels, resized with Lanczos' filter."""
+    if mode == "L":
+        return resize(Image.fromarray(np.round(read_mask(path) * 255).astype(np.uint8)), size)
     with _open(path) as image:
         return resize(image.convert(mode), size)
 

@@ -15,9 +15,8 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import grain
 import numpy as np
 from absl import flags
 from PIL import Image
@@ -26,6 +25,10 @@ from panojax.data import pictures
 from panojax.data.generated import GeneratedHeads
 from panojax.data.records import Source
 from panojax.errors import InputError, check_choice
+from panojax.extras import need
+
+if TYPE_CHECKING:
+    import grain
 
 FIELDS = ("image", "camera", "mask", "depth")
 
@@ -83,7 +86,7 @@ class PipelineConfig:
 class Batches(Iterator):
     """An iterator over batches whose state can be saved and restored, from `make_batches`."""
 
-    def __init__(self, dataset: grain.IterDataset, pipeline: str):
+    def __init__(self, dataset: "grain.IterDataset", pipeline: str):
         self._iterator = iter(dataset)
         self._pipeline = pipeline
 
@@ -143,6 +146,7 @@ def make_batches(
       InputError: there is no source, one lacks a field that is needed or has fewer samples than there are processes,
         weights are not of the sources, or the process is none of them.
     """
+    grain = need("grain", "feeding training")
     shares = _check(sources, config, weights, process_index, process_count)
     streams = [
         _stream(source, config, place, process_index, process_count) for place, source in enumerate(sources.values())
@@ -174,13 +178,13 @@ def fingerprint(sources: Mapping[str, Source], config: PipelineConfig, shares: S
 
 def _stream(
     source: Source, config: PipelineConfig, place: int, process_index: int, process_count: int
-) -> grain.MapDataset:
+) -> "grain.MapDataset":
     """The prepared samples of one process from one source, in their order."""
     order_seed, mirror_seed = (int(s) for s in np.random.SeedSequence([config.seed, place]).generate_state(2))
     # A generator's samples are independent draws: no need to shuffle them, and a process makes only its own.
     generated = isinstance(source, GeneratedHeads)
     part = source.shard(process_index, process_count) if isinstance(source, GeneratedHeads) else source
-    dataset = grain.MapDataset.range(len(part))
+    dataset = need("grain", "feeding training").MapDataset.range(len(part))
     if config.shuffle and not generated:
         dataset = dataset.shuffle(seed=order_seed)
     dataset = dataset.map(functools.partial(_prepare, source=part, config=config))

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from panojax.data import pictures
 from panojax.errors import InputError
+from panojax.extras import need
 
 PICTURES = ("image", "mask", "depth", "parts")
 
@@ -48,7 +48,7 @@ class RecordSet:
 
     @functools.cached_property
     def _info(self) -> Any:
-        return tfds.builder_from_directory(self.folder).info
+        return _builder(self.folder).info
 
     @functools.cached_property
     def _depth_steps(self) -> float:
@@ -56,8 +56,9 @@ class RecordSet:
 
     @functools.cached_property
     def _records(self) -> Any:
+        tfds = need("tensorflow_datasets", "reading a prepared set")
         skip = {name: tfds.decode.SkipDecoding() for name in PICTURES if name in self._info.features}
-        return tfds.builder_from_directory(self.folder).as_data_source(self.split, decoders=skip)
+        return _builder(self.folder).as_data_source(self.split, decoders=skip)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -99,7 +100,7 @@ def open_set(folder: str | pathlib.Path, split: str = "train") -> RecordSet:
     if len(found) != 1:
         names = ", ".join(str(path) for path in found[:3]) or "none"
         raise InputError(f"folder must hold exactly one prepared set, got {len(found)} in {folder}: {names}")
-    splits = tfds.builder_from_directory(str(found[0])).info.splits
+    splits = _builder(str(found[0])).info.splits
     if split not in splits:
         raise InputError(f"split must be one of {', '.join(sorted(splits))}, got {split!r}")
     return RecordSet(str(found[0]), split)
@@ -108,3 +109,7 @@ def open_set(folder: str | pathlib.Path, split: str = "train") -> RecordSet:
 def read_cameras(records: RecordSet) -> np.ndarray:
     """Labels float32 [n, 25] of a set, in the order of its records. No picture is decoded: thousands a second."""
     return np.array([records.sample(i, ("camera",))["camera"] for i in range(len(records))], np.float32).reshape(-1, 25)
+
+
+def _builder(folder: str) -> Any:
+    return need("tensorflow_datasets", "reading a prepared set").builder_from_directory(folder)

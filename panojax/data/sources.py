@@ -21,10 +21,12 @@ import numpy as np
 from PIL import Image
 
 from panojax import camera as cameras
+from panojax.camera_conventions import check_camera
 from panojax.data import balance
 from panojax.data.augment import person_mask
 from panojax.errors import InputError, check_choice
 from panojax.files.image_file import read_image
+from panojax.files.mask_file import read_mask
 from panojax.files.reading import kind_of, read_json
 from panojax.generators import generator
 from panojax.generators.generator import Head, render_heads
@@ -114,7 +116,7 @@ def list_photos(
             for file in filter(None, (path, mask)):
                 if not file.is_file():
                     raise InputError(f"{folder / 'dataset.json'} lists {name}, but there is no {file}")
-            photos.append(Photo(path, mask, tuple(cameras.check_label(label, f"camera of {name}").tolist())))
+            photos.append(Photo(path, mask, tuple(check_camera(label, f"camera of {name}").tolist())))
     if not photos:
         raise InputError(f"no pictures in the {part} part of {', '.join(map(str, folders)) or 'no folder'}")
     return photos
@@ -144,7 +146,7 @@ def read_masked(photo: Photo, resolution: int) -> tuple[np.ndarray, np.ndarray |
     """
     rgb, alpha = read_image(photo.path, max_side=None)
     if photo.mask is not None:
-        alpha = (read_image(photo.mask, max_side=None)[0][..., 0] + 1) / 2
+        alpha = read_mask(photo.mask)
     if rgb.shape[0] != rgb.shape[1] or (alpha is not None and alpha.shape != rgb.shape[:2]):
         sizes = rgb.shape[:2] if alpha is None else (rgb.shape[:2], alpha.shape)
         raise InputError(f"{photo.path} must be square, and its mask as large, got {sizes}")

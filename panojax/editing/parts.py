@@ -10,9 +10,9 @@ import numpy as np
 from panojax.errors import InputError, check_choice
 from panojax.export.turntable import render_views
 from panojax.generators.generator import Head
+from panojax.nn.graph import shipped
 from panojax.nn.stylegan2 import pool
 from panojax.params import Params
-from panojax.photo.network import shipped
 
 # The index is the label's value. Brows, lashes, beard and teeth count as skin: they stay with the face.
 PARTS = ("background", "skin", "hair", "eyes", "clothes")
@@ -32,7 +32,7 @@ def segment(image: np.ndarray) -> np.ndarray:
     if image.ndim != 3 or image.shape[0] != image.shape[1] or image.shape[2] != 3:
         raise InputError(f"image must be [S, S, 3], got {image.shape}")
     small = np.asarray(pool(np.clip(image, -1, 1).astype(np.float32)[None], SIDE)[0])
-    found: Any = shipped("parts", "panojax.editing")(small)["parts"]
+    found: Any = shipped("panojax.editing", "parts")(small)["parts"]
     chances = np.exp(found - found.max(-1, keepdims=True))
     return np.asarray(pool(chances[None] / chances.sum(-1, keepdims=True), image.shape[0])[0])
 

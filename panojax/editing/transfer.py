@@ -43,7 +43,8 @@ def edit(
       threshold: opacity above which a pixel of that rendering is foreground.
 
     Returns:
-      A Head with the source's codes and background; with its local branch too, if it has one and nothing is fused.
+      A Head with the source's codes and background; with its local branch too, if it has one and nothing is fused. The
+      source itself where the reference is the same there, so that there is nothing to bring.
 
     Raises:
       InputError: a head or the region has another shape than the model's, the region is empty (which a trace does not
@@ -61,7 +62,11 @@ def edit(
         raise InputError(f"border must be 0 texels or more, got {border}")
     field = params.config.generator.field
     weights = field.fill_area(soften(region.astype(jnp.float32), border))
-    head = blend(source, whole_planes(reference), weights)
+    ours, theirs = whole_planes(source), whole_planes(reference)
+    same = jnp.all(jnp.where(weights[..., None] > 0, ours == theirs, True))
+    if fuse and not isinstance(same, jax.core.Tracer) and bool(same):
+        return source
+    head = blend(source, theirs, weights)
     if not fuse:
         return head
     camera = front() if camera is None else camera
@@ -70,7 +75,9 @@ def edit(
     seen = soften(1 - parts.mask, 0 if border == 0 else 1)
     fused = blend(head, whole_planes(parts.visible), weights * seen)
     # A local branch then holds what the new head misses of the edited picture, no longer of the photo.
-    return dataclasses.replace(fused, local=parts.visible.local)
+    fused = dataclasses.replace(fused, local=parts.visible.local)
+    alike = jax.tree.map(jnp.shape, source) == jax.tree.map(jnp.shape, fused)
+    return jax.tree.map(lambda old, new: jnp.where(same, old, new), source, fused) if alike else fused
 
 
 def blend(head: Head, planes: jax.Array, weights: jax.Array) -> Head:

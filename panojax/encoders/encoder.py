@@ -152,7 +152,8 @@ def _style_encoder(config: EncoderConfig) -> GradualStyleEncoder:
 
 
 def _offset_encoder(config: EncoderConfig) -> TrigridEncoder:
-    return TrigridEncoder(config.trunk, config.out_channels, config.head_width, config.numerics)
+    sizes = config.trunk, config.out_channels, config.head_width
+    return TrigridEncoder(*sizes, config.numerics, config.pixel_shuffle)
 
 
 def _local_encoder(config: EncoderConfig) -> LocalEncoder:

@@ -79,9 +79,8 @@ def join_heads(heads: list[dict[str, Any]], dtype: str) -> StyleWeights:
         """Kernels [9 C, C] and biases of the convs that read maps of side 2^k, as their head's first or not."""
         names = [(i, depths[i] - k) for i in order if depths[i] >= k and (depths[i] == k) == first]
         found = [heads[i][f"convs.{2 * n}"] for i, n in names]
-        return [
-            {name: as_array(x).astype(dtype).reshape(-1, x.shape[-1]) for name, x in layer.items()} for layer in found
-        ]
+        rows = [{name: as_array(x).astype(dtype) for name, x in layer.items()} for layer in found]
+        return [{name: x.reshape(-1, x.shape[-1]) for name, x in layer.items()} for layer in rows]
 
     first, later = {}, {}
     for k in range(max(depths), 0, -1):

@@ -119,6 +119,9 @@ class PanoHead(Common):
     """Side of the pictures."""
     truncation: float = 1.0
     """Of the latents."""
+    rendering: Literal["panohead", "own"] = "panohead"
+    """As PanoHead's metrics do it: cameras adapted but for FID-back, random noise in the networks, bytes; or as this
+    package renders elsewhere, under names of its own."""
     segmenter: str = "selfie"
     """Whose masks are true: "selfie" (MediaPipe's), the path of deeplabv3_resnet101_coco-586e9e4e.pth, or "none"."""
     masks: str | None = None
@@ -195,7 +198,7 @@ def _panohead(options: PanoHead, run: Run) -> dict[str, Any] | None:
     used = dataclasses.replace(options.networks, lpips="none", identity="none")
     networks = load_networks(used, segmenter=options.segmenter)
     params = load_model(options.checkpoint, {}, dtype=options.dtype)
-    measuring = GeneratorMeasuring(options.samples, options.size, options.seed, options.truncation)
+    measuring = GeneratorMeasuring(options.samples, options.size, options.seed, options.truncation, options.rendering)
     reading = {"masks": options.masks, "split": options.split}
     results = run_generator(run, _limited(pictures, options.limit), params, networks, measuring, data=reading)
     if results is None:

@@ -25,9 +25,9 @@ from panojax.eval.inception import FIDInception
 from panojax.losses.lpips import load_lpips
 from panojax.losses.sface import load_sface, sface_embedding
 from panojax.nn.arcface import face_crop, identity_embedding, ir101, ir_se50
+from panojax.nn.graph import apply, load
 from panojax.photo.detect import detect_faces
 from panojax.photo.matte import INPUT_SIDE, SEGMENTER_OUTPUT
-from panojax.photo.network import apply, load
 
 # Of pt_inception-2015-12-05-6726825d.pth: the name ends in the first digits of the file's SHA-256.
 OFFICIAL_INCEPTION = "6726825d"

@@ -3,12 +3,17 @@
 FID-all and FID-front condition the generator on the camera that is looked from, FID-back on the front camera while it
 is looked from behind (|yaw| >= 90 degrees): that one shows what a single head looks like from its back. Cameras are
 those of the real pictures. Beside the paper's figures: KID, and the distances of the generator to itself.
+
+Heads are rendered as the original's metrics render them: for FID-all and FID-front from cameras that the head's own
+camera adaptation has shifted, with random noise in backbone and background, random samples along rays, and pictures
+rounded to bytes. `rendering` "own" leaves all of that out, as everything else in this package does.
 """
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +21,7 @@ import numpy as np
 
 from panojax.camera import front, look_at
 from panojax.data.balance import label_yaw
-from panojax.errors import InputError
+from panojax.errors import InputError, check_choice
 from panojax.eval.feature_networks import Networks, cosine
 from panojax.eval.frechet import inception_score
 from panojax.eval.reconstruction import distance
@@ -25,12 +30,26 @@ from panojax.eval.run import Run, settings
 from panojax.eval.samples import Sample
 from panojax.eval.view_figures import embed, mask_error, see
 from panojax.files.image_file import MIN_SIDE
-from panojax.generators.generator import Head, make_heads, map_latent, synthesize
+from panojax.generators.generator import (
+    Head,
+    View,
+    adapt_camera,
+    background,
+    finish,
+    make_heads,
+    map_latent,
+    render_volume,
+    synthesize,
+)
+from panojax.nn.stylegan2 import pool
 from panojax.params import Params
+from panojax.render.renderer import draw_uniforms
 
 PARTS = ("all", "front", "back")
 IDENTITY_YAWS = (-45.0, 45.0)
 """Degrees of the two views of a head whose faces are compared."""
+ORIGINAL_FRONT = look_at((3.14 - math.pi) / 2, (3.14 - math.pi) / 2)
+"""The original's front camera, whose pi is 3.14."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +64,12 @@ class GeneratorMeasuring:
     """Of latents and cameras."""
     truncation: float = 1.0
     """Of the latents' style codes; 1 is none, as the papers measure."""
+    rendering: Literal["panohead", "own"] = "panohead"
+    """As PanoHead's metrics render heads, whose names the figures then have; or without camera adaptation and random
+    draws, under names of their own."""
 
     def __post_init__(self):
+        check_choice("rendering", self.rendering, ("panohead", "own"))
         for name, least in (("samples", 2), ("size", MIN_SIDE), ("seed", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
@@ -68,7 +91,7 @@ def run_generator(
 
     Returns:
       The results as JSON-able data, or None where other shards have not done their part yet (run again then):
-      {"samples", "pictures": {part: count}, "distances", "floor": {part: {"frechet", "kernel", ...}}, "scores": {part:
+      {"samples", "rendering", "pictures": {part: count}, "distances", "floor": {part: {"frechet", "kernel", ...}}, "scores": {part:
       Inception score}, "identity", "heads_with_faces", "faces_missed", "mask_error"}
 
     Raises:
@@ -76,6 +99,12 @@ def run_generator(
     """
     if networks.features is None:
         raise InputError("features must name a network for PanoHead's protocol, got none")
+    config = params.config.generator
+    if options.rendering == "panohead" and config.camera_adaptation and config.zero_conditioning:
+        raise InputError(
+            'rendering must be "own" for a generator with camera adaptation and zero conditioning, got "panohead": the '
+            "original adds the translation to the zeros, which are no camera"
+        )
     names = digest(*(sample.name for sample in samples))
     claim(run.out, {"protocol": "panohead", "names": names, **data, **settings(params, networks, options)})
     placed = [(jax.device_put(params.generator_only(), device), networks.on(device)) for device in run.devices]
@@ -95,7 +124,7 @@ def run_generator(
     drawn.fill(draws, label="drawn heads", shard=run.shard)
     if drawn.missing():
         return None
-    return summary(networks, pictures, drawn.read_all(), cameras)
+    return summary(networks, pictures, drawn.read_all(), cameras) | {"rendering": options.rendering}
 
 
 def summary(
@@ -149,6 +178,16 @@ def draw(
     def view(own: Head, camera: Any) -> Any:
         return see(config, params.generator, own, np.asarray(camera), side=options.size)
 
+    def seen_from(stream: int, camera: Any, part: str) -> Any:
+        """A new head, as this part looks at it."""
+        conditioning = (ORIGINAL_FRONT if options.rendering == "panohead" else front()) if part == "back" else camera
+        if options.rendering == "own":
+            return view(head(stream, conditioning), camera)
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(options.seed), i), stream)
+        labels = jnp.asarray(conditioning), jnp.asarray(camera)
+        sizes = {"side": options.size, "adapted": part != "back"}
+        return jax.device_get(original_view(config, params.generator, key, *labels, options.truncation, **sizes))
+
     assert networks.features is not None
     rng = np.random.default_rng((options.seed, i))
     record: Record = {}
@@ -158,7 +197,9 @@ def draw(
                 continue
             camera = rng.choice(cameras[part])
             for again in (False, True):
-                seen = view(head(2 * stream + again, front() if part == "back" else camera), camera)
+                seen = seen_from(2 * stream + again, camera, part)
+                if not np.isfinite(seen.image).all():
+                    raise InputError("checkpoint must give finite pictures, got NaN or infinity")
                 found = networks.features(seen.image[None])
                 record[f"{part}_again" if again else part] = found["features"][0]
                 if "logits" in found and not again:
@@ -174,6 +215,34 @@ def draw(
             )
             record["identity"] = np.array(cosine(first, second))
     return record
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames=("side", "adapted"))
+def original_view(config, variables, key, conditioning, camera, truncation, *, side: int, adapted: bool) -> View:
+    """A new head as the original's metrics render it, from a camera [25]; its picture is at most `side` wide.
+
+    Args:
+      key: draws latent, noise and samples along rays.
+      conditioning: label [25] of the mapping.
+      adapted: shift the camera by the head's own translation, where the generator has one.
+
+    Source: PanoHead's `metrics/metric_utils.py`, on `TriPlaneGenerator.forward`.
+    """
+    plane_key, background_key, ray_key, finish_key = (jax.random.fold_in(key, n) for n in range(1, 5))
+    z = jax.random.normal(key, (1, config.z_dim))
+    ws = map_latent(config, variables, z, conditioning[None], truncation=truncation)
+    planes = synthesize(config, variables, ws, noise="random", key=plane_key)
+    behind = background(config, variables, ws, noise="random", key=background_key) if config.background else None
+    labels = camera[None]
+    if adapted and config.camera_adaptation:
+        labels, _ = adapt_camera(config, variables, z, labels, truncation=truncation)
+    uniforms = draw_uniforms(ray_key, (1, config.rendering_resolution**2), config)
+    heads = Head(planes, ws, behind)
+    view = finish(config, variables, render_volume(config, variables, heads, labels, uniforms), heads, key=finish_key)
+    image = view.image.astype(jnp.float32)
+    image = pool(image, side) if image.shape[1] > side else image
+    image = jnp.floor(jnp.clip(image * 127.5 + 128, 0, 255)) / 127.5 - 1  # as bytes
+    return jax.tree.map(lambda x: x[0], dataclasses.replace(view, image=image))
 
 
 def _real(networks: Networks, options: GeneratorMeasuring, device: Any, sample: Sample) -> Record:

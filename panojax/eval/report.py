@@ -139,12 +139,14 @@ def panohead_tables(results: Mapping[str, Any]) -> list[Table]:
     """PanoHead's Tables 1 and 2: a row a figure, for the generator and, where it is a distance, its own floor."""
     names = results["networks"]
     frechet, kernel, score = distance_names(names.get("features", ""))
+    own_way = ", own rendering" if results.get("rendering", "own") == "own" else ""
     rows = []
     for part in ("back", "front", "all"):
         for name, key, scale, unit in ((frechet, "frechet", 1.0, ""), (kernel, "kernel", 1e3, " (10⁻³)")):
             own, floor = (results[which].get(part, {}).get(key) for which in ("distances", "floor"))
-            rows.append(Row((f"{name}-{part}{unit} ↓",), (_scaled(own, scale), _scaled(floor, scale))))
-    rows += [Row((f"{score}-{part} ↑",), (results["scores"].get(part), None)) for part in ("back", "front", "all")]
+            rows.append(Row((f"{name}-{part}{own_way}{unit} ↓",), (_scaled(own, scale), _scaled(floor, scale))))
+    scores = results["scores"]
+    rows += [Row((f"{score}-{part}{own_way} ↑",), (scores.get(part), None)) for part in ("back", "front", "all")]
     rows.append(Row((f"ID ({names.get('aligned', '')}) ↑",), (results["identity"], None)))
     rows.append(
         Row((f"Mask MSE (10⁻²) ({names.get('segmenter', '')}) ↓",), (_scaled(results["mask_error"], 100), None))

@@ -4,7 +4,7 @@ from panojax.export.colours import gather_colours
 from panojax.export.posed import write_colmap, write_transforms
 from panojax.export.splats import Splats, splats_from_surface, write_splats
 from panojax.export.surface import Surface, closed_surface, sample_surface, simplify
-from panojax.export.texture import TexturedMesh, bake_texture, write_textured
+from panojax.export.texture import TexturedMesh, bake_texture, write_obj, write_textured
 from panojax.export.views import Views, surround, take_views
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "surround",
     "take_views",
     "write_colmap",
+    "write_obj",
     "write_splats",
     "write_textured",
     "write_transforms",

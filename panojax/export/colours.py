@@ -2,8 +2,8 @@
 
 import numpy as np
 from scipy import ndimage, spatial
-from tqdm import tqdm
 
+from panojax.bars import bar
 from panojax.errors import InputError
 from panojax.export.surface import Surface, sample_surface
 from panojax.export.views import Views, project
@@ -13,6 +13,8 @@ OCCLUDERS = 300_000
 MAX_DEPTH_SIDE = 512
 # Surfaces seen at a flatter angle than this cosine give no colour.
 GRAZING = 0.15
+# So many points that are seen colour one that is not.
+NEIGHBOURS = 12
 
 
 def gather_colours(
@@ -23,8 +25,8 @@ def gather_colours(
     A picture shows a point that lies in it, faces it, and has no part of the surface before it (a depth test against
     the surface itself). It counts by the cosine of the angle between normal and line of sight, above a least one, to
     the power `sharpness`, and by the square of the opacity there, above half of the greatest one: a pixel that is half
-    background has half its colour. Points that no picture shows take the colour of the nearest one that is
-    shown.
+    background has half its colour. Points that no picture shows take the mean colour of the nearest ones that
+    are, by their distance.
 
     Args:
       surface: what may stand between camera and point.
@@ -42,7 +44,7 @@ def gather_colours(
     spacing = np.sqrt(surface.areas.sum() / OCCLUDERS)
     densest = max(float(views.opacity.max()), 1e-6)
     total, colours = np.zeros(len(points)), np.zeros((len(points), 3))
-    frames = tqdm(views.labels, desc="colours", unit="view", disable=None if progress else True, leave=False)
+    frames = bar(views.labels, desc="colours", unit="view", hidden=not progress)
     for label, image, opacity in zip(frames, views.images, views.opacity):
         shown, cosine = shown_points(blockers, points, normals, label, spacing)
         positions, _ = project(points[shown], label)
@@ -55,8 +57,12 @@ def gather_colours(
         raise InputError("views must show the surface, got none that does")
     colours[seen] /= total[seen, None]
     if not seen.all():
-        _, nearest = spatial.cKDTree(points[seen]).query(points[~seen])
-        colours[~seen] = colours[seen][nearest]
+        # The mean of several, the nearer the more, as a single one would be drawn out into a stripe.
+        count = min(NEIGHBOURS, int(seen.sum()))
+        distances, nearest = spatial.cKDTree(points[seen]).query(points[~seen], k=[*range(1, count + 1)])
+        weights = 1 / np.maximum(distances, 1e-6) ** 2
+        found = np.einsum("mk,mkc->mc", weights, colours[seen][nearest])
+        colours[~seen] = found / weights.sum(-1, keepdims=True)
     return colours.astype(np.float32), seen
 
 

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
-from tqdm import tqdm
 
+from panojax.bars import bar
 from panojax.errors import InputError
+from panojax.extras import need
 from panojax.generators import networks
 from panojax.generators.generator import Head, query_field
 from panojax.params import Params
@@ -103,7 +104,7 @@ def density_grid(params: Params, head: Head, resolution: int, *, progress: bool 
     params, total = params.generator_only(), resolution**3
     grid = np.empty(total, np.float32)
     starts = range(0, total, CHUNK)
-    for start in tqdm(starts, desc="density", unit="chunk", disable=None if progress else True):
+    for start in bar(starts, desc="density", unit="chunk", hidden=not progress):
         size = min(CHUNK, total - start)
         grid[start : start + size] = np.asarray(_densities(params, head, start, resolution=resolution))[:size]
     if np.isnan(grid).any():
@@ -183,7 +184,7 @@ def write_mesh(mesh: Mesh, path: str | os.PathLike, *, overwrite: bool = False) 
 
     path = pathlib.Path(path)
     suffix = check_mesh_suffix(path)
-    trimesh = import_trimesh()
+    trimesh = need("trimesh", "writing meshes")
     glb = suffix == ".glb"
     colours = linear_colours(mesh.colours) if glb else mesh.colours
     shape = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colours, process=False)
@@ -198,15 +199,6 @@ def check_mesh_suffix(path: str | os.PathLike) -> str:
     if suffix not in MESH_SUFFIXES:
         raise InputError(f"path must end in {' or '.join(MESH_SUFFIXES)}, got {str(path)!r}")
     return suffix
-
-
-def import_trimesh():
-    """The module trimesh, or an InputError that says how to get it."""
-    try:
-        import trimesh
-    except ImportError:
-        raise InputError('meshes are written by trimesh, which is not there: pip install "panojax[export]"') from None
-    return trimesh
 
 
 def linear_colours(colours: np.ndarray) -> np.ndarray:

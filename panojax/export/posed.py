@@ -7,9 +7,10 @@ import pathlib
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
-from tqdm import tqdm
 
+from panojax.bars import bar
 from panojax.errors import InputError
 from panojax.export.splats import ply_bytes
 from panojax.export.views import Views, world_to_camera
@@ -17,6 +18,8 @@ from panojax.files.image_file import write_image
 
 # From OpenCV's camera axes (x right, y down, z forward) to OpenGL's (x right, y up, z backward).
 TO_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
+# The least opacity at which a pixel tells the head's colour, before a known background and before another one.
+FEW, MOST = 0.4, 0.9
 
 
 def write_transforms(
@@ -99,20 +102,43 @@ def opengl_matrix(label: np.ndarray) -> np.ndarray:
     return np.asarray(label[:16], np.float64).reshape(4, 4) @ TO_OPENGL
 
 
-def rgba(image: np.ndarray, opacity: np.ndarray) -> np.ndarray:
-    """A picture uint8 [H, H, 3] with an opacity [R, R] as its alpha: uint8 [H, H, 4]."""
+def rgba(image: np.ndarray, opacity: np.ndarray, background: float | None = None) -> np.ndarray:
+    """A picture uint8 [H, H, 3] with an opacity [R, R] as its alpha, and the head's own colours: uint8 [H, H, 4].
+
+    See `straight_colours`.
+    """
     alpha = Image.fromarray(opacity.astype(np.float32)).resize(image.shape[1::-1], Image.Resampling.BILINEAR)
-    return np.concatenate(
-        [image, np.round(np.clip(np.asarray(alpha), 0, 1)[..., None] * 255).astype(np.uint8)], axis=-1
-    )
+    alpha = np.clip(np.asarray(alpha), 0, 1)
+    colours = straight_colours(image.astype(np.float32), alpha, background)
+    return np.round(np.concatenate([colours, 255 * alpha[..., None]], axis=-1)).astype(np.uint8)
+
+
+def straight_colours(image: np.ndarray, alpha: np.ndarray, background: float | None) -> np.ndarray:
+    """The colours of what is before a background, not mixed with it: c of c alpha + background (1 - alpha).
+
+    Where alpha is too low to tell, or the background is not known, pixels take the nearest colour that is.
+
+    Args:
+      image: [H, W, 3] in [0, 255]; alpha [H, W] in [0, 1].
+      background: its colour, or None.
+    """
+    known = alpha >= (FEW if background is not None else MOST) * min(1.0, float(alpha.max()))
+    if not known.any() or alpha.max() <= 0:
+        return image
+    colours = image
+    if background is not None:
+        share = np.maximum(alpha, 1e-3)[..., None]
+        colours = np.clip((image - background * (1 - share)) / share, 0, 255)
+    nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+    return colours[tuple(nearest)]
 
 
 def _write_pictures(folder: pathlib.Path, views: Views, progress: bool) -> list[str]:
     """Writes the pictures and gives their names."""
     names = [f"{number:04d}.png" for number in range(len(views.images))]
-    shown = tqdm(names, desc="pictures", disable=None if progress else True, leave=False)
+    shown = bar(names, desc="pictures", hidden=not progress)
     for name, image, opacity in zip(shown, views.images, views.opacity):
-        write_image(folder / name, rgba(image, opacity))
+        write_image(folder / name, rgba(image, opacity, views.background))
     return names
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from panojax.errors import InputError
 from panojax.export.mesh import Mesh
+from panojax.extras import need
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +51,8 @@ def simplify(mesh: Mesh, faces: int) -> Surface:
     check_faces(faces)
     if len(mesh.faces) <= faces:
         return closed_surface(mesh.vertices, mesh.faces)
-    vertices, kept = import_fast_simplification().simplify(mesh.vertices, mesh.faces, target_count=faces)
+    simplification = need("fast_simplification", "simplifying meshes")
+    vertices, kept = simplification.simplify(mesh.vertices, mesh.faces, target_count=faces)
     return closed_surface(vertices, kept)
 
 
@@ -58,17 +60,6 @@ def check_faces(faces: int) -> None:
     """Raises InputError for a number of triangles that makes no head."""
     if not 100 <= faces <= 2_000_000:
         raise InputError(f"faces must be 100 to 2000000 triangles, got {faces}")
-
-
-def import_fast_simplification():
-    """The module fast_simplification, or an InputError that says how to get it."""
-    try:
-        import fast_simplification
-    except ImportError:
-        raise InputError(
-            'meshes are simplified by fast-simplification, which is not there: pip install "panojax[export]"'
-        ) from None
-    return fast_simplification
 
 
 def sample_surface(surface: Surface, count: int) -> tuple[np.ndarray, np.ndarray]:

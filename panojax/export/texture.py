@@ -10,13 +10,16 @@ from scipy import ndimage
 
 from panojax.errors import InputError
 from panojax.export.colours import gather_colours
-from panojax.export.mesh import import_trimesh
 from panojax.export.surface import Surface, interpolate
 from panojax.export.views import Views
+from panojax.extras import need
+from panojax.files.image_file import write_image
 from panojax.files.staging import replaced_when_done
 
 # Empty texels between the charts of the layout, for bilinear lookups and the coarser levels of viewers.
 PADDING = 4
+# What a chart may cost in bends and borders before it is cut, twice xatlas' own: fewer charts, less between them.
+CHART_COST = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +61,9 @@ def bake_texture(surface: Surface, views: Views, *, size: int = 1024, progress: 
     rows, columns, face, barycentric = texels(uv, faces, height, width)
     points, normals = interpolate(flat, face, barycentric)
     colours, seen = gather_colours(surface, points, normals, views, progress=progress)
-    texture = np.zeros((height, width, 3), np.float32)
-    texture[rows, columns] = colours
-    beside = np.ones((height, width), bool)
-    beside[rows, columns] = False
-    nearest = ndimage.distance_transform_edt(beside, return_distances=False, return_indices=True)
-    texture = texture[tuple(nearest)]
+    texture, on_chart = np.zeros((height, width, 3), np.float32), np.zeros((height, width), bool)
+    texture[rows, columns], on_chart[rows, columns] = colours, True
+    texture = fill(texture, on_chart)
     return TexturedMesh(
         flat.vertices.astype(np.float32),
         faces.astype(np.int32),
@@ -74,9 +74,28 @@ def bake_texture(surface: Surface, views: Views, *, size: int = 1024, progress: 
     )
 
 
+def fill(picture: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """A picture [H, W, C] whose pixels that are not known [H, W] continue the others smoothly.
+
+    Coarser and coarser means of what is known (pull), which then fill what is finer (push). Source: Gortler and others,
+    "The Lumigraph", 1996.
+    """
+    height, width = known.shape
+    if known.all() or not known.any() or max(height, width) == 1:
+        return picture
+    weight = np.pad(known.astype(np.float32), ((0, height % 2), (0, width % 2)))
+    padded = np.pad(picture * known[..., None], ((0, height % 2), (0, width % 2), (0, 0)))
+    blocks = (len(weight) // 2, 2, weight.shape[1] // 2, 2)
+    count = weight.reshape(blocks).sum((1, 3))
+    means = padded.reshape(*blocks, -1).sum((1, 3)) / np.maximum(count, 1)[..., None]
+    coarse = fill(means, count > 0)
+    zoomed = ndimage.zoom(coarse, (2, 2, 1), order=1, mode="nearest", grid_mode=True)[:height, :width]
+    return np.where(known[..., None], picture, zoomed)
+
+
 def check_texture(size: int) -> None:
     """Raises InputError for a texture that cannot be made, before anything slow starts."""
-    import_xatlas()
+    need("xatlas", "laying out textures")
     if not 64 <= size <= 8192:
         raise InputError(f"texture must be 64 to 8192 texels a side, got {size}")
 
@@ -90,25 +109,18 @@ def unwrap(surface: Surface, size: int) -> tuple[np.ndarray, np.ndarray, np.ndar
       uv: float64 [W, 2], see `TexturedMesh`.
       shape: height and width of the layout in texels.
     """
-    xatlas = import_xatlas()
+    xatlas = need("xatlas", "laying out textures")
     atlas = xatlas.Atlas()
     atlas.add_mesh(
         surface.vertices.astype(np.float32), surface.faces.astype(np.uint32), surface.normals.astype(np.float32)
     )
     options = xatlas.PackOptions()
     options.resolution, options.padding, options.bilinear = size, PADDING, True
-    atlas.generate(pack_options=options)
+    charts = xatlas.ChartOptions()
+    charts.max_cost, charts.max_iterations = CHART_COST, 4
+    atlas.generate(chart_options=charts, pack_options=options)
     source, faces, uv = atlas[0]
     return source.astype(np.int64), faces.astype(np.int64), uv.astype(np.float64), (atlas.height, atlas.width)
-
-
-def import_xatlas():
-    """The module xatlas, or an InputError that says how to get it."""
-    try:
-        import xatlas
-    except ImportError:
-        raise InputError('textures are laid out by xatlas, which is not there: pip install "panojax[export]"') from None
-    return xatlas
 
 
 def texels(uv: np.ndarray, faces: np.ndarray, height: int, width: int) -> tuple[np.ndarray, ...]:
@@ -147,6 +159,32 @@ def _cross(a, b):
     return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 
+def write_obj(mesh: TexturedMesh, path: str | os.PathLike, *, overwrite: bool = False) -> None:
+    """Writes an .obj, and beside it, under the same name, its material (.mtl) and its texture (.png).
+
+    Raises:
+      InputError: another suffix, or one of the files exists.
+    """
+    path = pathlib.Path(path)
+    if path.suffix.lower() != ".obj":
+        raise InputError(f"path must end in .obj, got {str(path)!r}")
+    material, picture = path.with_suffix(".mtl"), path.with_suffix(".png")
+    for file in (path, material, picture):
+        if file.exists() and not overwrite:
+            raise InputError(f"path must not exist yet, or overwriting be asked for, got {str(file)!r}")
+    lines = [f"mtllib {material.name}", "usemtl head"]
+    # OBJ counts v from below.
+    uv = np.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], axis=-1)
+    for kind, rows in (("v", mesh.vertices), ("vt", uv), ("vn", mesh.normals)):
+        lines += [f"{kind} {' '.join(f'{value:.6g}' for value in row)}" for row in rows.tolist()]
+    lines += ["f " + " ".join(f"{i}/{i}/{i}" for i in face) for face in (mesh.faces + 1).tolist()]
+    write_image(picture, mesh.texture, overwrite=overwrite)
+    with replaced_when_done(material, overwrite=overwrite) as partial:
+        partial.write_text(f"newmtl head\nKd 1 1 1\nKs 0 0 0\nillum 0\nmap_Kd {picture.name}\n")
+    with replaced_when_done(path, overwrite=overwrite) as partial:
+        partial.write_text("\n".join(lines) + "\n")
+
+
 def write_textured(mesh: TexturedMesh, path: str | os.PathLike, *, overwrite: bool = False) -> None:
     """Writes a .glb with the texture inside, in a material that viewers do not shade: the light is in the picture.
 
@@ -156,7 +194,7 @@ def write_textured(mesh: TexturedMesh, path: str | os.PathLike, *, overwrite: bo
     path = pathlib.Path(path)
     if path.suffix.lower() != ".glb":
         raise InputError(f"path must end in .glb, got {str(path)!r}")
-    trimesh = import_trimesh()
+    trimesh = need("trimesh", "writing meshes")
     material = trimesh.visual.material.PBRMaterial(
         baseColorTexture=Image.fromarray(mesh.texture), metallicFactor=0.0, roughnessFactor=1.0
     )

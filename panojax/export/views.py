@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
+from PIL import Image
 
 from panojax import api
+from panojax.bars import bar
 from panojax.camera import check_label, orbit
 from panojax.errors import InputError
 from panojax.export.turntable import BATCH
@@ -19,6 +20,7 @@ from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import Params
 
 MAX_VIEWS = 1_000
+MAX_SIZE = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +31,27 @@ class Views:
       labels: cameras float32 [N, 25].
       images: uint8 [N, H, H, 3], sRGB; what is behind the head is in them.
       opacity: float32 [N, R, R] in [0, 1], how much of a pixel the head covers.
+      background: the one colour behind the head, in [0, 255], or None where it is another.
     """
 
     labels: np.ndarray
     images: np.ndarray
     opacity: np.ndarray
+    background: float | None = None
+
+    def resized(self, size: int) -> "Views":
+        """The same with pictures of `size` pixels a side."""
+        if size == self.images.shape[1]:
+            return self
+        filters = Image.Resampling.LANCZOS
+        pictures = [np.asarray(Image.fromarray(image).resize((size, size), filters)) for image in self.images]
+        return dataclasses.replace(self, images=np.stack(pictures))
+
+
+def check_size(size: int | None) -> None:
+    """Raises InputError for a picture size that cannot be made."""
+    if size is not None and not 16 <= size <= MAX_SIZE:
+        raise InputError(f"size must be 16 to {MAX_SIZE} pixels a side, got {size}")
 
 
 def surround(count: int, pitches: Sequence[float], config: GeneratorConfig) -> np.ndarray:
@@ -76,15 +94,16 @@ def take_views(
     labels = np.stack([check_label(label, f"labels[{i}]") for i, label in enumerate(labels)])
     params = params.generator_only()
     images, opacity = [], []
-    with tqdm(total=len(labels), desc="views", unit="view", disable=None if progress else True, leave=False) as bar:
+    with bar(total=len(labels), desc="views", unit="view", hidden=not progress) as shown:
         for start in range(0, len(labels), BATCH):
             some = labels[start : start + BATCH]
             padded = np.concatenate([some, np.repeat(some[-1:], BATCH - len(some), axis=0)])
             pictures, weights = _take(params, head, jnp.asarray(padded), resolution=resolution)
             images.append(to_uint8(np.asarray(pictures)[: len(some)]))
             opacity.append(np.asarray(weights, np.float32)[: len(some)])
-            bar.update(len(some))
-    return Views(labels, np.concatenate(images), np.concatenate(opacity))
+            shown.update(len(some))
+    background = 255.0 if params.config.generator.white_back else None
+    return Views(labels, np.concatenate(images), np.concatenate(opacity), background)
 
 
 @functools.partial(jax.jit, static_argnames="resolution")

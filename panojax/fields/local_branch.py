@@ -48,6 +48,30 @@ class LocalBranch:
     film_bias: jax.Array
 
 
+@struct.dataclass
+class LocalMix:
+    """The local branches of a head between several: each looks through its own portrait's camera.
+
+    Attributes:
+      branches: K of them.
+      shares: [K], how much each one's scale and shift count.
+    """
+
+    branches: tuple[LocalBranch, ...]
+    shares: jax.Array
+
+
+def mix_branches(first: Any, second: Any, share: jax.Array) -> Any:
+    """The local branch of a head between two, of which either may have a `LocalBranch`, a `LocalMix` or None."""
+    parts, shares = [], []
+    for local, weight in ((first, 1 - share), (second, share)):
+        if local is not None:
+            own = local if isinstance(local, LocalMix) else LocalMix((local,), jnp.ones(1, jnp.float32))
+            parts += own.branches
+            shares.append(weight * own.shares)
+    return LocalMix(tuple(parts), jnp.concatenate(shares)) if parts else None
+
+
 def make_branch(features: jax.Array, view: Any, camera: jax.Array, fusion: Any) -> LocalBranch:
     """A batch of branches that share one network.
 
@@ -64,19 +88,32 @@ def make_branch(features: jax.Array, view: Any, camera: jax.Array, fusion: Any) 
     return LocalBranch(features, view.depth, view.weight, camera, **layers)
 
 
-def modulate(local: LocalBranch, features: jax.Array, points: jax.Array, *, box_warp: float = 1.0) -> jax.Array:
+def modulate(
+    local: LocalBranch | LocalMix, features: jax.Array, points: jax.Array, *, box_warp: float = 1.0
+) -> jax.Array:
     """Tri-grid features [M, C] of world points [M, 3] as the branch changes them: f (1 + v scale) + v shift.
 
-    v is the visibility, so points that the portrait does not show keep their features. Computed in float32.
+    v is the visibility, so points that the portrait does not show keep their features. Computed in float32. Of several
+    branches, scales and shifts are summed by their shares.
     """
+    if isinstance(local, LocalMix):
+        films = [film(branch, points, box_warp=box_warp) for branch in local.branches]
+        scale, shift = (sum(share * x for share, x in zip(local.shares, column)) for column in zip(*films))
+    else:
+        scale, shift = film(local, points, box_warp=box_warp)
+    return features * (1 + scale) + shift
+
+
+def film(local: LocalBranch, points: jax.Array, *, box_warp: float = 1.0) -> tuple[jax.Array, jax.Array]:
+    """Scale and shift [M, C] of points [M, 3], both times the visibility."""
     positions, behind, visibility = sight(local, points, box_warp=box_warp)
     read = sample_map(local.features, positions)
     distance = jnp.clip(behind / (2 * FADE * box_warp), -1, 1)
     inputs = jnp.concatenate([read, distance[:, None], visibility[:, None]], axis=-1)
     hidden = softplus(inputs @ _wide(local.hidden_kernel) + _wide(local.hidden_bias))
-    film = hidden @ _wide(local.film_kernel) + _wide(local.film_bias)
-    scale, shift = jnp.split(visibility[:, None] * film, 2, axis=-1)
-    return features * (1 + scale) + shift
+    both = hidden @ _wide(local.film_kernel) + _wide(local.film_bias)
+    scale, shift = jnp.split(visibility[:, None] * both, 2, axis=-1)
+    return scale, shift
 
 
 def sight(local: LocalBranch, points: jax.Array, *, box_warp: float = 1.0) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -107,8 +144,17 @@ def sample_map(table: jax.Array, positions: jax.Array) -> jax.Array:
     return sample_planes(table[None, None], points, ((0, 1, 2),), depth_interpolation=False)[0]
 
 
-def check_branch(local: LocalBranch, channels: int, name: str) -> None:
-    """Raises InputError unless a branch's arrays fit one another and lookups of `channels`."""
+def check_branch(local: LocalBranch | LocalMix, channels: int, name: str) -> None:
+    """Raises InputError unless a branch's arrays, or those of each of a mix, fit each other and `channels`."""
+    if isinstance(local, LocalMix):
+        if np.shape(local.shares) != (len(local.branches),) or not local.branches:
+            raise InputError(
+                f"{name}.shares must be one for each of 1 or more branches, got {np.shape(local.shares)} for "
+                f"{len(local.branches)}"
+            )
+        for i, branch in enumerate(local.branches):
+            check_branch(branch, channels, f"{name}.branches[{i}]")
+        return
     features, hidden = np.shape(local.features)[-1:], np.shape(local.hidden_bias)
     side, low = np.shape(local.features)[:1], np.shape(local.depth)[:1]
     width = features[0] + EXTRA if features else 0

@@ -1,7 +1,8 @@
 """The tri-grid: three axis-aligned planes with D depth slices each. One slice is EG3D's tri-plane.
 
 Planes are [3, D, H, W, C]. A point with coordinates in [-1, 1] reads each plane trilinearly, texel centres at half
-pixels, zeros outside, and takes the mean. `axes` says per plane which coordinate (0 x, 1 y, 2 z) runs along W, H and D.
+pixels, zeros outside, and takes the mean. `axes` says per plane which coordinate (0 x, 1 y, 2 z) runs along W, H and D; or it
+holds three rows whose products with the point do.
 """
 
 import dataclasses
@@ -11,14 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from panojax.errors import check_choice
+from panojax.errors import InputError, check_choice
 from panojax.fields.representation import Representation
 from panojax.kernels.lookup import sample_planes, texel_coordinates
 
-Axes = tuple[tuple[int, int, int], ...]
+Axes = tuple[tuple[int, int, int] | tuple[tuple[float, float, float], ...], ...]
 
 # Which coordinate runs along (width, height, depth) of each plane.
-PLANE_AXES = {
+PLANE_AXES: dict[str, Axes] = {
     "panohead": ((0, 1, 2), (0, 2, 1), (1, 2, 0)),
     "eg3d": ((0, 1, 2), (0, 2, 1), (2, 0, 1)),
     "eg3d-fixed": ((0, 1, 2), (0, 2, 1), (2, 1, 0)),
@@ -36,7 +37,7 @@ class TriGrid(Representation):
     width: int = 32
     """C."""
     axes: Axes = PLANE_AXES["panohead"]
-    """Per plane, the coordinates along its width, height and depth."""
+    """Per plane, the coordinates along its width, height and depth; or rows whose products with a point are these."""
     depth_interpolation: bool = True
     """Interpolate along the depth, too. False: bilinear lookups, for EG3D's own tri-planes."""
     order: str = "network"
@@ -104,16 +105,36 @@ class TriGrid(Representation):
         """The solid's shadow on each plane, [3, H, W]."""
         texels = (np.arange(self.size, dtype=np.float32) + 0.5) / self.size * 2 - 1
         shadows = []
-        for across, down, _ in self.axes:
-            x, y = (jnp.abs(texels - centre[axis]) / radii[axis] for axis in (across, down))
+        for along in self.axes:
+            across, down, _ = axis_rows(along).astype(np.float32)
+            x, y = (texels - row @ centre for row in (across, down))
             x, y = x[None, :], y[:, None]
-            shadows.append(jnp.maximum(x, y) <= 1 if shape == "box" else x**2 + y**2 <= 1)
+            if shape == "box":
+                shadows.append((jnp.abs(x) <= np.abs(across) @ radii) & (jnp.abs(y) <= np.abs(down) @ radii))
+            else:  # an ellipse, whose matrix is the inverse of the rows' products
+                xx, xy, yy = ((a * b) @ radii**2 for a, b in ((across, across), (across, down), (down, down)))
+                shadows.append(yy * x**2 - 2 * xy * x * y + xx * y**2 <= xx * yy - xy**2)
         return jnp.stack(shadows)
 
     @property
     def reads(self) -> int:
         """3."""
         return len(self.axes)
+
+
+def axis_rows(along: Sequence) -> np.ndarray:
+    """One plane's entry of `axes` as rows [3, 3]: a point's coordinates on the plane are their products with it."""
+    return np.eye(3)[list(along)] if isinstance(along[0], int) else np.asarray(along, np.float64)
+
+
+def check_axes(axes: Axes) -> None:
+    """Raises InputError unless each plane has three independent directions."""
+    try:
+        rows = np.stack([axis_rows(along) for along in axes])
+    except (TypeError, ValueError, IndexError):
+        rows = np.zeros(0)
+    if rows.shape[1:] != (3, 3) or not np.isfinite(rows).all() or np.abs(np.linalg.det(rows)).min() < 1e-6:
+        raise InputError(f"plane_axes must hold three coordinates or three independent rows a plane, got {axes}")
 
 
 def planes_from_image(image: jax.Array, depth: int, *, by_texel: bool = False) -> jax.Array:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ import numpy as np
 
 from panojax.config import from_json, to_json
 from panojax.errors import InputError, check_choice
-from panojax.fields.local_branch import LocalBranch, check_branch
+from panojax.fields.local_branch import LocalBranch, LocalMix, check_branch
 from panojax.files.array_file import NpyEntry, NpzFile
 from panojax.files.reading import read_bytes, shown
 from panojax.generators.generator import Head
@@ -25,11 +26,13 @@ MAX_BYTES = 4 * 2**30
 
 _ARRAYS = {"planes": 5, "ws": 2, "background": 3, "occluded_planes": 5}  # name: dimensions
 _OPTIONAL = ("background", "occluded_planes")
-# Of a local branch, under "local.NAME": all of them or none.
+# Of a local branch, under "local.NAME": all of them or none. A mix of K has "local.shares" [K], too, and its further
+# branches under "local1.NAME", "local2.NAME", ...
 _LOCAL = {"features": 3, "depth": 3, "weight": 3, "camera": 1, "hidden_kernel": 2, "hidden_bias": 1} | {
     "film_kernel": 2,
     "film_bias": 1,
 }
+MAX_BRANCHES = 16
 # What gives the numbers in a tri-grid their meaning; the other options only say how it is rendered.
 _SHAPING = ("field", "w_dim", "box_warp", "image_resolution")
 # The networks that make heads; those left render them.
@@ -94,7 +97,7 @@ def save_head(
         record["checkpoint"] = checkpoint
     arrays: dict[str, np.ndarray] = {"model": np.frombuffer(json.dumps(record).encode(), np.uint8)}
     parts = {name: getattr(head, name) for name in _ARRAYS}
-    parts |= {f"local.{name}": getattr(head.local, name, None) for name in _LOCAL}
+    parts |= _local_arrays(head.local)
     for name, value in parts.items():
         if value is None:
             continue
@@ -161,8 +164,7 @@ def read_head(path: str | os.PathLike) -> tuple[Head, ModelMark]:
         file = NpzFile(read_bytes(path, limit=MAX_BYTES))
         entries = dict(file.entries)
         mark = _read_mark(file, entries.pop("model", None))
-        local = {f"local.{name}": dimensions for name, dimensions in _LOCAL.items()}
-        known = _ARRAYS | (local if entries.keys() & local.keys() else {})
+        known = _ARRAYS | _local_names(entries)
         unknown = sorted(set(entries) - set(known))
         missing = [name for name in known if name not in entries and name not in _OPTIONAL]
         if unknown or missing:
@@ -189,9 +191,44 @@ def read_head(path: str | os.PathLike) -> tuple[Head, ModelMark]:
 
 def _head(found: dict[str, Any]) -> Head:
     """The head of arrays, or of their entries, by their names in the file."""
-    branch = {name: found[f"local.{name}"] for name in _LOCAL if f"local.{name}" in found}
-    own = {name: found[name] for name in _ARRAYS if name in found}
-    return Head(**own, local=LocalBranch(**branch) if branch else None)
+    found = dict(found)
+    local = _pop_local(found)
+    return Head(**found, local=local)
+
+
+def _prefix(i: int) -> str:
+    return f"local{i or ''}."
+
+
+def _local_arrays(local: LocalBranch | LocalMix | None) -> dict[str, Any]:
+    """The arrays of a head's local branches by their names in the file."""
+    if local is None:
+        return {}
+    branches = local.branches if isinstance(local, LocalMix) else (local,)
+    if len(branches) > MAX_BRANCHES:
+        raise InputError(f"head.local must mix at most {MAX_BRANCHES} branches to be stored, got {len(branches)}")
+    arrays = {f"{_prefix(i)}{name}": getattr(one, name) for i, one in enumerate(branches) for name in _LOCAL}
+    return arrays | ({"local.shares": local.shares} if isinstance(local, LocalMix) else {})
+
+
+def _local_names(arrays: Mapping[str, NpyEntry]) -> dict[str, int]:
+    """Names and dimensions of the local branches' arrays that a file must have that has these."""
+    if not any(name.startswith("local") for name in arrays):
+        return {}
+    shares = arrays.get("local.shares")
+    count = 1 if shares is None or len(shares.shape) != 1 else min(shares.shape[0], MAX_BRANCHES)
+    names = {f"{_prefix(i)}{name}": dimensions for i in range(count) for name, dimensions in _LOCAL.items()}
+    return names | ({} if shares is None else {"local.shares": 1})
+
+
+def _pop_local(found: dict[str, Any]) -> LocalBranch | LocalMix | None:
+    """Takes the local branches out of a file's arrays."""
+    shares = found.pop("local.shares", None)
+    count = shares.shape[0] if shares is not None else int("local.features" in found)
+    branches = tuple(LocalBranch(**{name: found.pop(f"{_prefix(i)}{name}") for name in _LOCAL}) for i in range(count))
+    if shares is not None:
+        return LocalMix(branches, shares)
+    return branches[0] if branches else None
 
 
 def _read_mark(file: NpzFile, entry: NpyEntry | None) -> ModelMark:

@@ -44,26 +44,51 @@ def read_image(
     data, name = _file_bytes(source)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd EXIF, odd chunks and of half its size limit
-        image = _open(data, name)
-        with image:
-            _check_size(image, name)
-            size = _reduced_size(image.size, max_side)
-            if size != image.size:
-                image.draft(None, size)
-            try:
-                image.load()
-                image = _upright(image)
-                if image.mode.startswith("I") or image.mode == "F":
-                    rgb, alpha = _grey_to_float(image, name, max_side), None
-                else:
-                    rgb, alpha = _colour_to_float(image, max_side)
-            except InputError:
-                raise
-            except _BROKEN as error:
-                raise InputError(f"source must be a whole picture, got {name}: {_first_line(error)}") from error
+        with _open(data, name) as image:
+            return picture_arrays(image, name, max_side=max_side)
+
+
+def picture_arrays(
+    image: Image.Image, name: str, *, max_side: int | None = 4096
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """`read_image` for a picture that Pillow has opened; messages call it `name`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _check_size(image, name)
+        size = _reduced_size(image.size, max_side)
+        if size != image.size:
+            image.draft(None, size)
+        try:
+            image.load()
+            image = _upright(image)
+            if image.mode.startswith("I") or image.mode == "F":
+                rgb, alpha = _grey_to_float(image, name, max_side), None
+            else:
+                rgb, alpha = _colour_to_float(image, max_side)
+        except InputError:
+            raise
+        except _BROKEN as error:
+            raise InputError(f"source must be a whole picture, got {name}: {_first_line(error)}") from error
     if alpha is not None and not alpha.any():
         raise InputError(f"source must show something, got {name}, which is fully transparent")
     return rgb * np.float32(2) - np.float32(1), None if alpha is None or alpha.min() == 1 else alpha
+
+
+def decoded(source: str | os.PathLike | bytes) -> tuple[Image.Image, str]:
+    """A whole picture as Pillow decodes it, upright, with its mode and values as they are, and its name for messages.
+
+    Raises:
+      InputError: as `read_image`; any size will do.
+    """
+    data, name = _file_bytes(source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = _open(data, name)
+        try:
+            image.load()
+            return _upright(image), name
+        except _BROKEN as error:
+            raise InputError(f"source must be a whole picture, got {name}: {_first_line(error)}") from error
 
 
 def write_image(path: str | os.PathLike, array: np.ndarray, *, overwrite: bool = False) -> None:
@@ -138,9 +163,27 @@ def _open(data, name):
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise InputError(f"source must have at most {limit} million pixels, got {name}, which has more") from error
     except _BROKEN as error:  # UnidentifiedImageError is an OSError
-        if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"hevc", b"msf1"):
-            raise InputError(f"source must be a JPEG, PNG, WebP, ..., got {name}, HEIC: convert it first") from None
+        if _is_heic(data):
+            return _open_heic(data, name)
         raise InputError(f"source must be a picture ({', '.join(formats)}), got {name}, which is none") from error
+
+
+def _is_heic(data):
+    return data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"hevc", b"hevx", b"msf1", b"heim")
+
+
+def _open_heic(data, name):
+    """HEIC by `pillow-heif`, a package of its own, which holds a decoder that Pillow may not ship."""
+    try:
+        import pillow_heif
+    except ImportError:
+        message = "HEIC: convert it first, or pip install pillow-heif"
+        raise InputError(f"source must be a JPEG, PNG, WebP, ..., got {name}, {message}") from None
+    try:
+        image = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=True).to_pillow()
+    except (*_BROKEN, RuntimeError) as error:
+        raise InputError(f"source must be a whole picture, got {name}, HEIC: {_first_line(error)}") from error
+    return image
 
 
 def _check_size(image, name):

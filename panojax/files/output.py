@@ -24,6 +24,15 @@ def to_uint8(picture: np.ndarray) -> np.ndarray:
     return picture if picture.dtype == np.uint8 else float_to_uint8(picture)
 
 
+def sized(pictures: Iterable[np.ndarray], size: int | None) -> Iterator[np.ndarray]:
+    """Pictures at `size` pixels a side, in bytes; None leaves them as they are."""
+    for picture in pictures:
+        if size is None or len(picture) == size:
+            yield picture
+        else:
+            yield np.asarray(Image.fromarray(to_uint8(picture)).resize((size, size), Image.Resampling.LANCZOS))
+
+
 def contact_sheet(
     pictures: Sequence[np.ndarray], titles: Sequence[str], *, columns: int, max_side: int = 512
 ) -> np.ndarray:

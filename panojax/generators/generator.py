@@ -88,13 +88,16 @@ def map_latent(config, variables, z, label, *, truncation=1.0, cutoff: int | Non
     return jnp.where(jnp.arange(config.num_ws)[:, None] < cutoff, truncated, ws)
 
 
-def adapt_camera(config, variables, z, label) -> tuple[jax.Array, jax.Array]:
+def adapt_camera(config, variables, z, label, *, truncation=1.0) -> tuple[jax.Array, jax.Array]:
     """Camera self-adaptation: labels [N, 25] shifted by a learned translation, and that translation [N, 3].
 
-    The label that is shifted is the conditioning one, zeros under `zero_conditioning` (the reference's quirk).
+    The label that is shifted is the one given, whatever `camera_scale`, but zeros under `zero_conditioning` (the
+    reference's quirk). `truncation` pulls the translation towards its mean over latents.
     """
-    label = _conditioning(config, label)
-    delta = _apply(config, variables, "t_mapping", z, label)
+    delta = _apply(config, variables, "t_mapping", z, _conditioning(config, label))
+    average = variables["constants"]["t_mapping"]["w_avg"]
+    delta = average + truncation * (delta - average)
+    label = jnp.zeros_like(label) if config.zero_conditioning else jnp.asarray(label)
     return label.at[:, jnp.array([3, 7, 11])].add(delta), delta
 
 
@@ -202,13 +205,13 @@ def finish(
         if behind is None or background_ws is not None:
             styles = ws if background_ws is None else background_ws
             behind = background(config, variables, styles, noise=noise, key=background_key)
-        feature = feature + (1 - weight) * resize(behind, resolution)
+        feature = feature + (1 - weight) * resize(behind, resolution, antialias=config.antialias)
     raw = _apply(config, variables, "torgb", feature, ws[:, -1]) if config.raw_to_rgb else feature[..., :3]
     side = config.superresolution_input
     small, rgb = feature, raw
     # The 4X module leaves pictures that are larger than its input as they are.
     if resolution < side or config.superresolution != "4X":
-        small, rgb = resize(feature, side), resize(raw, side)
+        small, rgb = (resize(x, side, antialias=config.antialias) for x in (feature, raw))
     image = _apply(config, variables, "superresolution", rgb, small, ws[:, -1], key=superresolution_key)
     mask = weight * (1 + 2 * 0.001) - 0.001
     return View(image=image, raw=raw, depth=rendered.depth, weight=weight, mask=mask)

@@ -5,7 +5,7 @@ import math
 
 from panojax.errors import InputError, check_choice
 from panojax.fields.representation import Representation
-from panojax.fields.trigrid import PLANE_AXES, TriGrid
+from panojax.fields.trigrid import PLANE_AXES, Axes, TriGrid, check_axes
 from panojax.schema import check_budget, check_config
 
 # Module name after "SuperresolutionHybrid" -> (input side, widths of the two blocks, does each block up-sample).
@@ -29,6 +29,12 @@ class GeneratorConfig:
     """Width of a style code."""
     mapping_layers: int = 2
     """Fully connected layers of the mapping network after the embedding."""
+    mapping_embedding: int | None = None
+    """Width of the mappings' embedded label; None: of their codes."""
+    mapping_width: int | None = None
+    """Width of the mappings' layers but the last; None: of their codes."""
+    mapping_lr_multiplier: float = 0.01
+    """Learning-rate multiplier of the mapping's layers."""
     channel_base: int = 32768
     """The backbone has min(channel_base // r, channel_max) channels at resolution r, the background half the base."""
     channel_max: int = 512
@@ -39,8 +45,9 @@ class GeneratorConfig:
     """Depth slices D of a plane; 1 is a tri-plane."""
     plane_features: int = 32
     """Channels of a texel."""
-    plane_axes: tuple[tuple[int, int, int], ...] = PLANE_AXES["panohead"]
-    """Per plane, the coordinates (x 0, y 1, z 2) along its width, height and depth."""
+    plane_axes: Axes = PLANE_AXES["panohead"]
+    """Per plane, the coordinates (x 0, y 1, z 2) along its width, height and depth; or three rows whose products with a
+    point are these, for planes that do not lie along the axes."""
     depth_interpolation: bool = True
     """Interpolate along the planes' depth (PanoHead). False: bilinear lookups, for EG3D's own tri-planes."""
     decoder_hidden: int = 64
@@ -69,6 +76,10 @@ class GeneratorConfig:
     """Noise of the super-resolution: "none", "const" or "random"."""
     superresolution_clamp: float | None = 256.0
     """Activations of the super-resolution are clipped to this range."""
+    conv_clamp: float | None = None
+    """Activations of the backbone and the background are clipped to this range; None clips nothing."""
+    antialias: bool = True
+    """Average what a smaller picture leaves out where features, raw picture and background are reduced."""
     rendering_resolution: int = 64
     """Height and width of the volume rendering (`neural_rendering_resolution`)."""
     ray_start: float | str = 2.25
@@ -91,6 +102,9 @@ class GeneratorConfig:
     """Points whose opacity over a unit length is below this are empty; 0 keeps all."""
     binarize_clouds: float = 0.0
     """Points whose opacity over a unit length is below this are empty, all others solid; 0 keeps the densities."""
+    density_noise: float = 0.0
+    """Deviation of the noise on densities that `render` adds where it is given a key: of snapshots taken before the
+    training's noise had faded."""
     camera_radius: float = 2.7
     """Distance of the usual cameras from their pivot, in world units."""
     camera_pivot: tuple[float, float, float] = (0.0, 0.0, 0.2)
@@ -116,6 +130,10 @@ class GeneratorConfig:
             raise InputError(f'ray_start and ray_end are both "auto" or neither, got {self.ray_start}, {self.ray_end}')
         if self.depth_samples < 4:
             raise InputError(f"depth_samples must be at least 4, got {self.depth_samples}")
+        for name in ("conv_clamp", "superresolution_clamp"):
+            if (getattr(self, name) or 0) < 0:
+                raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
+        check_axes(self.plane_axes)
         if not self.depth_interpolation and self.plane_depth != 1:
             raise InputError(f"bilinear lookups need plane_depth 1, got {self.plane_depth}")
         if self.image_resolution != self.superresolution_input * self.superresolution_factor:

@@ -28,15 +28,18 @@ class Mapping(nn.Module):
     layers: int
     lr_multiplier: float = 0.01
     activate_last: bool = True
+    embedding: int | None = None
+    width: int | None = None
 
     @nn.compact
     def __call__(self, z, label):
         self.variable("constants", "w_avg", jnp.zeros, (self.w_dim,))
-        embedded = normalize_2nd_moment(FullyConnected(self.w_dim, name="embed")(label))
+        embedded = normalize_2nd_moment(FullyConnected(self.embedding or self.w_dim, name="embed")(label))
         x = jnp.concatenate([normalize_2nd_moment(z), embedded], axis=-1)
         for i in range(self.layers):
-            activate = self.activate_last or i < self.layers - 1
-            x = FullyConnected(self.w_dim, self.lr_multiplier, activate, name=f"fc{i}")(x)
+            last = i == self.layers - 1
+            width = self.w_dim if last or self.width is None else self.width
+            x = FullyConnected(width, self.lr_multiplier, self.activate_last or not last, name=f"fc{i}")(x)
         return x
 
 
@@ -78,6 +81,7 @@ class Synthesis(nn.Module):
     channel_max: int
     noise: str = "const"
     dtype: str = "float32"
+    clamp: float | None = None
 
     @nn.compact
     def __call__(self, ws):
@@ -87,7 +91,13 @@ class Synthesis(nn.Module):
             features = min(self.channel_base // resolution, self.channel_max)
             convs = 1 if resolution == 4 else 2
             x, image = SynthesisBlock(
-                features, self.rgb, first=resolution == 4, noise=self.noise, dtype=self.dtype, name=f"b{resolution}"
+                features,
+                self.rgb,
+                first=resolution == 4,
+                noise=self.noise,
+                clamp=self.clamp,
+                dtype=self.dtype,
+                name=f"b{resolution}",
             )(x, image, ws[:, start : start + convs + 1])
             resolution, start = 2 * resolution, start + convs
         return image
@@ -151,8 +161,9 @@ class SuperResolution(nn.Module):
 
 def build(config: GeneratorConfig, *, noise: str = "const") -> dict[str, nn.Module]:
     """The modules of a generator by their PyTorch path. `noise` is the backbone's and the background's noise mode."""
+    widths = {"embedding": config.mapping_embedding, "width": config.mapping_width}
     modules: dict[str, nn.Module] = {
-        "backbone.mapping": Mapping(config.w_dim, config.mapping_layers),
+        "backbone.mapping": Mapping(config.w_dim, config.mapping_layers, config.mapping_lr_multiplier, **widths),
         "backbone.synthesis": Synthesis(
             config.field.resolution,
             config.field.channels,
@@ -160,6 +171,7 @@ def build(config: GeneratorConfig, *, noise: str = "const") -> dict[str, nn.Modu
             config.channel_max,
             noise,
             config.dtype,
+            config.conv_clamp,
         ),
         "decoder": Decoder(config),
         "superresolution": SuperResolution(config),
@@ -174,9 +186,10 @@ def build(config: GeneratorConfig, *, noise: str = "const") -> dict[str, nn.Modu
             config.channel_max,
             noise,
             config.dtype,
+            config.conv_clamp,
         )
     if config.camera_adaptation:
-        modules["t_mapping"] = Mapping(3, config.mapping_layers, lr_multiplier=1.0, activate_last=False)
+        modules["t_mapping"] = Mapping(3, config.mapping_layers, 1.0, False, **widths)
     return modules
 
 

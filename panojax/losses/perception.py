@@ -11,9 +11,9 @@ from panojax.converters.layout import from_state_dict
 from panojax.converters.read import read_tensors
 from panojax.errors import InputError
 from panojax.losses.lpips import LPIPS, load_lpips
-from panojax.losses.onnx import Graph
 from panojax.losses.sface import load_sface, sface_embedding
 from panojax.nn.arcface import ArcFaceConfig, abstract_arcface, face_crop, identity_embedding, ir_se50
+from panojax.nn.graph import Graph
 
 
 @struct.dataclass

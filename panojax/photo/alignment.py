@@ -3,24 +3,28 @@
 import dataclasses
 import math
 import os
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 
 from panojax.errors import InputError
-from panojax.files.image_file import MIN_SIDE, read_image
+from panojax.files.image_file import MIN_SIDE, picture_arrays, read_image
 from panojax.photo.crop import Square, cut, outside
-from panojax.photo.detect import Face, choose_face, detect_faces
+from panojax.photo.detect import Face, choose_face, describe_faces, detect_faces
 from panojax.photo.framing import PANOHEAD, Framing, label_angles, square_and_camera
 from panojax.photo.matte import fade_outside, person_mask
-from panojax.photo.pose import face_mesh, fit_pose
+from panojax.photo.pose import face_mesh, fit_pose, pose_angles
 
 MIN_FACE = 24  # pixels; below this the mesh network sees less than an eighth of its input
 MIN_FACE_INSIDE = 0.6  # share of the mesh's points within the photo
 # The mesh network's belief in a face falls as the head turns: of synthetic heads, 95% are above 12 in front and above
 # -2 at 50 degrees. A camera held before the face gives 3.
 MIN_PRESENCE, PRESENCE_FALL = 6.0, 0.15
+# An upright face in front gives 15 and more. A photo with less is also looked at turned; an upside-down face, which the
+# networks may take for an upright one, has 10 less than when it is turned.
+SURE_PRESENCE, TURN_GAIN = 15.0, 5.0
 
 SMALL_CROP = 256  # pixels; the original tool refuses smaller ones
 FAR_YAW, FAR_ELEVATION = 60.0, 30.0  # degrees
@@ -46,6 +50,9 @@ class AlignReport:
       faces: how many the photo shows.
       box: of the chosen face: left, top, width, height in pixels of the photo.
       centre: (x, y) of the crop in pixels of the photo.
+      turned: degrees by which the photo was turned counterclockwise, as it lay on its side or upside down; box and
+        centre are in pixels of the turned photo.
+      others: the photo's other faces, with their numbers.
       warnings: what may make the result poor, one sentence each.
     """
 
@@ -61,6 +68,8 @@ class AlignReport:
     faces: int
     box: tuple[float, float, float, float]
     centre: tuple[float, float]
+    turned: int
+    others: str
     warnings: tuple[str, ...]
 
     def summary(self) -> str:
@@ -80,16 +89,27 @@ class Aligned:
       mask: float32 [size, size] in [0, 1], the person.
       camera: label float32 [25].
       report: how good they are.
+      framing: the crop's.
+      background: "kept", or "white" where `image` is the person on white.
     """
 
     image: np.ndarray
     mask: np.ndarray
     camera: np.ndarray
     report: AlignReport
+    framing: Framing = PANOHEAD
+    background: Literal["kept", "white"] = "kept"
+
+    def on_white(self) -> "Aligned":
+        """The same with the person on white."""
+        if self.background == "white":
+            return self
+        mask = self.mask[..., None]
+        return dataclasses.replace(self, image=self.image * mask + (1 - mask), background="white")
 
 
 def align(
-    photo: str | os.PathLike | bytes | np.ndarray,
+    photo: str | os.PathLike | bytes | np.ndarray | Image.Image,
     *,
     face: str | int = "largest",
     size: int = 512,
@@ -98,8 +118,8 @@ def align(
     """Crops a photo around one head as the framing's model was trained, cuts the person out and labels the camera.
 
     Args:
-      photo: a path, an encoded picture's bytes, or an upright picture [H, W, 3] or [H, W, 4], uint8 or float in [-1, 1]
-        (alpha in [0, 1]).
+      photo: a path, an encoded picture's bytes, a Pillow picture, or a picture [H, W, 3] or [H, W, 4], uint8 or float
+        in [-1, 1] (alpha in [0, 1]).
       face: "largest", "center", "only" (an error if there are several), or a number counted from the left, from 0.
       size: side of the crop in pixels.
       framing: the model's crop and camera.
@@ -112,11 +132,9 @@ def align(
     rgb, alpha = _picture(photo)
     if alpha is not None:
         rgb = rgb * alpha[..., None] + (1 - alpha[..., None])  # on white
-    faces = detect_faces(rgb)
-    chosen = choose_face(faces, face, rgb.shape)
-    if chosen.size < MIN_FACE:
-        raise InputError(f"photo must show a face of at least {MIN_FACE} pixels, got {chosen.size:.0f}")
-    points, presence = face_mesh(rgb, chosen)
+    found, turned = _find(rgb, face)
+    rgb, alpha = (None if x is None else np.ascontiguousarray(np.rot90(x, turned)) for x in (rgb, alpha))
+    faces, chosen, points, presence = found.faces, found.chosen, found.points, found.presence
     pose = fit_pose(points)
     square, camera = square_and_camera(pose, framing)
     yaw, elevation, _ = (math.degrees(angle) for angle in label_angles(camera))
@@ -145,10 +163,71 @@ def align(
         faces=len(faces),
         box=chosen.box,
         centre=(square.x, square.y),
+        turned=90 * turned,
+        others=describe_faces(faces, chosen),
         warnings=(),
     )
     report = dataclasses.replace(report, warnings=_warnings(report, face))
-    return Aligned(np.clip(image, -1, 1), mask, camera, report)
+    return Aligned(np.clip(image, -1, 1), mask, camera, report, framing)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """The faces of a picture, the chosen one with its mesh [468, 3], and the mesh network's belief in it."""
+
+    faces: list[Face]
+    chosen: Face
+    points: np.ndarray
+    presence: float
+
+    @property
+    def margin(self) -> float:
+        """How far the belief lies above what a face that is turned so has at least."""
+        yaw, *_ = pose_angles(fit_pose(self.points).rotation)
+        return self.presence - (MIN_PRESENCE - PRESENCE_FALL * abs(math.degrees(yaw)))
+
+
+def _find(rgb: np.ndarray, face: str | int) -> tuple[_Found, int]:
+    """The face that is meant, and by how many quarters the picture is turned counterclockwise for it to be upright.
+
+    Where no upright face is sure, the picture is looked at from all four sides.
+    """
+    best, quarters, reason = None, 0, None
+    try:
+        best = _find_upright(rgb, face)
+        if best.presence >= SURE_PRESENCE or isinstance(face, int):
+            return best, 0
+    except InputError as error:
+        reason = error
+    for turn in (2, 1, 3):
+        try:
+            found = _find_upright(np.ascontiguousarray(np.rot90(rgb, turn)), face)
+        except InputError:
+            continue
+        least = 0.0 if best is None else best.margin + (TURN_GAIN if quarters == 0 else 0.0)
+        if found.margin > least:
+            best, quarters = found, turn
+    if best is None:
+        assert reason is not None
+        raise reason
+    return best, quarters
+
+
+def _find_upright(rgb: np.ndarray, face: str | int) -> _Found:
+    """The face that is meant of an upright picture; of several, one that the mesh network does not believe in counts
+    last.
+    """
+    faces = detect_faces(rgb)
+    chosen = choose_face(faces, face, rgb.shape)
+    if chosen.size < MIN_FACE:
+        raise InputError(f"photo must show a face of at least {MIN_FACE} pixels, got {chosen.size:.0f}")
+    first = found = _Found(faces, chosen, *face_mesh(rgb, chosen))
+    left = [other for other in faces if other is not chosen and other.size >= MIN_FACE]
+    while face == "largest" and left and found.margin < 0:
+        chosen = choose_face(left, face, rgb.shape)
+        left.remove(chosen)
+        found = _Found(faces, chosen, *face_mesh(rgb, chosen))
+    return found if found.margin >= 0 else first
 
 
 def check_options(face: str | int, size: int) -> None:
@@ -163,6 +242,8 @@ def check_options(face: str | int, size: int) -> None:
 
 def _picture(photo: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """The photo as rgb [H, W, 3] in [-1, 1] and alpha [H, W] in [0, 1] or None."""
+    if isinstance(photo, Image.Image):
+        return picture_arrays(photo, "the picture")
     if not isinstance(photo, np.ndarray):
         return read_image(photo)
     if photo.ndim != 3 or photo.shape[2] not in (3, 4) or min(photo.shape[:2]) < MIN_SIDE:
@@ -197,8 +278,14 @@ def _sharpness(rgb: np.ndarray, face: Face) -> float:
 def _warnings(report: AlignReport, face: str | int) -> tuple[str, ...]:
     """What the user should know before trusting the crop."""
     found = []
+    if report.turned:
+        how = "upside down" if report.turned == 180 else "on its side"
+        found.append(f"the photo lay {how} and was turned by {report.turned} degrees counterclockwise")
     if report.faces > 1 and isinstance(face, str):
-        found.append(f"the photo shows {report.faces} faces; this is the {face} one, others are chosen by number")
+        found.append(
+            f"the photo shows {report.faces} faces; this is the {face} one ({report.face_size:.0f} px, score "
+            f"{report.score:.2f}), others are chosen by number: {report.others}"
+        )
     if abs(report.yaw) > FAR_YAW:
         found.append(
             f"the head is turned {abs(report.yaw):.0f} degrees: half of the face is hidden, the pose less sure"

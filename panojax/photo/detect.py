@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 
 from panojax.errors import InputError
+from panojax.nn.graph import shipped
 from panojax.photo.crop import Square, cut
-from panojax.photo.network import shipped
 
 INPUT_SIDE = 640
 STRIDES = (8, 16, 32)
@@ -68,8 +68,9 @@ def choose_face(faces: list[Face], face: str | int, shape: tuple[int, ...]) -> F
 
     Args:
       faces: of one picture, from left to right.
-      face: "largest"; "center" for the one nearest to the picture's middle; "only", which refuses several; or a number,
-        counted from 0 at the left (`alignment.check_options` has checked it).
+      face: "largest", by its size and how sure the detector is of it (`prominence`); "center" for the one nearest to
+        the picture's middle; "only", which refuses several; or a number, counted from 0 at the left
+        (`alignment.check_options` has checked it).
       shape: of the picture, [H, W, ...].
 
     Raises:
@@ -83,12 +84,31 @@ def choose_face(faces: list[Face], face: str | int, shape: tuple[int, ...]) -> F
         return faces[face]
     if face == "only" and len(faces) > 1:
         raise InputError(
-            f"photo must show one face, got {len(faces)}: choose largest, center or a number from the left"
+            f"photo must show one face, got {len(faces)}: choose largest, center or a number from the left: "
+            f"{describe_faces(faces, None)}"
         )
     if face == "center":
         middle = np.array([shape[1] / 2, shape[0] / 2])
         return min(faces, key=lambda f: float(np.hypot(*(np.array(f.middle) - middle))))
-    return max(faces, key=lambda f: f.size)
+    return max(faces, key=prominence)
+
+
+def prominence(face: Face) -> float:
+    """How likely a face is the one that a photo is of: its size, the less the more the detector doubts that it is one.
+
+    A patch of 0.67 counts as much as a face of 0.95 whose box is a seventh as large.
+    """
+    return face.size * max(face.score - 0.5, 0.0) ** 2
+
+
+def describe_faces(faces: list[Face], chosen: Face | None) -> str:
+    """The faces of a photo besides the chosen one, with the numbers by which they are asked for."""
+    rows = [
+        f"{i} at x {face.middle[0]:.0f}, y {face.middle[1]:.0f} ({face.size:.0f} px, score {face.score:.2f})"
+        for i, face in enumerate(faces)
+        if face is not chosen
+    ]
+    return ", ".join(rows[:8]) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")
 
 
 def _tiles(height, width, side):
@@ -105,7 +125,7 @@ def _search(rgb, square, threshold):
     scale = square.side / INPUT_SIDE
     corner = np.array([square.x - square.side / 2, square.y - square.side / 2])
     patch = _patch(rgb, square)
-    outputs = shipped("yunet")(np.ascontiguousarray((patch[..., ::-1] + 1) * 127.5))  # BGR, 0 to 255
+    outputs = shipped("panojax.photo", "yunet")(np.ascontiguousarray((patch[..., ::-1] + 1) * 127.5))  # BGR, 0 to 255
     faces = []
     for stride in STRIDES:
         score = np.sqrt(np.clip(outputs[f"cls_{stride}"] * outputs[f"obj_{stride}"], 0, 1))[..., 0]

@@ -7,8 +7,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import tqdm
-
+from panojax.bars import bar
 from panojax.errors import InputError, OutputError
 from panojax.files.image_file import write_image
 from panojax.files.locks import alone_in, contents
@@ -18,7 +17,11 @@ from panojax.photo.alignment import align, check_options
 from panojax.photo.framing import PANOHEAD, Framing
 
 SETTINGS = "align.json"
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2", ".ppm", ".tga")
+# HEIC is listed although not every installation reads it: a photo that cannot be read is to be named.
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2"),
+    *(".ppm", ".tga", ".mpo", ".heic", ".heif", ".hif"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +53,8 @@ def align_folder(
     Photo number N gives `imgN.png`, `maskN.png` and `imgN.json` (its source, label and report), N in eight digits and
     by its place in `paths`, then all of them `dataset.json`, in EG3D's format, and `failed.json`. Each file is whole or
     absent.
-    Run again with the same settings, it does only what is missing.
+    Run again with the same settings, it does only what is missing or has changed; crops of photos that are no longer
+    among them go.
 
     Args:
       paths: photos, or folders, which stand for the pictures directly in them in the order of their names.
@@ -73,7 +77,7 @@ def align_folder(
 def _align_all(photos, out, progress, **options):
     """Aligns photos into a folder that is ours."""
     aligned, failed, warned, labels = [], [], [], []
-    for index, photo in enumerate(tqdm.tqdm(photos, desc="align", unit="photo", disable=not progress)):
+    for index, photo in enumerate(bar(photos, desc="align", unit="photo", hidden=not progress, leave=True)):
         name = f"img{index:08d}.png"
         entry = _finished(out, index, photo)
         if entry is None:
@@ -89,6 +93,7 @@ def _align_all(photos, out, progress, **options):
         labels.append([name, entry["label"]])
         if entry["report"]["warnings"]:
             warned.append((photo, tuple(entry["report"]["warnings"])))
+    _forget_beyond(out, len(photos))
     _write_json(out / "dataset.json", {"labels": labels})
     _write_json(out / "failed.json", [{"photo": photo, "reason": reason} for photo, reason in failed])
     return FolderReport(tuple(aligned), tuple(failed), tuple(warned))
@@ -136,7 +141,7 @@ def _align_one(out, index, photo, **options):
     write_image(out / f"img{index:08d}.png", result.image, overwrite=True)
     write_image(out / f"mask{index:08d}.png", result.mask * 2 - 1, overwrite=True)
     label = [round(float(value), 6) for value in result.camera]
-    entry = {"photo": photo, "stamp": _stamp(photo), "label": label, "report": dataclasses.asdict(result.report)}
+    entry = {"photo": photo, "stamp": stamp(photo), "label": label, "report": dataclasses.asdict(result.report)}
     _write_json(out / f"img{index:08d}.json", entry)
     return entry
 
@@ -146,7 +151,7 @@ def _finished(out, index, photo):
     entry = _read_json(out / f"img{index:08d}.json")
     pictures = [out / f"{kind}{index:08d}.png" for kind in ("img", "mask")]
     whole = isinstance(entry, dict) and all(picture.is_file() for picture in pictures)
-    return entry if whole and (entry["photo"], entry["stamp"]) == (photo, _stamp(photo)) else None
+    return entry if whole and (entry["photo"], entry["stamp"]) == (photo, stamp(photo)) else None
 
 
 def _forget(out, index):
@@ -155,7 +160,15 @@ def _forget(out, index):
         (out / name).unlink(missing_ok=True)
 
 
-def _stamp(photo):
+def _forget_beyond(out, count):
+    """Removes what an earlier run with more photos left."""
+    for note in out.glob("img[0-9]*.json"):
+        number = note.stem.removeprefix("img")
+        if len(number) == 8 and number.isdecimal() and int(number) >= count:
+            _forget(out, int(number))
+
+
+def stamp(photo):
     """Size and time of a file, [bytes, nanoseconds]; None where there is none."""
     try:
         status = os.stat(photo)

@@ -40,6 +40,8 @@ PANOHEAD = Framing(across=256.4, above=20.0, behind=58.8, tilt=1.4)
 # span 317 mm from 1.35 m: 341 mm on the mean face's scale.
 HEADS = Framing(across=341.5, above=13.2, behind=93.5, tilt=-7.6, distance=1352.0, focal=4.2634)
 
+FRAMINGS = {"panohead": PANOHEAD, "heads": HEADS}
+
 
 def square_and_camera(pose: HeadPose, framing: Framing) -> tuple[Square, np.ndarray]:
     """The square of the photo that the framing shows, and its camera label.

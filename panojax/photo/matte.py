@@ -5,9 +5,9 @@ from PIL import Image
 from scipy import ndimage
 from skimage.segmentation import watershed
 
+from panojax.nn.graph import shipped
 from panojax.photo.crop import Square, cut, outside, to_crop
 from panojax.photo.detect import Face
-from panojax.photo.network import shipped
 
 INPUT_SIDE = 256
 SEGMENTER_OUTPUT = "249"
@@ -82,7 +82,7 @@ def only_person(mask: np.ndarray, square: Square, face: Face, others: list[Face]
 def _segment(rgb, square, size, context):
     """The segmenter's soft mask of a crop [size, size], from a view `context` times as wide."""
     view = Square(square.x, square.y, square.side * context, square.roll)
-    person = shipped("selfie")((cut(rgb, view, INPUT_SIDE) + 1) / 2)[SEGMENTER_OUTPUT][..., 0]
+    person = shipped("panojax.photo", "selfie")((cut(rgb, view, INPUT_SIDE) + 1) / 2)[SEGMENTER_OUTPUT][..., 0]
     scale = INPUT_SIDE / context / size
     shift = INPUT_SIDE / 2 * (1 - 1 / context)
     affine = (scale, 0, shift, 0, scale, shift)

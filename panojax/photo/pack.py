@@ -13,71 +13,50 @@ import struct
 
 import numpy as np
 
-from panojax.photo.network import Network, save
+from panojax.files.onnx_file import conv_options, read_model
+from panojax.nn.graph import Graph, save
 
 
-def from_onnx(path: str) -> Network:
-    """A YuNet-like ONNX graph (NCHW, block-quantised weights) as an NHWC network; heads keep their [H, W, C] shape."""
-    import onnx
-
-    graph = onnx.load(path).graph
-    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+def from_onnx(path: str) -> Graph:
+    """A YuNet-like ONNX graph (NCHW) as an NHWC graph; heads keep their [H, W, C] shape."""
+    model = read_model(path)
     alias: dict[str, str] = {}
     steps, weights = [], {}
-    for node in graph.node:
-        options = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        name = node.output[0]
-        if node.op_type == "DequantizeLinear":
-            constants[name] = _dequantized([constants[i] for i in node.input], options)
-        elif node.op_type == "Reshape" and node.input[0] in constants:
-            constants[name] = constants[node.input[0]].reshape(constants[node.input[1]])
-        elif node.op_type in ("Reshape", "Transpose"):
-            alias[name] = alias.get(node.input[0], node.input[0])  # only ever flatten a head to [H * W, C]
-        else:
-            inputs = [alias.get(i, i) for i in node.input if i and i not in constants]
-            op, step_options, used = _onnx_step(node, options, constants)
-            weights.update({f"{name}/{key}": value for key, value in used.items()})
-            steps.append((op, tuple(inputs), name, tuple(f"{name}/{key}" for key in used), step_options))
-    outputs = {alias.get(output.name, output.name): output.name for output in graph.output}
+    for node in model.nodes:
+        name = node.output
+        if node.op in ("Reshape", "Transpose"):
+            alias[name] = alias.get(node.inputs[0], node.inputs[0])  # only ever flatten a head to [H * W, C]
+            continue
+        inputs = tuple(alias.get(i, i) for i in node.inputs if i and i not in model.constants)
+        op, options, used = _onnx_step(node, model.constants)
+        weights.update({f"{name}/{key}": value for key, value in used.items()})
+        steps.append((op, inputs, name, tuple(f"{name}/{key}" for key in used), options))
+    outputs = {alias.get(output, output): output for output in model.outputs}
     steps = [(op, i, outputs.get(out, out), w, options) for op, i, out, w, options in steps]
-    return Network(tuple(steps), weights, (graph.input[0].name,), tuple(outputs.values()))
+    return Graph(tuple(steps), weights, (model.input,), tuple(outputs.values()))
 
 
-def _dequantized(inputs, options):
-    """ONNX DequantizeLinear: a scale for the whole, for each slice, or for each block along `axis`."""
-    values, scale, zero = inputs
-    axis, block = options.get("axis", 1), options.get("block_size", 0)
-    if scale.ndim == values.ndim and block:
-        repeat = [np.repeat(part, block, axis).take(range(values.shape[axis]), axis) for part in (scale, zero)]
-        scale, zero = repeat
-    elif scale.ndim == 1 and scale.size > 1:
-        shape = [-1 if i == axis else 1 for i in range(values.ndim)]
-        scale, zero = scale.reshape(shape), zero.reshape(shape)
-    return (values.astype(np.float32) - zero.astype(np.float32)) * scale
-
-
-def _onnx_step(node, options, constants):
+def _onnx_step(node, constants):
     """One ONNX node as (operation, options, weights)."""
     plain = {"Relu": "relu", "Sigmoid": "sigmoid", "Add": "add"}
-    if node.op_type in plain:
-        return plain[node.op_type], {}, {}
-    pads = options.get("pads", [0, 0, 0, 0])
-    padding = ((pads[0], pads[2]), (pads[1], pads[3]))
-    if node.op_type == "Conv":
-        kernel = constants[node.input[1]]
-        bias = constants[node.input[2]] if len(node.input) > 2 else np.zeros(kernel.shape[0], np.float32)
-        step = {"stride": options["strides"], "padding": padding, "groups": options.get("group", 1)}
-        return "conv", step, {"kernel": kernel.transpose(2, 3, 1, 0), "bias": bias.ravel()}
-    if node.op_type == "MaxPool":
-        step = {"window": options["kernel_shape"], "stride": options["strides"], "padding": ((0, 0), *padding, (0, 0))}
-        return "max_pool", step, {}
-    if node.op_type == "Resize" and options["mode"] == b"nearest":
-        return "resize", {"factor": int(constants[node.input[2]][-1]), "method": "nearest"}, {}
-    raise NotImplementedError(f"operation {node.op_type} of {node.name}")
+    if node.op in plain:
+        return plain[node.op], {}, {}
+    options = node.attributes
+    if node.op == "Conv":
+        kernel = constants[node.inputs[1]]
+        bias = constants[node.inputs[2]] if len(node.inputs) > 2 else np.zeros(kernel.shape[0], np.float32)
+        return "conv", conv_options(options), {"kernel": kernel.transpose(2, 3, 1, 0), "bias": bias.ravel()}
+    if node.op == "MaxPool":
+        top, left, bottom, right = options.get("pads", (0, 0, 0, 0))
+        padding = ((0, 0), (top, bottom), (left, right), (0, 0))
+        return "max_pool", {"window": options["kernel_shape"], "stride": options["strides"], "padding": padding}, {}
+    if node.op == "Resize" and options["mode"] == b"nearest":
+        return "resize", {"factor": int(constants[node.inputs[2]][-1]), "method": "nearest"}, {}
+    raise NotImplementedError(f"operation {node.op} of {node.output}")
 
 
-def from_tflite(path: str) -> Network:
-    """A TFLite graph of the operations below (NHWC, float16 weights) as a network."""
+def from_tflite(path: str) -> Graph:
+    """A TFLite graph of the operations below (NHWC, float16 weights) as a graph."""
     import tflite
 
     model = tflite.Model.GetRootAs(pathlib.Path(path).read_bytes(), 0)
@@ -106,7 +85,7 @@ def from_tflite(path: str) -> Network:
         if activation:
             steps.append((activation, (result,), str(output), (), {}))
     ends = [tuple(str(i) for i in numbers) for numbers in (graph.InputsAsNumpy(), graph.OutputsAsNumpy())]
-    return Network(tuple(steps), weights, *ends)
+    return Graph(tuple(steps), weights, *ends)
 
 
 def _tflite_constant(model, graph, index):

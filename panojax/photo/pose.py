@@ -11,9 +11,9 @@ import math
 
 import numpy as np
 
+from panojax.nn.graph import shipped
 from panojax.photo.crop import Square, cut, to_crop, to_photo
 from panojax.photo.detect import Face
-from panojax.photo.network import shipped
 
 MESH_SIDE = 192
 MESH_MARGIN = 1.5
@@ -68,7 +68,7 @@ def face_mesh(rgb: np.ndarray, face: Face, *, passes: int = 2) -> tuple[np.ndarr
     across = face.landmarks[1] - face.landmarks[0]
     square = Square(*face.middle, MESH_MARGIN * face.size, math.atan2(across[1], across[0]))
     for _ in range(passes):
-        outputs = shipped("mesh")((cut(rgb, square, MESH_SIDE) + 1) / 2)
+        outputs = shipped("panojax.photo", "mesh")((cut(rgb, square, MESH_SIDE) + 1) / 2)
         points = outputs[POINTS_OUTPUT].reshape(-1, 3).astype(np.float64)
         presence = float(outputs[PRESENCE_OUTPUT].reshape(()))
         points[:, :2] = to_photo(points[:, :2], square, MESH_SIDE)

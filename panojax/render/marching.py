@@ -20,15 +20,20 @@ def interval_weights(densities: jax.Array, depths: jax.Array) -> jax.Array:
     return alphas * transmittance
 
 
-def sample_weights(densities: jax.Array, depths: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def sample_weights(
+    densities: jax.Array, depths: jax.Array, *, ordered: bool = False
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Marches through samples in any order: densities, depths [..., S].
 
     A colour counts half in each of the two intervals it ends, so colours need not be sorted: only their weights are.
+    `ordered` takes the samples as they come.
 
     Returns:
       Per sample, its weight in the colour [..., S], in the order given; per ray, the sum of all weights [...] and the
       expected depth [...], infinite where nothing was hit.
     """
+    if ordered:
+        return _march_rising(densities, depths)
     return jax.lax.platform_dependent(densities, depths, cpu=_march_by_counting, default=_march_by_sorting)
 
 

@@ -8,15 +8,16 @@ def box_range(origins: jax.Array, directions: jax.Array, side: float) -> tuple[j
     """Where rays [..., 3] enter and leave the origin-centred cube of `side`: two [...].
 
     Rays that miss it take the least entry as their start and, as the reference does, the greatest *entry* as their
-    end, over all rays of the batch that hit it.
+    end, over all rays of the batch that hit it; where none does, -1 and -2, the reference's mark of a miss.
     """
     inverse = 1 / jnp.where(directions == 0, 1e-20, directions)
     low, high = (-side / 2 - origins) * inverse, (side / 2 - origins) * inverse
     enter = jnp.max(jnp.minimum(low, high), axis=-1)
     leave = jnp.min(jnp.maximum(low, high), axis=-1)
-    hit = enter <= leave
-    first = jnp.min(jnp.where(hit, enter, jnp.inf))
-    last = jnp.max(jnp.where(hit, enter, -jnp.inf))
+    hit = enter < leave
+    any_hit = jnp.any(hit)
+    first = jnp.where(any_hit, jnp.min(jnp.where(hit, enter, jnp.inf)), -1.0)
+    last = jnp.where(any_hit, jnp.max(jnp.where(hit, enter, -jnp.inf)), -2.0)
     return jnp.where(hit, enter, first), jnp.where(hit, leave, last)
 
 

@@ -76,7 +76,7 @@ def render_rays(
         depths = jnp.concatenate([depths, fine_depths], axis=-1)
         densities = jnp.concatenate([densities, fine_densities], axis=-1)
         colours = jnp.concatenate([colours, fine_colours], axis=-2)
-    weights, total, depth = sample_weights(densities, depths)
+    weights, total, depth = sample_weights(densities, depths, ordered=not config.importance_samples)
     feature = jnp.einsum("...s,...sc->...c", weights, colours, precision=jax.lax.Precision.HIGHEST)
     if config.white_back:
         feature = feature + (1 - total[..., None])

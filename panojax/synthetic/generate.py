@@ -16,10 +16,9 @@ from panojax.files.locks import alone_in
 from panojax.synthetic import storage
 from panojax.synthetic.assets import assets_digest, open_assets
 from panojax.synthetic.cameras import Doubles, sample_cameras
-from panojax.synthetic.identity import as_json
-from panojax.synthetic.render import HeadRenderer, View
-from panojax.synthetic.sampling import sample_identity, stream
-from panojax.synthetic.scene import build_scene
+from panojax.synthetic.editions import check_edition, draw_person, open_renderer
+from panojax.synthetic.render import View
+from panojax.synthetic.sampling import stream
 
 FORMAT_VERSION = 1
 SIZES = 16, 2048
@@ -29,13 +28,15 @@ Done = Callable[[int], None]
 
 
 def make_identity(
-    renderer: HeadRenderer, assets: Path, seed: int, number: int, views: int
+    renderer: Any, assets: Path, seed: int, number: int, views: int
 ) -> tuple[dict[str, Any], Doubles, list[View]]:
-    """Parameters, labels (views, 25) and pictures of one identity: a function of the arguments and the assets."""
-    identity = sample_identity(seed, number)
+    """Parameters, labels (views, 25) and pictures of one identity: a function of the arguments and the assets.
+
+    `renderer` (from editions.open_renderer) tells the edition.
+    """
+    parameters = draw_person(renderer, assets, seed, number)
     labels = sample_cameras(stream(seed, number, "cameras"), views)
-    renderer.load(build_scene(assets, identity))
-    return as_json(identity), labels, [renderer.view(label) for label in labels]
+    return parameters, labels, [renderer.view(label) for label in labels]
 
 
 def missing_identities(out: Path, start: int, identities: int) -> list[int]:
@@ -44,10 +45,19 @@ def missing_identities(out: Path, start: int, identities: int) -> list[int]:
 
 
 def make_identities(
-    numbers: list[int], *, assets: Path, seed: int, views: int, size: int, out: Path, device: int | None, done: Done
+    numbers: list[int],
+    *,
+    assets: Path,
+    seed: int,
+    views: int,
+    size: int,
+    out: Path,
+    device: int | None,
+    edition: int,
+    done: Done,
 ) -> None:
     """Make and store identities one after another in this process; `done(number)` after each."""
-    renderer = HeadRenderer(size, device=device)
+    renderer = open_renderer(edition, size, device=device)
     try:
         for number in numbers:
             identity, labels, pictures = make_identity(renderer, assets, seed, number, views)
@@ -138,6 +148,7 @@ def generate_heads(
     start: int = 0,
     assets: str | Path | None = None,
     device: int | None = None,
+    edition: int = 2,
 ) -> Path:
     """Write identities `start` .. `start + identities - 1` of the family `seed` to the folder `out` (layout:
     storage.py).
@@ -145,12 +156,17 @@ def generate_heads(
     Every identity is seen from `views` cameras at `size` x `size` pixels. Files that are there are kept, so a killed
     run is finished by starting it again and a set is extended by asking for more. The bytes depend on seed, number,
     views, size, the assets and the OpenGL driver; not on `processes` or order. `assets`: folder made by
-    assets.fetch_assets (None: the default one). `device`: EGL device index (None: EGL's choice). Raises InputError for
-    arguments that make no set, for missing assets, and for an `out` that holds something else. Returns `out`.
+    assets.fetch_assets (None: the default one). `device`: EGL device index (None: EGL's choice). `edition`: 2, or 1
+    for the first edition's heads. Raises InputError for arguments that make no set, for missing assets, and for an
+    `out` that holds something else. Returns `out`.
     """
     check_arguments(identities, views, size, seed, start, processes)
-    folder, source = Path(out), open_assets(assets)
-    settings = {"version": FORMAT_VERSION, "seed": seed, "views": views, "size": size, "assets": assets_digest(source)}
+    check_edition(edition)
+    folder, source = Path(out), open_assets(assets, edition)
+    digest = assets_digest(source, edition)
+    settings = {"version": FORMAT_VERSION, "seed": seed, "views": views, "size": size, "assets": digest}
+    if edition > 1:  # sets of the first edition do not name it
+        settings["edition"] = edition
     storage.claim_folder(folder, settings)
     with alone_in(folder):
         storage.write_bytes(folder / "NOTICE", (source / "NOTICE").read_bytes())
@@ -158,6 +174,7 @@ def generate_heads(
             leftover.unlink()
         numbers = missing_identities(folder, start, identities)
         options = {"assets": source, "seed": seed, "views": views, "size": size, "out": folder, "device": device}
+        options["edition"] = edition
         finished = (identities - len(numbers)) * views
         with tqdm(total=identities * views, initial=finished, desc="heads", unit="image", smoothing=0.1) as bar:
             if processes == 1 or len(numbers) < 2:

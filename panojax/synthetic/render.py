@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panojax.errors import InputError
+from panojax.extras import need
 from panojax.synthetic import shaders
 from panojax.synthetic.cameras import RADIUS, Doubles, split_label
 from panojax.synthetic.identity import Light
@@ -114,10 +115,7 @@ def open_context(device: int | None = None) -> Any:
 
     `device`: which EGL device (None: EGL's own choice). InputError if there is none.
     """
-    try:
-        import moderngl
-    except ImportError as error:
-        raise InputError("rendering heads needs moderngl: pip install 'panojax[heads]'") from error
+    moderngl = need("moderngl", "rendering heads")
     options: Any = {"backend": "egl"} if device is None else {"backend": "egl", "device_index": device}
     try:
         return moderngl.create_context(standalone=True, require=330, **options)

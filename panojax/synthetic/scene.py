@@ -41,7 +41,8 @@ from panojax.synthetic.shape import body_positions, read_body
 UNITS_PER_DECIMETRE = 0.1 * WORLD_UNITS_PER_METRE
 UNITS_PER_MILLIMETRE = 0.001 * WORLD_UNITS_PER_METRE
 
-PARTS = ("background", "skin", "hair", "eyes", "clothes", "teeth", "brows", "beard")  # the index is the label's value
+# The index is the label's value; hats and glasses are worn by the second edition's heads only.
+PARTS = ("background", "skin", "hair", "eyes", "clothes", "teeth", "brows", "beard", "hat", "glasses")
 
 UNDERGROWTH = {"afro01": 5.0}  # mm of fur below a style that does not cover the scalp
 HAIRLINE_GAPS = {"afro01": 12.0}  # mm that a style ends below the hair line, in front

@@ -14,9 +14,7 @@ from tqdm import tqdm
 
 from panojax.synthetic.assets import open_assets
 from panojax.synthetic.cameras import camera_label
-from panojax.synthetic.render import HeadRenderer
-from panojax.synthetic.sampling import sample_identity
-from panojax.synthetic.scene import build_scene
+from panojax.synthetic.editions import draw_person, open_renderer
 
 BACKGROUND = 235
 
@@ -37,14 +35,15 @@ def draw_sheet(
     start: int = 0,
     elevation: float = 5.0,
     assets: Path | None = None,
+    edition: int = 2,
 ) -> NDArray[np.uint8]:
     """RGB bytes of `identities` heads in `columns` columns, each a row of `yaws` views at `elevation` degrees."""
-    source = open_assets(assets)
-    renderer = HeadRenderer(size)
+    source = open_assets(assets, edition)
+    renderer = open_renderer(edition, size)
     labels = [camera_label(2 * math.pi * i / yaws, math.radians(elevation)) for i in range(yaws)]
     rows = []
     for number in tqdm(range(start, start + identities), desc="heads", unit="head"):
-        renderer.load(build_scene(source, sample_identity(seed, number)))
+        draw_person(renderer, source, seed, number)
         rows.append(np.concatenate([over(renderer.view(label).rgba) for label in labels], axis=1))
     renderer.close()
     while len(rows) % columns:
@@ -63,10 +62,13 @@ def write_sheet(
     columns: int = 2,
     start: int = 0,
     quality: int = 85,
+    edition: int = 2,
 ) -> None:
     """Save `draw_sheet` as the picture file `out`."""
     temporary = out.with_name(f".tmp-{out.name}")
-    Image.fromarray(draw_sheet(identities, yaws, size, seed, columns, start=start)).save(temporary, quality=quality)
+    Image.fromarray(draw_sheet(identities, yaws, size, seed, columns, start=start, edition=edition)).save(
+        temporary, quality=quality
+    )
     temporary.replace(out)
 
 

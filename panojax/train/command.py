@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from panojax.commands.process import check_platforms, run_process
-from panojax.errors import InputError
+from panojax.extras import need
 from panojax.train.loop import Stopped
 
 
@@ -25,10 +25,7 @@ def choose_run(
     Raises:
       InputError: tyro is not installed.
     """
-    try:
-        import tyro  # only command lines need it
-    except ImportError:
-        raise InputError("the command line needs the package tyro; from Python, train(config) does without") from None
+    tyro = need("tyro", "the command line")  # from Python, train(config) does without
     choices = {name: ((preset.__doc__ or "").splitlines()[0], preset()) for name, preset in presets.items()}
     return tyro.extras.overridable_config_cli(choices, args=arguments, prog=prog, description=description)
 

@@ -129,11 +129,13 @@ def assemble(
     own = params.encoders["both"] if keep and params.encoders is not None else None
     found: list[Any] = []
     sizes: list[Any] = []
+    framing = params.config.framing
     for folder, which in ((first, dual.VISIBLE), (second, dual.OCCLUDED)):
         if folder is not None:
             variables, trained = _stage_encoder(folder, params)
             found.append(variables)
             sizes.append(trained.encoder)
+            framing = trained.framing
         elif own is not None and (which == dual.VISIBLE or not _one_encoder(own)):
             found.append(dual.part(own, which))
             sizes.append(params.config.encoder)
@@ -151,7 +153,8 @@ def assemble(
     else:
         average = mean_codes(trained.generator, params.generator, jax.random.key(0))  # as in training
     encoders = {"both": dual.join(*found), "latent_average": average}
-    return Params(params.generator, encoders, config=dataclasses.replace(params.config, encoder=encoder))
+    config = dataclasses.replace(params.config, encoder=encoder, framing=framing)
+    return Params(params.generator, encoders, config=config)
 
 
 def _stage_encoder(folder: pathlib.Path, params: Params) -> tuple[Any, Any]:

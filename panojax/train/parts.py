@@ -22,7 +22,7 @@ from tqdm import tqdm
 from panojax.editing.parts import PARTS, SIDE
 from panojax.errors import InputError
 from panojax.files.staging import replaced_when_done
-from panojax.photo.network import Network, apply, save
+from panojax.nn.graph import Graph, apply, save
 from panojax.synthetic.scene import PARTS as LABELS
 from panojax.synthetic.storage import list_identities, read_identity, read_parameters
 from panojax.train.command import exit_code
@@ -65,7 +65,7 @@ class PartsConfig:
             raise InputError(f"widths must be two or more, got {self.widths}")
 
 
-def init_network(widths: tuple[int, ...], seed: int) -> Network:
+def init_network(widths: tuple[int, ...], seed: int) -> Graph:
     """An hourglass with sums for skips, kernels by He's rule: [SIDE, SIDE, 3] in [-1, 1] -> logits [SIDE, SIDE, 5]."""
     rng = np.random.default_rng(seed)
     steps: list[Any] = []
@@ -96,10 +96,10 @@ def init_network(widths: tuple[int, ...], seed: int) -> Network:
         if level:
             value = conv(f"sum{level}", f"up{level}", widths[level], widths[level])
     conv("sum0", OUTPUT, widths[0], len(PARTS), relu=False)
-    return Network(tuple(steps), weights, ("image",), (OUTPUT,))
+    return Graph(tuple(steps), weights, ("image",), (OUTPUT,))
 
 
-def logits(network: Network, weights: Any, images: jax.Array) -> jax.Array:
+def logits(network: Graph, weights: Any, images: jax.Array) -> jax.Array:
     """[N, SIDE, SIDE, 5] of pictures [N, SIDE, SIDE, 3] in [-1, 1]."""
     network = dataclasses.replace(network, weights=weights)
     return jax.vmap(lambda image: apply(network, image)[OUTPUT])(images)
@@ -160,7 +160,7 @@ def augment(key: jax.Array, picture: jax.Array, labels: jax.Array) -> tuple[jax.
     return jnp.clip(2 * (image * (1 + 0.15 * gain) + 0.05 * offset) - 1, -1, 1), moved
 
 
-def train(config: PartsConfig) -> tuple[Network, dict[str, float]]:
+def train(config: PartsConfig) -> tuple[Graph, dict[str, float]]:
     """Trains on the heads' train split; the network, and its scores on their test split."""
     pictures, labels = read_pictures(config.heads, "train", config.views)
     network = init_network(config.widths, config.seed)
@@ -204,7 +204,7 @@ def shuffled(count: int, batch: int, seed: int) -> Iterator[np.ndarray]:
         yield chosen
 
 
-def score(network: Network, pictures: np.ndarray, labels: np.ndarray, *, seed: int) -> dict[str, float]:
+def score(network: Graph, pictures: np.ndarray, labels: np.ndarray, *, seed: int) -> dict[str, float]:
     """Intersection over union of each part, over all pictures, each before a random flat background."""
     predict = jax.jit(lambda images: logits(network, network.weights, images).argmax(-1))
     grounds = np.random.default_rng(seed).integers(0, 256, (len(pictures), 1, 1, 3))

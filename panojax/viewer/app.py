@@ -1,5 +1,6 @@
 """The viewer's window, by viser: for each browser one panel of controls and one worker."""
 
+import functools
 import math
 import socket
 import threading
@@ -12,10 +13,12 @@ import numpy as np
 from panojax.camera import look_at
 from panojax.commands.progress import note, one_line
 from panojax.errors import InputError
+from panojax.extras import need
 from panojax.viewer.camera import picture_camera, usual_fov, window_camera
 from panojax.viewer.guard import Guard, guarded
 from panojax.viewer.quality import full_quality, moving_qualities, next_level
 from panojax.viewer.scene import Request, Scene
+from panojax.viewer.strengths import Strengths
 from panojax.viewer.subjects import STITCHED
 from panojax.viewer.worker import FrameRate, Worker
 
@@ -23,15 +26,7 @@ TURN_FRAMES, TURN_FPS = 60, 30
 # Panels that are shown at first.
 SHOWN = 3
 STRENGTH = 3.0
-
-
-def import_viser():
-    """The module viser, or an InputError that says how to get it."""
-    try:
-        import viser
-    except ImportError:
-        raise InputError('the viewer is made with viser, which is not there: pip install "panojax[viewer]"') from None
-    return viser
+ALL_HEADS = "all heads"
 
 
 def check_address(host: str, port: int) -> None:
@@ -60,7 +55,7 @@ def serve(
     Raises:
       InputError: viser is not installed, or the address cannot be had.
     """
-    viser = import_viser()
+    viser = need("viser", "the viewer")
     check_address(host, port)
     with guarded(guard or Guard(host)):
         server = viser.ViserServer(host=host, port=port, label="panojax", verbose=False)
@@ -115,7 +110,8 @@ class Window:
             panels=shown or tuple(self.boxes)[:1],
             tint=self.tint.value,
             truncation=None if self.truncation is None else self.truncation.value,
-            strengths=tuple((name, slider.value) for name, slider in self.strengths.items()),
+            strengths=self.strengths.of_all(),
+            own=self.strengths.of_some(),
         )
 
     def _add_controls(self, gui: Any, truncation: float) -> None:
@@ -128,15 +124,21 @@ class Window:
         self.mesh = gui.add_checkbox("Mesh", False, hint="The surface of the first head shown")
         generated = any(subject.z is not None for subject in self.scene.subjects)
         self.truncation: Any = None
-        self.strengths: dict[str, Any] = {}
+        self.strengths, self.sliders, self.setting = Strengths(tuple(self.scene.directions)), {}, False
+        self.usual_truncation = truncation
         if generated or self.scene.directions:
             with gui.add_folder("Style codes"):
                 if generated:
                     self.truncation = gui.add_slider("Truncation", 0.0, 1.0, 0.05, truncation)
-                self.strengths = {
-                    name: gui.add_slider(name, -STRENGTH, STRENGTH, 0.1, 0.0) for name in self.scene.directions
-                }
-        for control in (*self.boxes.values(), self.tint, self.truncation, *self.strengths.values()):
+                if self.scene.directions and len(self.scene.subjects) > 1:
+                    names = (ALL_HEADS, *(subject.name for subject in self.scene.subjects))
+                    chooser = gui.add_dropdown("Sliders move", names, initial_value=ALL_HEADS)
+                    chooser.on_update(lambda _event: self._choose(names.index(chooser.value)))
+                for name in self.scene.directions:
+                    self.sliders[name] = gui.add_slider(name, -STRENGTH, STRENGTH, 0.1, 0.0)
+                    self.sliders[name].on_update(functools.partial(self._moved, name))
+                gui.add_button("Reset").on_click(self._reset)
+        for control in (*self.boxes.values(), self.tint, self.truncation):
             if control is not None:
                 control.on_update(self._changed)
         self.mesh.on_update(self._mesh_switched)
@@ -148,6 +150,30 @@ class Window:
     def _changed(self, _event: Any = None) -> None:
         if not self.mesh.value:
             self.worker.submit(self.request())
+
+    def _moved(self, direction: str, _event: Any = None) -> None:
+        if not self.setting:
+            self.strengths.move(direction, self.sliders[direction].value)
+            self._changed()
+
+    def _choose(self, index: int) -> None:
+        """The sliders move all heads (0), or head `index` - 1."""
+        self.strengths.target = index - 1 if index else None
+        self._set_sliders()
+
+    def _reset(self, _event: Any = None) -> None:
+        """All heads as they were."""
+        self.strengths.reset()
+        if self.truncation is not None:
+            self.truncation.value = self.usual_truncation
+        self._set_sliders()
+        self._changed()
+
+    def _set_sliders(self) -> None:
+        self.setting = True  # these changes are not the user's
+        for name, value in self.strengths.shown().items():
+            self.sliders[name].value = value
+        self.setting = False
 
     def _draw(self, request: Request, full: bool, stale: Callable[[], bool]) -> None:
         """The worker's part: draws and sends a picture."""

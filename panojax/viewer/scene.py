@@ -40,7 +40,8 @@ class Request:
       panels: from left to right, at least one.
       tint: show what each subject's camera does not see.
       truncation: of generated heads, or None.
-      strengths: (direction, how far) pairs.
+      strengths: (direction, how far) pairs, of all heads.
+      own: (subject's number, such pairs) of those that have other ones.
     """
 
     camera: tuple[float, ...]
@@ -49,6 +50,11 @@ class Request:
     tint: bool = False
     truncation: float | None = None
     strengths: tuple[tuple[str, float], ...] = ()
+    own: tuple[tuple[int, tuple[tuple[str, float], ...]], ...] = ()
+
+    def strengths_of(self, subject: int) -> tuple[tuple[str, float], ...]:
+        """The pairs of one subject."""
+        return dict(self.own).get(subject, self.strengths)
 
 
 class Scene:
@@ -56,7 +62,7 @@ class Scene:
 
     def __init__(self, params: Params, subjects: Sequence[Subject], directions: Mapping[str, np.ndarray] | None = None):
         self.params = on_device(params.generator_only().for_inference())
-        self.subjects = tuple(subjects)
+        self.subjects = tuple(_told_apart(subjects))
         self.directions = dict(directions or {})
         self._edited = functools.lru_cache(maxsize=KEPT * len(self.subjects))(self._edit)
 
@@ -81,7 +87,7 @@ class Scene:
         for panel in request.panels:
             if stale():
                 return None
-            subject = self._edited(panel.subject, request.truncation, request.strengths)
+            subject = self._edited(panel.subject, request.truncation, request.strengths_of(panel.subject))
             mask = subject.mask if request.tint else None
             pictures.append(take_picture(self.params, subject.heads[panel.head], camera, quality, mask))
         return compose(
@@ -117,7 +123,7 @@ class Scene:
     def mesh(self, request: Request) -> bytes:
         """The first of the heads as a mesh with coloured vertices, a .glb file."""
         panel = request.panels[0]
-        head = self._edited(panel.subject, request.truncation, request.strengths).heads[panel.head]
+        head = self._edited(panel.subject, request.truncation, request.strengths_of(panel.subject)).heads[panel.head]
         mesh = extract_mesh(self.params, head, resolution=min(256, 2 * self.config.field.resolution))
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "mesh.glb"
@@ -131,3 +137,12 @@ class Scene:
 
     def _edit(self, number: int, truncation: float | None, strengths: tuple[tuple[str, float], ...]) -> Subject:
         return edited(self.params, self.subjects[number], truncation, self.directions, dict(strengths))
+
+
+def _told_apart(subjects: Sequence[Subject]) -> Iterator[Subject]:
+    """The subjects, those of the same name numbered."""
+    names = [subject.name for subject in subjects]
+    for i, subject in enumerate(subjects):
+        number = names[: i + 1].count(subject.name)
+        again = names.count(subject.name) > 1
+        yield dataclasses.replace(subject, name=f"{subject.name} {number}") if again else subject

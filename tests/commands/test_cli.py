@@ -467,7 +467,7 @@ def test_heads_of_other_models_and_broken_heads(checkpoint, params, head_file, t
 def test_meshes_without_trimesh(checkpoint, head_file, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "trimesh", None)
     arguments = ["render", head_file, "--checkpoint", checkpoint, "--mesh", "--out", tmp_path / "out"]
-    assert 'pip install "panojax[export]"' in refused(capsys, *arguments, watch=tmp_path)
+    assert "pip install 'panojax[export]'" in refused(capsys, *arguments, watch=tmp_path)
 
 
 def test_stopping_leaves_nothing(checkpoint, head_file, tmp_path, capsys, monkeypatch):

@@ -106,8 +106,8 @@ def test_pictures_that_cannot_be_used_are_told(tmp_path):
         assert problem is not None and words in problem and "\n" not in problem, problem
 
 
-@pytest.mark.parametrize("brightest, good", [(255, True), (2, True), (1, False), (0, False)])
-def test_masks_of_zeros_and_ones_are_told(tmp_path, brightest, good):
+@pytest.mark.parametrize("brightest, good", [(255, True), (2, False), (1, True), (0, False)])
+def test_masks_of_zeros_and_ones_are_read_and_labels_told(tmp_path, brightest, good):
     mask = np.zeros((8, 8), np.uint8)
     mask[2:6, 2:6] = brightest
     problem = pictures.picture_problem(save(tmp_path / "mask.png", mask), 32, mask=True)

@@ -7,8 +7,9 @@ import pytest
 import tensorflow_datasets as tfds
 
 from panojax.data.__main__ import main
+from panojax.data.builders import make_records
 from panojax.data.eg3d_folder import FolderOptions
-from panojax.data.prepare import make_records, prepare
+from panojax.data.prepare import prepare
 from panojax.data.records import open_set, read_cameras
 from panojax.errors import InputError
 
@@ -121,7 +122,7 @@ def test_command_line_prepares_heads_in_a_process_of_its_own(sets, tmp_path):
 def test_beam_is_asked_for_when_it_is_missing(folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     monkeypatch.setitem(sys.modules, "apache_beam.options.pipeline_options", None)
-    with pytest.raises(InputError, match="beam needs the package apache-beam"):
+    with pytest.raises(InputError, match=r"by Beam needs apache-beam: pip install 'panojax\[beam\]'"):
         prepare(options(folder), tmp_path / "sets", beam=())
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -193,14 +194,12 @@ def test_names_that_do_not_fit_are_all_reported():
 
 def test_init_fits_the_template(variables):
     abstract = abstract_encoder(TINY)
-    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), variables) == jax.tree.map(
-        lambda leaf: (leaf.shape, leaf.dtype), abstract
-    )
+    chex.assert_trees_all_equal_shapes_and_dtypes(variables, abstract)
 
 
 def test_init_follows_the_key_and_he(variables):
     again, other = (init_encoder(TINY, jax.random.key(seed)) for seed in (0, 1))
-    jax.tree.map(np.testing.assert_array_equal, variables, again)
+    chex.assert_trees_all_equal(variables, again)
     kernels = [
         tree["triplanenet_encoder"]["params"]["up1.conv"]["double_conv.1"]["kernel"] for tree in (variables, other)
     ]

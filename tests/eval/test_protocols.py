@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -363,4 +364,4 @@ def test_methods_run_the_encoders_and_stages_they_name(models, monkeypatch):
     for method, (arrays, option) in zip(parse_methods("e1,e2,psp,dual,dual-sample"), expected, strict=True):
         _, found = Inverter(method, models["micro"], Perception(), OptimisationOptions())(*portrait)
         assert found[1] == option
-        jax.tree.map(np.testing.assert_array_equal, found[0], arrays)
+        chex.assert_trees_all_equal(found[0], arrays)

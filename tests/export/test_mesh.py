@@ -209,6 +209,6 @@ def test_write_refuses(tmp_path, monkeypatch):
         write_mesh(SMALL, tmp_path / "a.ply")
     assert (tmp_path / "a.ply").read_bytes() == b"mine"
     monkeypatch.setitem(sys.modules, "trimesh", None)
-    with pytest.raises(panojax.InputError, match=r'pip install "panojax\[export\]"'):
+    with pytest.raises(panojax.InputError, match=r"pip install 'panojax\[export\]'"):
         write_mesh(SMALL, tmp_path / "b.ply")
     assert [path.name for path in tmp_path.iterdir()] == ["a.ply"]

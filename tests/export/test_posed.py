@@ -12,7 +12,8 @@ from scipy.spatial.transform import Rotation
 
 from panojax.errors import InputError
 from panojax.export import sample_surface, write_colmap, write_transforms
-from panojax.export.views import project
+from panojax.export.posed import rgba, straight_colours
+from panojax.export.views import Views, project
 
 SIDE = 96
 
@@ -100,3 +101,28 @@ def test_refuses_cameras_of_several_kinds(points, tmp_path):
     labels[1, 16] *= 1.1
     with pytest.raises(InputError, match="cameras must share their intrinsics"):
         write_transforms(tmp_path, dataclasses.replace(ball_views(), labels=labels), points, colour(points))
+
+
+@pytest.mark.parametrize("background", [255.0, None])
+def test_colours_are_straight_where_alpha_fades(background):
+    """A dark disc whose rim fades before white has its own colour there: no pale halo on another background."""
+    x = np.linspace(-1, 1, 64)
+    alpha = np.clip(6 - 8 * np.hypot(*np.meshgrid(x, x)), 0, 1).astype(np.float32)
+    own = np.array([60.0, 30, 20])
+    image = np.round(own * alpha[..., None] + 255 * (1 - alpha[..., None])).astype(np.uint8)
+    found = rgba(image, alpha, background)
+    rim = (alpha > 0.02) & (alpha < 0.98)
+    assert rim.sum() > 100
+    assert np.abs(found[rim][:, :3].astype(float) - own).max() <= (4 if background else 25)
+    np.testing.assert_array_equal(found[..., 3], np.round(255 * alpha))
+    solid = alpha == 1
+    np.testing.assert_array_equal(found[solid][:, :3], image[solid])
+    np.testing.assert_array_equal(straight_colours(image * 1.0, np.zeros((64, 64)), background), image)
+
+
+def test_pictures_of_another_size():
+    views = ball_views()
+    small = views.resized(48)
+    assert small.images.shape == (len(views.images), 48, 48, 3) and views.resized(SIDE) is views
+    assert np.abs(small.images[0][24, 24].astype(int) - views.images[0][48, 48]).max() < 12
+    assert isinstance(small, Views) and small.opacity is views.opacity

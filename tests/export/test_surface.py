@@ -56,5 +56,5 @@ def test_refuses(monkeypatch):
     with pytest.raises(InputError, match="count must be at least 1"):
         sample_surface(ball_surface(), 0)
     monkeypatch.setitem(sys.modules, "fast_simplification", None)
-    with pytest.raises(InputError, match=r'pip install "panojax\[export\]"'):
+    with pytest.raises(InputError, match=r"pip install 'panojax\[export\]'"):
         simplify(ball_mesh(), 600)

@@ -7,15 +7,16 @@ import numpy as np
 import pygltflib
 import pytest
 import scenes
+import trimesh
 from export_scene import ball_picture, ball_surface, ball_views, cast
 from PIL import Image
 
 from panojax.camera import look_at
 from panojax.errors import InputError
-from panojax.export import bake_texture, simplify, write_textured
+from panojax.export import bake_texture, simplify, write_obj, write_textured
 from panojax.export.colours import sample_picture
 from panojax.export.mesh import Mesh
-from panojax.export.texture import texels
+from panojax.export.texture import fill, texels
 
 
 def test_texels_of_a_square_of_two_triangles():
@@ -107,6 +108,30 @@ def test_refuses(baked, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="must not exist yet"):
         write_textured(baked, tmp_path / "a.glb")
     monkeypatch.setitem(sys.modules, "xatlas", None)
-    with pytest.raises(InputError, match=r'pip install "panojax\[export\]"'):
+    with pytest.raises(InputError, match=r"pip install 'panojax\[export\]'"):
         bake_texture(ball_surface(), ball_views())
     assert [path.name for path in tmp_path.iterdir()] == ["a.glb"]
+
+
+def test_obj_is_the_glb_in_three_files(baked, tmp_path):
+    write_obj(baked, tmp_path / "ball.obj")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ball.mtl", "ball.obj", "ball.png"]
+    shape = trimesh.load(tmp_path / "ball.obj", process=False)
+    np.testing.assert_allclose(shape.vertices, baked.vertices, atol=1e-5)
+    np.testing.assert_array_equal(shape.faces, baked.faces)
+    np.testing.assert_allclose(shape.visual.uv, np.stack([baked.uv[:, 0], 1 - baked.uv[:, 1]], -1), atol=1e-5)
+    np.testing.assert_array_equal(np.asarray(shape.visual.material.image.convert("RGB")), baked.texture)
+    with pytest.raises(InputError, match="must not exist yet"):
+        write_obj(baked, tmp_path / "ball.obj")
+    with pytest.raises(InputError, match=r"must end in \.obj"):
+        write_obj(baked, tmp_path / "ball.glb")
+
+
+def test_fill_goes_on_smoothly_and_keeps_what_is_known():
+    rows, columns = np.mgrid[:37, :50]
+    ramp = np.stack([rows, columns, rows + columns], -1).astype(np.float32)
+    known = (rows % 12 < 3) | (columns % 9 < 2)
+    found = fill(np.where(known[..., None], ramp, 0), known)
+    np.testing.assert_array_equal(found[known], ramp[known])
+    assert np.abs(found - ramp).max() < 6 and np.abs(np.diff(found, axis=0)).max() < 6
+    np.testing.assert_array_equal(fill(ramp, np.zeros((37, 50), bool)), ramp)

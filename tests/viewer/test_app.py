@@ -49,6 +49,7 @@ class Client:
             add_markdown=lambda text: self.keep("status", text),
             add_checkbox=lambda name, value, hint=None: self.keep(name, value),
             add_slider=lambda name, low, high, step, value: self.keep(name, value),
+            add_dropdown=lambda name, options, initial_value: self.keep(name, initial_value),
             add_button=self.keep,
             add_progress_bar=lambda value, visible: self.keep("progress", value),
             add_folder=lambda name: contextlib.nullcontext(),
@@ -114,8 +115,8 @@ def window(client, scene):
 
 def test_window_draws_what_its_controls_say(client, window, scene):
     assert list(client.controls) == [
-        *("status", "seed 1", "kept", "What the photo hides", "Mesh", "Truncation", "smile"),
-        *("Front", "Snapshot", "Turntable", "progress"),
+        *("status", "seed 1", "kept", "What the photo hides", "Mesh", "Truncation"),
+        *("Sliders move", "smile", "Reset", "Front", "Snapshot", "Turntable", "progress"),
     ]
     assert client.pictures[-1].shape == (171, 256, 3)  # two pictures of 128 in a window of 3 : 2
     np.testing.assert_allclose(window.request().camera, panojax.look_at(0.5), atol=1e-5)
@@ -130,6 +131,35 @@ def test_window_draws_what_its_controls_say(client, window, scene):
     client.moved(None)
     wait_for(lambda: client.pictures[-1].shape == (128, 128, 3))
     assert before.shape != client.pictures[-1].shape and not client.notes
+
+
+def test_sliders_move_all_heads_or_one_and_are_reset(client, window):
+    controls = client.controls
+    controls["smile"].act(1.0)
+    controls["Sliders move"].act("kept")
+    assert controls["smile"].value == 1.0
+    controls["smile"].act(-2.0)
+    request = window.request()
+    assert request.strengths_of(0) == (("smile", 1.0),) and request.strengths_of(1) == (("smile", -2.0),)
+    controls["Sliders move"].act("all heads")
+    assert controls["smile"].value == 1.0
+    controls["smile"].act(0.5)
+    assert {window.request().strengths_of(i) for i in (0, 1)} == {(("smile", 0.5),)}
+    controls["Sliders move"].act("seed 1")
+    controls["Truncation"].act(0.2)
+    controls["smile"].act(3.0)
+    controls["Reset"].act()
+    request = window.request()
+    assert request.own == () and request.strengths == (("smile", 0.0),) and request.truncation == 0.7
+    assert controls["smile"].value == 0.0
+
+
+def test_heads_are_named_by_their_folders(tmp_path, scene):
+    (tmp_path / "ann").mkdir()
+    assert view.head_name(tmp_path / "ann" / "head.npz") == "ann"
+    assert view.head_name(tmp_path / "ann" / "older.npz") == "older"
+    twice = scenes.Scene(scene.params, [scene.subjects[1], scene.subjects[1]])
+    assert list(twice.panels().values()) == ["kept 1", "kept 2"]
 
 
 def test_buttons(client, window, monkeypatch):
@@ -198,7 +228,9 @@ def test_view_refuses(params, checkpoint, scene, taken, tmp_path, monkeypatch, c
     assert "Address already in use" in refused(capsys, "a.npz", "--port", taken)
     assert "finite" in refused(capsys, "a.npz", "--truncation", "nan")
     assert "nothing there" in refused(capsys, tmp_path / "a.npz", "--port", 0)
-    assert "two encoders" in refused(capsys, "me.jpg", "--checkpoint", checkpoint, "--port", 0)
+    assert "which does not exist" in refused(capsys, "me.jpg", "--checkpoint", "none", "--port", 0)
+    (tmp_path / "me.jpg").write_bytes(b"")
+    assert "two encoders" in refused(capsys, tmp_path / "me.jpg", "--checkpoint", checkpoint, "--port", 0)
     other = params.replace(generator=random_params(params.config).generator)
     save_head(scene.subjects[1].heads["stitched"], tmp_path / "a.npz", params=other)
     message = refused(capsys, tmp_path / "a.npz", "--checkpoint", checkpoint, "--port", 0)

@@ -18,6 +18,7 @@ import numpy as np
 
 from panojax import camera as cameras
 from panojax.config import Config
+from panojax.data.framing import data_framing
 from panojax.data.sources import Source
 from panojax.devices.sharding import data_mesh, placed_template, replicate, replicated, run_key
 from panojax.encoders import dual
@@ -117,7 +118,8 @@ def freeze(config: RunConfig, params: Params, mesh: Any) -> Frozen:
     else:
         average = mean_codes(generator, params.generator, jax.random.key(0))
     perception = load_perception(config.lpips, config.identity)
-    model = Config(generator, encoder)
+    # The encoders see the data's crops, and photos are to be cropped as these.
+    model = Config(generator, encoder, data_framing(config.data) or params.config.framing)
     occluded = None if config.occluded is None else _encoder(config, "occluded", dual.OCCLUDED, model)
     frozen = Frozen(fold(generator, params.generator), average, perception, occluded, config=model)
     placed: Frozen = replicate(frozen, mesh)

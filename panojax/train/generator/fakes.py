@@ -72,8 +72,9 @@ def make_heads(
     *,
     images: jax.typing.ArrayLike,
     key: jax.Array,
+    together: bool = False,
 ) -> tuple[Head, tuple[jax.Array, jax.Array]]:
-    """Heads of new latents, conditioned on cameras [N, 25] of which some are swapped.
+    """Heads of new latents, conditioned on cameras [N, 25] of which some are swapped; `together`, all or none.
 
     Returns:
       The heads, with float32 tri-grids whatever the networks compute in (gradients are scattered into them); their
@@ -81,26 +82,29 @@ def make_heads(
     """
     latent_key, swap_key, mix_key, noise_key = jax.random.split(key, 4)
     z = jax.random.normal(latent_key, (labels.shape[0], model.z_dim))
-    conditioning = swap_samples(labels, schedules.conditioning_swap(images, config), swap_key)
+    conditioning = swap_samples(labels, schedules.conditioning_swap(images, config), swap_key, together=together)
     ws = generator.map_latent(model, variables, z, conditioning)
     w = jax.lax.stop_gradient(ws[:, 0])
     if config.style_mixing:
-        ws = mix_styles(ws, _other_codes(model, variables, conditioning, mix_key), config.style_mixing, mix_key)
+        ws = mix_styles(ws, _other_codes(model, variables, labels, mix_key), config.style_mixing, mix_key)
     return Head(synthesize_planes(model, variables, ws, noise=config.noise, key=noise_key), ws), (z, w)
 
 
-def swap_samples(x: jax.Array, chance: jax.typing.ArrayLike, key: jax.Array) -> jax.Array:
-    """Each sample of x [N, ...] becomes the one before it (the first: the last) with this chance."""
-    swapped = jax.random.uniform(key, (x.shape[0],) + (1,) * (x.ndim - 1)) < chance
-    return jnp.where(swapped, jnp.roll(x, 1, axis=0), x)
+def swap_samples(x: jax.Array, chance: jax.typing.ArrayLike, key: jax.Array, *, together: bool = False) -> jax.Array:
+    """Each sample of x [N, ...] becomes the one before it (the first: the last) with this chance; `together`, all do."""
+    draws = jax.random.uniform(key, (1 if together else x.shape[0],) + (1,) * (x.ndim - 1))
+    return jnp.where(draws < chance, jnp.roll(x, 1, axis=0), x)
 
 
 def mix_styles(ws: jax.Array, other: jax.Array, chance: float, key: jax.Array) -> jax.Array:
-    """Codes [N, L, w_dim] whose layers from a random one (1 to L - 1) on are, with this chance, those of `other`."""
-    n, layers, _ = ws.shape
+    """Codes [N, L, w_dim] whose layers from a random one (1 to L - 1) on are, with this chance, those of `other`.
+
+    One draw for all samples, as the original has it.
+    """
+    layers = ws.shape[1]
     cut_key, chance_key = jax.random.split(key)
-    first = jax.random.randint(cut_key, (n, 1, 1), 1, layers)
-    first = jnp.where(jax.random.uniform(chance_key, (n, 1, 1)) < chance, first, layers)
+    first = jax.random.randint(cut_key, (), 1, layers)
+    first = jnp.where(jax.random.uniform(chance_key) < chance, first, layers)
     return jnp.where(jnp.arange(layers)[:, None] >= first, other, ws)
 
 
@@ -112,9 +116,10 @@ def synthesize_planes(model: GeneratorConfig, variables: Any, ws: jax.Array, *, 
     return model.field.from_image(image)
 
 
-def _other_codes(model, variables, conditioning, key):
-    z = jax.random.normal(jax.random.fold_in(key, 1), (conditioning.shape[0], model.z_dim))
-    return generator.map_latent(model, variables, z, conditioning)
+def _other_codes(model, variables, labels, key):
+    """Codes [N, L, w_dim] of other latents, conditioned on the labels themselves: the original swaps none here."""
+    z = jax.random.normal(jax.random.fold_in(key, 1), (labels.shape[0], model.z_dim))
+    return generator.map_latent(model, variables, z, labels)
 
 
 def render_jittered(

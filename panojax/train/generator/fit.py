@@ -123,7 +123,7 @@ def fit_step(
     gradient, (metrics, w) = jax.grad(loss, has_aux=True)(learned)
     updates, moments = fit_adam(fit).update(gradient, state.optimizer, learned)
     learned = optax.apply_updates(learned, updates)
-    gan = advance(gan, learned["generator"], w, n, objective.step)
+    gan = advance(gan, learned["generator"], {"backbone.mapping": w}, n, objective.step)
     return FitState(gan, learned["codes"], moments), metrics
 
 

@@ -76,11 +76,14 @@ class GanConfig:
     """Of the total variation of the densities, |density(x) - density(x + offset)|; 0 in the released setting."""
     density_interval: int = 4
     """The total variation is an update of its own at every so many steps, times as much. The generator's Adam is
-    corrected for it whatever its weight."""
+    corrected for it where its weight is not 0."""
     density_distance: float = 0.004
     """Standard deviation of the offsets, in world units."""
     density_points: int = 1000
     """Points a head."""
+    density_region: Literal["cube", "box"] = "cube"
+    """Where these lie: in [-1, 1]^3 whatever the box, as the original draws them; or in the box that the planes cover,
+    so that each counts (ours: 8 times as many of them where the box's side is 1, and a penalty some 6 times as large)."""
     conditioning_swap: float = 0.7
     """Chance that a head is conditioned on the camera of another sample of the batch, once it has fallen from 1. (The
     released file's name says 0.8.)"""
@@ -89,15 +92,20 @@ class GanConfig:
     background_swap: float = 0.2
     """Chance that a head stands before the background of another sample of the batch."""
     style_mixing: float = 0.0
-    """Chance that a head's finer codes, from a random layer on, come from another latent."""
+    """Chance that a batch's finer codes, from a random layer on, come from other latents."""
     density_noise: float = 1.0
     """Standard deviation of the noise on densities at the start."""
     density_noise_kimg: float = 200.0
     """It fades linearly over so many kimg; 0: there is none."""
     blur_sigma: float = 10.0
-    """Standard deviation, in pixels, of the blur of pictures and raw pictures at the start."""
+    """Width, in pixels, of the blur of what is judged, at the start."""
     blur_kimg: float = 200.0
-    """It fades linearly over so many kimg; 0: there is none."""
+    """It fades linearly over so many kimg at batch 32, in proportion to the batch; 0: there is none."""
+    blur: Literal["panohead", "even"] = "panohead"
+    """How: "panohead" filters final pictures, real and made, and the real raw ones by exp2(-(x / width)^2) cut at 3
+    widths, black beyond the border, and takes R1 by the filtered pictures. "even" (ours) treats made raw pictures as
+    real ones, so that blur does not tell them apart, by a Gaussian that is normalised at the border, and takes R1 by the
+    pictures themselves."""
     rendering_start: int | None = None
     """Rendering resolution at the start; None: the generator's own throughout."""
     rendering_kimg: float = 1000.0
@@ -107,7 +115,7 @@ class GanConfig:
     ema_rampup: float = 0.05
     """It is at most this share of the pictures shown so far."""
     w_average_decay: float = 0.998
-    """Of the running mean of style codes, which truncation uses."""
+    """Of the running means of style codes and of camera translations, which truncation uses."""
     noise: Literal["random", "const", "none"] = "random"
     """Noise of the backbone and the background."""
     fresh_fakes: bool = True
@@ -121,6 +129,8 @@ class GanConfig:
 
     def __post_init__(self):
         check_choice("noise", self.noise, ("random", "const", "none"))
+        check_choice("blur", self.blur, ("panohead", "even"))
+        check_choice("density_region", self.density_region, ("cube", "box"))
         for name in ("r1_interval", "density_interval", "density_points", "accumulate"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")

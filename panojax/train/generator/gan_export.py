@@ -23,6 +23,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from panojax.config import Config, from_json, to_json
+from panojax.data.framing import data_framing
 from panojax.devices.sharding import data_mesh, placed_template
 from panojax.errors import InputError
 from panojax.files.array_file import NpzFile
@@ -126,13 +127,19 @@ def read_start(start: Sequence[str]) -> tuple[int, dict[str, Any]]:
     return images, weights
 
 
-def write_model(folder: str | pathlib.Path, model: GeneratorConfig, average: Any) -> None:
-    """Writes the averaged generator as a model that `panojax.load` reads, in the place of an earlier one."""
+def write_model(
+    folder: str | pathlib.Path, model: GeneratorConfig, average: Any, *, data: Sequence[str | pathlib.Path] = ()
+) -> None:
+    """Writes the averaged generator as a model that `panojax.load` reads, in the place of an earlier one.
+
+    Its framing is that of the `data` folders it was trained on, where they say one.
+    """
+    framing = data_framing(data) or "panohead"
     target = pathlib.Path(folder)
     partial, old = (target.with_name(f".{target.name}.{name}") for name in ("partial", "old"))
     for leftover in (partial, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    save(Params(jax.tree.map(np.asarray, average), config=Config(model)), partial)
+    save(Params(jax.tree.map(np.asarray, average), config=Config(model, framing=framing)), partial)
     if target.exists():
         target.rename(old)
     partial.rename(target)
@@ -169,15 +176,15 @@ def main(arguments: list[str] | None = None) -> int:
             raise InputError("out goes with a workdir: files are such an export already")
         if options.workdir is not None:
             described, state = read_state(options.workdir)
-            model, average = described.model, state.average
+            model, average, data = described.model, state.average, tuple(described.data)
         else:
             model, _, weights = read_weights(options.files)
-            average = weights["average"]
+            average, data = weights["average"], ()
         if options.out is not None:
             for part in write_weights(options.out, model, state):
                 print(part)
         if options.model is not None:
-            write_model(options.model, model, average)
+            write_model(options.model, model, average, data=data)
             print(options.model)
 
     return exit_code(run)

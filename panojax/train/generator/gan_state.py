@@ -67,8 +67,8 @@ class GanState:
 
 
 def generator_adam(config: GanConfig) -> optax.GradientTransformation:
-    """Adam with betas (0, 0.99), corrected for the density regulariser's updates."""
-    return _adam(config.learning_rate, config.density_interval)
+    """Adam with betas (0, 0.99), corrected for the density regulariser's updates where there are any."""
+    return _adam(config.learning_rate, config.density_interval if config.density_weight else None)
 
 
 def discriminator_adam(config: GanConfig) -> optax.GradientTransformation:
@@ -175,7 +175,7 @@ def take_over(weights: Mapping[str, Any], earlier: Mapping[str, Any]) -> tuple[d
 def _lr_multiplier(model, layers):
     """Of a layer, by its path."""
     if layers[-1].startswith("fc") and layers[-2] in ("backbone.mapping", "mapping"):
-        return 0.01
+        return model.mapping_lr_multiplier if layers[-2] == "backbone.mapping" else 0.01
     return model.decoder_lr_multiplier if "decoder" in layers else 1.0
 
 
@@ -198,5 +198,5 @@ def _places(paths):
 
 
 def _adam(learning_rate, interval):
-    factor = lazy_factor(interval)
+    factor = 1.0 if interval is None else lazy_factor(interval)
     return optax.adam(learning_rate * factor, b1=0.0, b2=0.99**factor, eps=1e-8)

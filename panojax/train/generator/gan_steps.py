@@ -24,7 +24,14 @@ from panojax.nn.stylegan2 import pool, resize
 from panojax.train.generator import schedules
 from panojax.train.generator.fakes import make_fakes, make_heads
 from panojax.train.generator.gan_config import GanConfig
-from panojax.train.generator.gan_losses import blur, density_variation, r1_penalty, translation_penalty
+from panojax.train.generator.gan_losses import (
+    blur,
+    density_variation,
+    gaussian_matrix,
+    panohead_matrix,
+    r1_penalty,
+    translation_penalty,
+)
 from panojax.train.generator.gan_state import GanState, Objective, discriminator_adam, generator_adam
 
 Batch = Mapping[str, jax.Array]
@@ -59,8 +66,10 @@ def generator_step(state: GanState, batch: Batch, key: jax.Array, *, objective: 
         _, fakes = _in_parts(lambda part, key: (None, make(part["pose"], key=key)), config, batch, keys[1])
     discriminator_state, more = _update_discriminator(state, batch, jax.lax.stop_gradient(fakes), objective)
     state = state.replace(**discriminator_state)  # type: ignore[attr-defined]
-    w = jnp.mean(fakes.w, axis=0)
-    return advance(state, state.generator["params"], w, batch["image"].shape[0], config), metrics | more
+    means = {"backbone.mapping": jnp.mean(fakes.w, axis=0)}
+    if fakes.translation is not None:
+        means["t_mapping"] = jnp.mean(fakes.translation, axis=0)
+    return advance(state, state.generator["params"], means, batch["image"].shape[0], config), metrics | more
 
 
 def density_step(state: GanState, batch: Batch, key: jax.Array, *, objective: Objective) -> tuple[GanState, Metrics]:
@@ -73,9 +82,17 @@ def density_step(state: GanState, batch: Batch, key: jax.Array, *, objective: Ob
 
     def loss(params):
         variables = {"params": params, "constants": constants}
-        heads, _ = make_heads(model, config, variables, batch["pose"], images=state.images, key=head_key)
-        points, distance = config.density_points, config.density_distance
-        variation = density_variation(model, variables, heads, place_key, points=points, distance=distance)
+        heads, _ = make_heads(model, config, variables, batch["pose"], images=state.images, key=head_key, together=True)
+        variation = density_variation(
+            model,
+            variables,
+            heads,
+            place_key,
+            points=config.density_points,
+            distance=config.density_distance,
+            half=1.0 if config.density_region == "cube" else model.box_warp / 2,
+            noise=schedules.density_noise(state.images, config) if config.density_noise_kimg else None,
+        )
         value = config.density_interval * variation
         return config.density_weight * value, {"density": value}
 
@@ -91,11 +108,12 @@ def r1_step(state: GanState, batch: Batch, key: jax.Array, *, objective: Objecti
     Arguments and results are those of `generator_step`, which does not do this; the metrics are {"r1", "r1_mask"}.
     """
     config = objective.step
+    show, real = _shown(state, batch, objective)
 
     def loss(params):
         def of_part(part, key):
             total, terms = r1_penalty(
-                lambda image, raw, mask: judge(objective, params, image, raw, mask, part["camera"], state.images),
+                lambda image, raw, mask: judge(objective, params, *show(image, raw), mask, part["camera"]),
                 part["image"],
                 part["raw"],
                 part["mask"],
@@ -104,7 +122,7 @@ def r1_step(state: GanState, batch: Batch, key: jax.Array, *, objective: Objecti
             )
             return (total, terms), None
 
-        means, _ = _in_parts(of_part, config, _real(batch, objective), key)
+        means, _ = _in_parts(of_part, config, real, key)
         total, terms = jax.tree.map(lambda x: config.r1_interval * x, means)
         return total, terms
 
@@ -146,33 +164,57 @@ def compile_step(objective: Objective, mesh: Mesh | None = None) -> Step:
     return take
 
 
-def judge(objective: Objective, params: Any, image, raw, mask, labels, images: jax.typing.ArrayLike) -> jax.Array:
-    """Logits [N] of pictures (pooled to the discriminator's resolution and blurred), raw pictures and masks."""
+def judge(objective: Objective, params: Any, image, raw, mask, labels) -> jax.Array:
+    """Logits [N] of pictures at the discriminator's resolution, raw pictures and masks, all as it is shown them."""
     network = objective.discriminator.network(objective.generator.c_dim)
-    sigma = schedules.blur_sigma(images, objective.step)
-    image = pool(image, objective.discriminator.resolution)
-    if objective.step.blur_kimg:
-        image, raw = blur(image, sigma), blur(raw, sigma)
     logits: Any = network.apply({"params": params}, image, raw, mask, labels)
     return logits
 
 
-def advance(state: GanState, params: Any, w: jax.Array, size: int, config: GanConfig) -> GanState:
-    """The state after a step of the generator to `params`: its running average, its mean style code and both counts.
+def _shown(state, batch, objective):
+    """How pictures and raw pictures are shown to the discriminator, `show(image, raw, made=False)`; and what it is shown
+    of real pictures before that: {"image", "raw", "mask", "camera"}.
+
+    The blur: PanoHead's filters the real pictures for good, so that R1 is taken by the filtered ones, and leaves made raw
+    pictures as they are; the even one is part of showing them.
+    """
+    config, side = objective.step, objective.discriminator.resolution
+    rendered = objective.generator.rendering_resolution
+    real = {
+        "image": batch["image"],
+        "raw": resize(batch["image"], rendered),
+        "mask": resize(batch["mask"], rendered),
+        "camera": batch["camera"],
+    }
+    if not config.blur_kimg:
+        return lambda image, raw, made=False: (pool(image, side), raw), real
+    sigma = schedules.blur_sigma(state.images, batch["image"].shape[0], config)
+    if config.blur == "even":
+        kernels = [gaussian_matrix(size, sigma) for size in (side, rendered)]
+        return lambda image, raw, made=False: (blur(pool(image, side), kernels[0]), blur(raw, kernels[1])), real
+    kernels = [panohead_matrix(size, sigma, widest=config.blur_sigma) for size in (side, rendered)]
+    real |= {"image": blur(real["image"], kernels[0]), "raw": blur(real["raw"], kernels[1])}
+    return lambda image, raw, made=False: (blur(pool(image, side), kernels[0]) if made else image, raw), real
+
+
+def advance(state: GanState, params: Any, means: Mapping[str, jax.Array], size: int, config: GanConfig) -> GanState:
+    """The state after a step of the generator to `params`: its running average, what its mappings give on average, and
+    both counts.
 
     Args:
-      w: mean style code [w_dim] of the step's pictures.
-      size: how many pictures it saw.
+      means: of what the step's mappings gave, by their paths: "backbone.mapping" [w_dim], maybe "t_mapping" [3].
+      size: how many pictures the step saw.
     """
     kept = schedules.ema_decay(state.images, size, config)
     averaged = jax.tree.map(lambda a, b: b + kept * (a - b), state.averaged, params)
-    constants = state.generator["constants"]
-    mapping = constants["backbone.mapping"]
-    mapping = {**mapping, "w_avg": w + config.w_average_decay * (mapping["w_avg"] - w)}
+    constants = dict(state.generator["constants"])
+    for path, mean in means.items():
+        mapping = constants[path]
+        constants[path] = {**mapping, "w_avg": mean + config.w_average_decay * (mapping["w_avg"] - mean)}
     advanced: GanState = state.replace(  # type: ignore[attr-defined]
         step=state.step + 1,
         images=state.images + size,
-        generator={"params": params, "constants": {**constants, "backbone.mapping": mapping}},
+        generator={"params": params, "constants": constants},
         averaged=averaged,
     )
     return advanced
@@ -182,12 +224,14 @@ def _update_generator(state, batch, key, objective):
     """What changes of the state in the generator's half, the heads that were judged, and metrics."""
     model, config = objective.generator, objective.step
     constants = state.generator["constants"]
+    show, _ = _shown(state, batch, objective)
 
     def loss(params, part, key):
         fakes = make_fakes(
             model, config, {"params": params, "constants": constants}, part["pose"], images=state.images, key=key
         )
-        logits = judge(objective, state.discriminator, fakes.image, fakes.raw, fakes.mask, part["pose"], state.images)
+        shown = show(fakes.image, fakes.raw, made=True)
+        logits = judge(objective, state.discriminator, *shown, fakes.mask, part["pose"])
         metrics = {"generator": losses.adversarial(logits)}
         total = metrics["generator"]
         if fakes.translation is not None:
@@ -206,14 +250,15 @@ def _update_generator(state, batch, key, objective):
 
 def _update_discriminator(state, batch, fakes, objective):
     """What changes of the state in the discriminator's half, and metrics."""
-    config, real = objective.step, _real(batch, objective)
+    config = objective.step
+    show, real = _shown(state, batch, objective)
     fake = {"image": fakes.image, "raw": fakes.raw, "mask": fakes.mask, "camera": batch["pose"]}
 
-    def logits(params, x):
-        return judge(objective, params, x["image"], x["raw"], x["mask"], x["camera"], state.images)
+    def logits(params, x, made):
+        return judge(objective, params, *show(x["image"], x["raw"], made=made), x["mask"], x["camera"])
 
     def loss(params, part):
-        real_logits, fake_logits = logits(params, part["real"]), logits(params, part["fake"])
+        real_logits, fake_logits = logits(params, part["real"], False), logits(params, part["fake"], True)
         total = losses.discriminator(real_logits, fake_logits)
         return total, {
             "discriminator": total,
@@ -228,17 +273,6 @@ def _update_discriminator(state, batch, fakes, objective):
     (gradient, metrics), _ = _in_parts(gradients, config, both, jax.random.key(0))
     params, moments = _update(discriminator_adam(config), gradient, state.discriminator_optimizer, state.discriminator)
     return {"discriminator": params, "discriminator_optimizer": moments}, metrics
-
-
-def _real(batch, objective):
-    """What the discriminator is shown of real pictures."""
-    side = objective.generator.rendering_resolution
-    return {
-        "image": batch["image"],
-        "raw": resize(batch["image"], side),
-        "mask": resize(batch["mask"], side),
-        "camera": batch["camera"],
-    }
 
 
 def _update(optimiser, gradient, moments, params):

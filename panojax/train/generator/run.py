@@ -89,7 +89,7 @@ def _train(config: GeneratorRun) -> GanState | FitState:
             state, step, lambda state, step: take_step(before + step * config.batch)(state, feed(step), key, step)
         )
     if jax.process_index() == 0:
-        write_model(folder / "model", config.model, state.average)
+        write_model(folder / "model", config.model, state.average, data=config.data)
     return state
 
 

@@ -30,9 +30,9 @@ def density_noise(images: jax.typing.ArrayLike, config: GanConfig) -> jax.Array:
     return config.density_noise * fade_out(images, config.density_noise_kimg)
 
 
-def blur_sigma(images: jax.typing.ArrayLike, config: GanConfig) -> jax.Array:
-    """The standard deviation of the blur, in pixels."""
-    return config.blur_sigma * fade_out(images, config.blur_kimg)
+def blur_sigma(images: jax.typing.ArrayLike, batch: int, config: GanConfig) -> jax.Array:
+    """The width of the blur, in pixels, at a step of `batch` pictures."""
+    return config.blur_sigma * fade_out(images, config.blur_kimg * batch / 32)
 
 
 def ema_decay(images: jax.typing.ArrayLike, batch: int, config: GanConfig) -> jax.Array:

@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -135,10 +136,7 @@ def test_codes_alone(generator):
         assert float(metrics["loss"]) == pytest.approx(2 * float(metrics["proxy/code"]), rel=1e-6)
         codes.append(float(metrics["proxy/code"]))
     assert codes[-1] < 0.99 * codes[0]
-    jax.tree.map(
-        np.testing.assert_array_equal,
-        *(s.encoder.variables()["triplanenet_encoder"] for s in (before, state)),
-    )
+    chex.assert_trees_all_equal(*(s.encoder.variables()["triplanenet_encoder"] for s in (before, state)))
 
 
 def test_bad_input_is_named():

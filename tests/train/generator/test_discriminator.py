@@ -1,5 +1,6 @@
 import json
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,7 +72,7 @@ def test_the_pickles_discriminator_is_read(mini):
     checkpoint = read_checkpoint(recipe.GOLDEN / "panohead_mini.pkl", "D")
     assert from_torch(checkpoint.init_kwargs) == network
     loaded = from_state_dict(shapes(network, 128, 64), checkpoint.state_dict, what="D")
-    jax.tree.map(np.testing.assert_array_equal, loaded, variables)
+    chex.assert_trees_all_equal(loaded, variables)
 
 
 def test_released_names_and_shapes():

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,7 +103,7 @@ def test_parts_average_to_the_whole():
 
     whole = _in_parts(function, tiny().step, inputs, jax.random.key(0))
     thirds = _in_parts(function, dataclasses.replace(tiny().step, accumulate=3), inputs, jax.random.key(0))
-    jax.tree.map(np.testing.assert_allclose, whole, thirds)
+    chex.assert_trees_all_close(whole, thirds, rtol=1e-7)
 
 
 def test_all_options_together_trace_to_the_same_state():
@@ -185,7 +186,7 @@ def test_a_larger_run_takes_what_fits():
         (taken["discriminator"]["b16"]["conv0"], earlier["discriminator"]["b16"]["conv0"]),
         (taken["discriminator"]["b32"]["skip"], weights["discriminator"]["b32"]["skip"]),
     ]:
-        jax.tree.map(np.testing.assert_array_equal, got, expected)
+        chex.assert_trees_all_equal(got, expected)
     assert "backbone.synthesis/b16/torgb" in message and "b16/fromrgb" in message
     state = init_state(large.objective, taken, images=7)
     assert jax.tree.map(jnp.shape, state) == jax.tree.map(lambda x: x.shape, abstract_state(large.objective))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from panojax.errors import InputError
-from panojax.photo import network
-from panojax.photo.network import Network, apply, load, save, shipped
+from panojax.nn import graph
+from panojax.nn.graph import Graph, apply, load, save, shipped
 
 rng = np.random.default_rng(0)
 
@@ -27,7 +27,7 @@ def slow_conv(x, kernel, bias, stride, groups):
 @pytest.mark.parametrize(("stride", "groups"), [(1, 1), (2, 1), (1, 4), (2, 2)])
 def test_conv_is_the_loop(stride, groups):
     x, kernel, bias = rng.normal(size=(7, 8, 4)), rng.normal(size=(3, 2, 4 // groups, 8)), rng.normal(size=8)
-    got = network.conv(
+    got = graph.conv(
         *(a.astype(np.float32) for a in (x[None], kernel, bias)),
         stride=[stride, stride],
         padding="VALID",
@@ -45,7 +45,7 @@ def test_conv_transpose_scatters_each_pixel():
             expected[2 * row : 2 * row + 2, 2 * column : 2 * column + 2] += np.einsum(
                 "i,hwio->hwo", x[row, column], flipped
             )
-    got = network.conv_transpose(
+    got = graph.conv_transpose(
         x[None].astype(np.float32), kernel.astype(np.float32), np.zeros(5, np.float32), stride=[2, 2], padding="SAME"
     )
     np.testing.assert_allclose(got[0], expected, atol=1e-5)
@@ -53,10 +53,10 @@ def test_conv_transpose_scatters_each_pixel():
 
 def test_pool_resize_and_activations():
     x = rng.normal(size=(1, 4, 6, 3)).astype(np.float32)
-    pooled = network.max_pool(x, window=[2, 2], stride=[2, 2], padding="VALID")
+    pooled = graph.max_pool(x, window=[2, 2], stride=[2, 2], padding="VALID")
     np.testing.assert_array_equal(pooled, x.reshape(1, 2, 2, 3, 2, 3).max((2, 4)))
-    np.testing.assert_array_equal(network.resize(x, factor=2, method="nearest"), x.repeat(2, 1).repeat(2, 2))
-    run = network.OPERATIONS
+    np.testing.assert_array_equal(graph.resize(x, factor=2, method="nearest"), x.repeat(2, 1).repeat(2, 2))
+    run = graph.OPERATIONS
     np.testing.assert_allclose(run["prelu"](x, np.float32(0.25)), np.where(x > 0, x, 0.25 * x))
     np.testing.assert_allclose(run["hard_swish"](x), x * np.clip(x / 6 + 0.5, 0, 1), atol=1e-6)
     np.testing.assert_allclose(run["mean"](x)[:, 0, 0], x.mean((1, 2)), atol=1e-6)
@@ -67,7 +67,7 @@ def test_saved_networks_come_back(tmp_path):
     kernel = np.float16(rng.normal(size=(1, 1, 3, 2))).astype(np.float32)
     options = {"stride": [1, 1], "padding": [[1, 0], [0, 1]]}
     steps = (("conv", ("in",), "a", ("k", "b"), options), ("relu", ("a",), "out", (), {}))
-    made = Network(steps, {"k": kernel, "b": np.ones(2, np.float32)}, ("in",), ("out",))
+    made = Graph(steps, {"k": kernel, "b": np.ones(2, np.float32)}, ("in",), ("out",))
     save(str(tmp_path / "net.npz"), made)
     again = load(tmp_path / "net.npz")
     x = rng.normal(size=(4, 5, 3)).astype(np.float32)
@@ -79,14 +79,14 @@ def test_saved_networks_come_back(tmp_path):
 
 
 def test_shipped_networks_have_their_shapes():
-    outputs = shipped("yunet")(np.zeros((640, 640, 3), np.float32))
+    outputs = shipped("panojax.photo", "yunet")(np.zeros((640, 640, 3), np.float32))
     assert {name: value.shape for name, value in outputs.items()} == {
         f"{head}_{stride}": (640 // stride, 640 // stride, channels)
         for head, channels in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10))
         for stride in (8, 16, 32)
     }
-    assert shipped("mesh")(np.zeros((192, 192, 3), np.float32))["213"].size == 3 * 468
-    mask = shipped("selfie")(np.zeros((256, 256, 3), np.float32))["249"]
+    assert shipped("panojax.photo", "mesh")(np.zeros((192, 192, 3), np.float32))["213"].size == 3 * 468
+    mask = shipped("panojax.photo", "selfie")(np.zeros((256, 256, 3), np.float32))["249"]
     assert mask.shape == (256, 256, 1) and 0 <= mask.min() <= mask.max() <= 1
 
 
@@ -98,7 +98,7 @@ def test_a_packed_onnx_graph_computes_what_it_says(tmp_path):
     scale, zero = np.float32(0.125), np.int8(1)
     make = onnx.helper
     constants = {"q": kernel, "s": scale, "z": zero, "b": np.ones(4, np.float32)}
-    graph = make.make_graph(
+    proto = make.make_graph(
         [
             make.make_node("DequantizeLinear", ["q", "s", "z"], ["k"]),
             make.make_node("Conv", ["x", "k", "b"], ["y"], strides=[2, 2], pads=[1, 1, 1, 1], kernel_shape=[3, 3]),
@@ -109,7 +109,7 @@ def test_a_packed_onnx_graph_computes_what_it_says(tmp_path):
         [make.make_tensor_value_info("out", onnx.TensorProto.FLOAT, [1, 4, 4, 4])],
         [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
-    onnx.save(make.make_model(graph), tmp_path / "tiny.onnx")
+    onnx.save(make.make_model(proto), tmp_path / "tiny.onnx")
     x = rng.normal(size=(8, 8, 3)).astype(np.float32)
     padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
     weights = (kernel.astype(np.float32) - 1) * 0.125

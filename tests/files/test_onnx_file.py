@@ -5,7 +5,8 @@ import pytest
 import recipe
 
 from panojax.errors import InputError
-from panojax.losses.onnx import read_onnx, run
+from panojax.files.onnx_file import read_onnx
+from panojax.nn.graph import run
 
 onnx = pytest.importorskip("onnx")
 helper, numpy_helper = onnx.helper, onnx.numpy_helper
@@ -90,7 +91,7 @@ def test_outputs_equal_numpy(network):
 
 def test_only_what_is_needed_is_kept(network):
     graph, params = read_onnx(network)
-    assert [node.op for node in graph.nodes][:3] == ["Sub", "Mul", "Conv"]
+    assert [step[0] for step in graph.steps][:3] == ["sub", "mul", "conv"]
     assert set(params) == {
         *("shift", "factor", "kernel", "scale", "bias", "mean", "variance", "slope", "matrix", "offset")
     }
