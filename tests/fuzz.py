@@ -68,7 +68,7 @@ class Kind:
 def model() -> panojax.Params:
     """A model of some kilobytes."""
     generator = dataclasses.replace(
-        tiny().generator, z_dim=8, w_dim=16, channel_base=64, channel_max=8, plane_resolution=8, plane_features=4
+        tiny().generator, z_dim=8, w_dim=16, channel_base=128, channel_max=8, plane_resolution=8, plane_features=4
     )
     generator = dataclasses.replace(generator, decoder_hidden=8, superresolution_channels=(4, 4))
     widths = {"widths": (16, 16, 16, 16), "depths": (1, 1, 1, 1), "head_width": 16}

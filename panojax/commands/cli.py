@@ -7,6 +7,7 @@ import hashlib
 import os
 import pathlib
 import platform
+import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 

@@ -62,8 +62,11 @@ def invert_folder(options: Options) -> None:
     if todo:
         model = load(options, {})
         workers = [worker(model, device) for device in jax.local_devices()]
-        counts = {"total": len(jobs), "initial": len(jobs) - len(todo)}
-        with alone_in(options.out), bar(**counts, desc="invert", unit="photo", leave=True) as shown:
+        done = len(jobs) - len(todo)
+        with (
+            alone_in(options.out),
+            bar(total=len(jobs), initial=done, desc="invert", unit="photo", leave=True) as shown,
+        ):
             deal(todo, workers, shown.update)
     for photo in photos:
         if photo in failed:

@@ -121,19 +121,17 @@ class GeneratorConfig:
         check_choice("superresolution_noise", self.superresolution_noise, ("none", "const", "random"))
         check_choice("decoder_activation", self.decoder_activation, ("none", "lrelu", "sigmoid"))
         check_choice("dtype", self.dtype, ("float32", "bfloat16"))
-        for name in ("plane_resolution", "image_resolution", "channel_base", "channel_max"):
-            if getattr(self, name) < 4:
-                raise InputError(f"{name} must be at least 4, got {getattr(self, name)}")
         if self.plane_resolution & (self.plane_resolution - 1):
             raise InputError(f"plane_resolution must be a power of two, got {self.plane_resolution}")
         if (self.ray_start == "auto") != (self.ray_end == "auto"):
             raise InputError(f'ray_start and ray_end are both "auto" or neither, got {self.ray_start}, {self.ray_end}')
-        if self.depth_samples < 4:
-            raise InputError(f"depth_samples must be at least 4, got {self.depth_samples}")
         for name in ("conv_clamp", "superresolution_clamp"):
             if (getattr(self, name) or 0) < 0:
                 raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
         check_axes(self.plane_axes)
+        widest = max(self.plane_resolution, 2 * self.superresolution_input if self.background else 0)
+        if self.channel_base < widest:
+            raise InputError(f"channel_base must leave a channel at every resolution, {widest}, got {self.channel_base}")
         if not self.depth_interpolation and self.plane_depth != 1:
             raise InputError(f"bilinear lookups need plane_depth 1, got {self.plane_depth}")
         if self.image_resolution != self.superresolution_input * self.superresolution_factor:

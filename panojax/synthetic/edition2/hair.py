@@ -171,9 +171,7 @@ def tail_strands(style: Style, goal: Floats, outward: Floats, solid: Solid, rng:
     turn, radius = rng.uniform(0, 2 * np.pi, (count, 1)), np.sqrt(rng.random((count, 1)))
     shift = (radius * wide * np.cos(turn))[..., None] * across + (radius * wide * np.sin(turn))[..., None] * out
     ends = (1 - 0.3 * rng.random(count) ** 2).astype(np.float32)
-    curves = growth.resample(
-        (middle[None] + shift).astype(np.float32), ends, points_per_strand(style, style.tail_length)
-    )
+    curves = growth.resample((middle[None] + shift).astype(np.float32), ends, points_per_strand(style, style.tail_length))
     phase = (np.floor(turn[:, 0] * 6) * 2.4 + np.floor(radius[:, 0] * 4) * 1.1).astype(np.float32)
     curves = growth.curl(curves, style, phase, rng.random(count, np.float32), np.broadcast_to(reference, (count, 3)))
     return outside(curves, solid)
@@ -225,9 +223,7 @@ def tied_hair(style: Style, ground: Ground, kept: NDArray[np.int32], solid: Soli
             curves = growth.gather(ground, mine, solid, inner, style.volume)
             small = replace(style, curl=0.3 * style.curl, wave=0.4 * style.wave)
             phase = ground.random[mine, 2] * 3
-            pieces.append(
-                outside(growth.curl(curves, small, phase, ground.random[mine, 1], ground.outward[mine]), solid)
-            )
+            pieces.append(outside(growth.curl(curves, small, phase, ground.random[mine, 1], ground.outward[mine]), solid))
         pieces.append(tail_strands(style, goal, outward, solid, rng))
     if len(loose) > 20:
         rest = style if style.gather == "half" else replace(style, side=130.0, back=130.0)
@@ -284,9 +280,7 @@ def head_hair(hair: Hair, ground: Ground, solid: Solid, marks: Landmarks, hidden
         if locks is None:
             member = ground.roots.clumps[400][1]
             locks = member[kept[: len(curves)]] if len(curves) <= len(kept) else rng.integers(0, 400, len(curves))
-        width = style.width * (
-            1.0 if style.rope or len(curves) >= 0.8 * len(kept) else (len(kept) / len(curves)) ** 0.4
-        )
+        width = style.width * (1.0 if style.rope or len(curves) >= 0.8 * len(kept) else (len(kept) / len(curves)) ** 0.4)
         width = min(width, 1.35 * style.width)
         taper = 0.8 if style.rope else 0.45
         strands.append(Strands("hair", curves, width * MM, tints(hair, np.asarray(locks), rng), taper))
@@ -321,9 +315,7 @@ def beard_strands(assets: Path, face: Face, points: Floats, normals: Floats, sol
     flow = unit(flow.astype(np.float32) + rng.normal(0, 0.22, start.shape).astype(np.float32))
     count = int(np.clip(4 + face.beard_length / 8, 4, 14))
     step = (length * MM / (count - 1))[:, None].astype(np.float32)
-    heading = unit(
-        growth.along_surface(flow, outward) + (0.35 + 0.25 * rng.random((len(mine), 1))).astype(np.float32) * outward
-    )
+    heading = unit(growth.along_surface(flow, outward) + (0.35 + 0.25 * rng.random((len(mine), 1))).astype(np.float32) * outward)
     error = solid.look(start)[0]
     line, point = [start], start
     for i in range(1, count):

@@ -3,6 +3,8 @@
 Shape and skin are drawn as in the first edition.
 """
 
+from typing import Any
+
 from dataclasses import replace
 
 import numpy as np
@@ -239,3 +241,5 @@ def sample_person(seed: int, number: int) -> Person:
         shirt=sample_clothes(stream(seed, number, "shirt 2"), shape),
         light=sample_lights(stream(seed, number, "light 2"), assets.ENVIRONMENTS),
     )
+
+

@@ -119,7 +119,7 @@ def freeze(config: RunConfig, params: Params, mesh: Any) -> Frozen:
         average = mean_codes(generator, params.generator, jax.random.key(0))
     perception = load_perception(config.lpips, config.identity)
     # The encoders see the data's crops, and photos are to be cropped as these.
-    model = Config(generator, encoder, data_framing(config.data) or params.config.framing)
+    model = Config(generator, encoder, framing=data_framing(config.data) or params.config.framing)
     occluded = None if config.occluded is None else _encoder(config, "occluded", dual.OCCLUDED, model)
     frozen = Frozen(fold(generator, params.generator), average, perception, occluded, config=model)
     placed: Frozen = replicate(frozen, mesh)
