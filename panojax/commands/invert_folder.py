@@ -37,7 +37,8 @@ def invert_folder(options: Options) -> None:
     photos = list_photos(options.photo)
     jobs = {photo: options.out / name for photo, name in zip(photos, folder_names(photos))}
     old = {photo: read_report(folder) for photo, folder in jobs.items()}
-    todo = [photo for photo in photos if options.overwrite or not is_current(old[photo], options, photo)]
+    made = {photo for photo in photos if is_current(old[photo], options, photo) and _is_whole(old[photo], jobs[photo])}
+    todo = [photo for photo in photos if options.overwrite or photo not in made]
     if anew := [photo for photo in todo if old[photo] is not None and not options.overwrite]:
         note(f"{len(anew)} photos or their options have changed since, their heads are made anew: {_some(anew)}")
     if gone := _others(options.out, set(jobs.values())):
@@ -60,14 +61,12 @@ def invert_folder(options: Options) -> None:
         return work
 
     if todo:
-        model = load(options, {})
-        workers = [worker(model, device) for device in jax.local_devices()]
-        done = len(jobs) - len(todo)
-        with (
-            alone_in(options.out),
-            bar(total=len(jobs), initial=done, desc="invert", unit="photo", leave=True) as shown,
-        ):
-            deal(todo, workers, shown.update)
+        with alone_in(options.out):
+            model = load(options, {})
+            workers = [worker(model, device) for device in jax.local_devices()]
+            done = len(jobs) - len(todo)
+            with bar(total=len(jobs), initial=done, desc="invert", unit="photo", leave=True) as shown:
+                deal(todo, workers, shown.update)
     for photo in photos:
         if photo in failed:
             note(f"{photo} was left out: {failed[photo]}")
@@ -90,6 +89,12 @@ def _invert(photo: str, options: Options, model: Model, folder: pathlib.Path, ol
         if pathlib.PurePath(name).name == name and (folder / name).is_file():
             (folder / name).unlink()
     return list((report["alignment"] or {}).get("warnings", ()))
+
+
+def _is_whole(report: dict[str, Any] | None, folder: pathlib.Path) -> bool:
+    """Whether all files that a report lists are there."""
+    files = (report or {}).get("files")
+    return isinstance(files, list) and all(isinstance(name, str) and (folder / name).exists() for name in files)
 
 
 def _half_made(folder: pathlib.Path) -> bool:

@@ -131,7 +131,7 @@ class GeneratorConfig:
         check_axes(self.plane_axes)
         widest = max(self.plane_resolution, 2 * self.superresolution_input if self.background else 0)
         if self.channel_base < widest:
-            raise InputError(f"channel_base must leave a channel at every resolution, {widest}, got {self.channel_base}")
+            raise InputError(f"channel_base must be at least {widest} for these sizes, got {self.channel_base}")
         if not self.depth_interpolation and self.plane_depth != 1:
             raise InputError(f"bilinear lookups need plane_depth 1, got {self.plane_depth}")
         if self.image_resolution != self.superresolution_input * self.superresolution_factor:
