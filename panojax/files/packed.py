@@ -21,8 +21,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from panojax.config import Config, from_json, to_json
 from panojax.encoders import dual
-from panojax.errors import InputError, OutputError
-from panojax.files.reading import is_disk_fault, kind_of, read_bytes, read_json, reason, shown
+from panojax.errors import InputError
+from panojax.files.reading import kind_of, read_bytes, read_json
+from panojax.files.staging import output_folder
 
 FORMAT = 1
 MANIFEST = "model.json"
@@ -86,24 +87,11 @@ def write_packed(
     if sum(sizes.values()) > max_bytes:
         told = ", ".join(f"{name} {size / 1e6:.1f}" for name, size in sizes.items())
         raise InputError(f"the model must take at most {max_bytes / 1e6:.1f} MB, got {told}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = {name: folder / f".{name}.{os.getpid()}.partial" for name in files}
-        try:
-            for name, data in files.items():
-                partial[name].write_bytes(data)
-            for name in (MANIFEST, *({GENERATOR, VISIBLE, OCCLUDED} - files.keys())):
-                (folder / name).unlink(missing_ok=True)
-            for name in files:  # the manifest last
-                partial[name].replace(folder / name)
-        finally:
-            for path in partial.values():
-                path.unlink(missing_ok=True)
-    except OSError as error:
-        code = 74 if is_disk_fault(error) else 2
-        raise OutputError(
-            f"out must be a folder that can be written, got {shown(folder)}: {reason(error)}", code
-        ) from error
+    with output_folder(folder, overwrite=True) as staged:
+        for name, data in files.items():
+            (staged / name).write_bytes(data)
+    for name in {GENERATOR, VISIBLE, OCCLUDED} - files.keys():
+        (folder / name).unlink(missing_ok=True)
     return sizes
 
 

@@ -19,7 +19,7 @@ from panojax.files.locks import LOCK, PREFIX, alone_in, contents, hold, is_ours,
 from panojax.files.reading import is_disk_fault, kind_of, reason, shown
 
 SUFFIX = ".partial"
-LAST = ("report.json", "_CHECKPOINT_METADATA")
+LAST = ("report.json", "model.json", "_CHECKPOINT_METADATA")
 """Files that say that the others beside them are whole: they are moved last."""
 
 # The staging folders of this process, for `remove_open`.
