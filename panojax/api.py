@@ -16,6 +16,7 @@ from panojax.inversion import pipeline as inversion
 from panojax.params import Params
 from panojax.render.renderer import draw_uniforms
 
+MAX_SIDE = 4096  # of a volume rendering
 BEYOND = 1.2  # as far as bicubic resizing overshoots
 
 
@@ -114,8 +115,8 @@ def render(
     check_head(params, head)
     camera = _camera(camera)
     side = config.rendering_resolution if resolution is None else resolution
-    if side < 2:
-        raise InputError(f"resolution must be at least 2, got {resolution}")
+    if not 2 <= side <= MAX_SIDE:
+        raise InputError(f"resolution must be at least 2 and at most {MAX_SIDE}, got {resolution}")
     if density_noise is None:
         density_noise = config.density_noise if key is not None else 0.0
     if key is None and (density_noise or config.superresolution_noise == "random"):
@@ -224,7 +225,7 @@ def _portrait(params, image, camera, face):
             except (TypeError, ValueError):
                 kind = type(image).__name__
                 raise InputError(f"image must be a photo or floats [S, S, 3] in [-1, 1], got a {kind}") from None
-    if jnp.ndim(image) != 3 or image.shape[0] != image.shape[1]:
+    if jnp.ndim(image) != 3 or image.shape[0] != image.shape[1] or not image.shape[0]:
         raise InputError(f"image must be [S, S, 3], got {jnp.shape(image)}")
     image = check_array("image", image, (None, None, 3))
     camera = _camera(camera)

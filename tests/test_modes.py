@@ -90,3 +90,12 @@ def test_known_values_are_checked_and_traced_ones_are_not(params):
         panojax.map_latent(params, jnp.ones(64), truncation=float("inf"))
     bad = jax.jit(panojax.map_latent)(params, jnp.full(64, jnp.nan))
     assert np.isnan(bad).all()
+
+
+def test_sizes_that_give_no_picture(params):
+    with pytest.raises(InputError, match=r"image must be \[S, S, 3\], got \(0, 0, 3\)"):
+        panojax.invert(params, jnp.zeros((0, 0, 3)))
+    head = panojax.Head(planes=jnp.zeros(params.config.generator.field.shape), ws=jnp.zeros((8, 128)))
+    for resolution in (-1, 0, 1, 10**6):
+        with pytest.raises(InputError, match="resolution must be at least 2 and at most 4096"):
+            panojax.render(params, head, panojax.look_at(0.0), resolution=resolution)
