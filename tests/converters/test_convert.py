@@ -250,7 +250,8 @@ def test_encoders_of_another_architecture(encoder_files, tmp_path, monkeypatch):
 
 def test_broken_encoder_files(encoder_files, tmp_path):
     out = tmp_path / "head"
-    refused("expected a file, got nothing there", PICKLE, out=out, **(encoder_files | {"occluded": tmp_path / "none.pt"}))
+    missing = encoder_files | {"occluded": tmp_path / "none.pt"}
+    refused("expected a file, got nothing there", PICKLE, out=out, **missing)
     refused(
         r"state_dict: expected psp_encoder.\* and triplanenet_encoder.\*, got missing groups: ",
         PICKLE,
