@@ -122,6 +122,10 @@ class NpyEntry:
     fortran: bool
 
     @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
     def nbytes(self) -> int:
         return count_elements(self.shape) * self.dtype.itemsize
 

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pathlib
+import time
 from collections.abc import Collection
 from typing import Any
 
@@ -15,8 +16,8 @@ from panojax.config import Config, from_json, to_json
 from panojax.errors import InputError
 from panojax.files import packed
 from panojax.files.checksums import array_sums, differing, json_sum
-from panojax.files.dropped_reads import dropped_reads
 from panojax.files.locks import contents
+from panojax.files.quiet import PATIENCE, quiet_orbax
 from panojax.files.reading import check_tree, kind_of, shown
 from panojax.files.staging import check_writable, output_folder
 from panojax.params import Params, abstract_arrays, random_params, tiny
@@ -60,8 +61,10 @@ def load(
         check_tree(folder, limit=MAX_BYTES)
     except InputError as error:
         raise InputError(f"checkpoint {shown(checkpoint)}: {error}") from error
-    with dropped_reads():
+    with quiet_orbax():
         config, stored, refused = _restore(folder, checkpoint, own, verify)
+        if refused:
+            time.sleep(PATIENCE)
     if refused:
         raise InputError(refused)
     return Params(stored["generator"], stored.get("encoders"), config=config).with_dtype(dtype)
@@ -169,13 +172,17 @@ def save(params: Params, folder: str | pathlib.Path) -> None:
     meta["sum"] = _own_sum(json.loads(json.dumps(meta)))
     items = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), config=ocp.args.JsonSave(meta))
     with (
+        quiet_orbax(),
         output_folder(folder, name="checkpoint folder") as staged,
         ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer,
     ):
+        problem = None
         try:
             checkpointer.save(staged, items, force=True)
         except ValueError as error:
-            raise _disk_error(error) from error
+            problem = _disk_error(error)
+        if problem is not None:  # out here it keeps nothing of the writes that failed
+            raise problem
 
 
 def check_new(folder: str | pathlib.Path, name: str = "checkpoint folder") -> None:

@@ -5,6 +5,7 @@ import json
 import math
 import pathlib
 import sys
+import time
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from panojax.errors import InputError
 from panojax.files import checksums
-from panojax.files.dropped_reads import dropped_reads
+from panojax.files.quiet import PATIENCE, quiet_orbax
 from panojax.files.reading import check_tree, read_json
 
 MAX_BYTES = 2**40  # of a checkpoint's files together
@@ -117,8 +118,10 @@ class Checkpoints:
 
     def _read(self, template: Any, step: int) -> tuple[Any, Any]:
         """The state and the data source's state of a step. The processes of a run agree whether it is whole."""
-        with dropped_reads():
+        with quiet_orbax():
             found, problem = self._read_here(template, step)
+            if problem:
+                time.sleep(PATIENCE)
         if jax.process_count() > 1:
             whole = bool(np.all(multihost_utils.process_allgather(np.array(not problem))))
             problem = problem or ("" if whole else "another process cannot read it")

@@ -25,6 +25,7 @@ from jax.experimental import multihost_utils
 from panojax.config import from_json, to_json
 from panojax.errors import InputError
 from panojax.files.locks import alone_in
+from panojax.files.quiet import quiet_orbax
 from panojax.files.reading import read_json
 from panojax.files.staging import clean_leftovers
 from panojax.train.checkpoints import Checkpoints
@@ -192,7 +193,7 @@ class Loop:
 @contextlib.contextmanager
 def alone(folder: pathlib.Path) -> Iterator[None]:
     """Holds a run's folder for the block, in the first of its processes; OutputError says which run has it already."""
-    with alone_in(folder, "workdir") if jax.process_index() == 0 else contextlib.nullcontext():
+    with alone_in(folder, "workdir") if jax.process_index() == 0 else contextlib.nullcontext(), quiet_orbax():
         clean_leftovers(folder)
         yield
 

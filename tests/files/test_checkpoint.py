@@ -16,6 +16,9 @@ import panojax
 from panojax.errors import InputError, OutputError
 from panojax.files import checksums
 
+# What Orbax's threads leave of reads that fail complains when it is freed, be it in a later test.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 

@@ -8,6 +8,9 @@ import pytest
 from panojax.errors import InputError
 from panojax.train.checkpoints import Checkpoints
 
+# What Orbax's threads leave of reads that fail complains when it is freed, be it in a later test.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 def state(value):
     return {"a": jnp.full(3, value, jnp.float32), "step": jnp.int32(value)}
