@@ -47,18 +47,24 @@ def unpack(label: jax.Array) -> tuple[jax.Array, jax.Array]:
     return label[..., :16].reshape(*lead, 4, 4), label[..., 16:].reshape(*lead, 3, 3)
 
 
-def look_at(yaw, pitch=0.0, *, radius=RADIUS, pivot=(0.0, 0.0, 0.0), fov_degrees=FOV_DEGREES) -> jax.Array:
+def look_at(
+    yaw, pitch=0.0, *, radius=RADIUS, pivot=(0.0, 0.0, 0.0), fov_degrees=FOV_DEGREES, degrees: bool = False
+) -> jax.Array:
     """Label [..., 25] of a camera at `radius` around the origin that looks at `pivot`.
 
     Args:
-      yaw, pitch: angles [...] in radians, see the module's docstring.
+      yaw, pitch: angles [...] in radians, see the module's docstring; in degrees, as the commands take them, with
+        `degrees`.
       radius: distance from the origin, in world units.
       pivot: the point that is looked at, [3].
       fov_degrees: field of view across the diagonal, a Python number.
+      degrees: yaw and pitch are in degrees.
 
     Source: EG3D's LookAtPoseSampler.
     """
     yaw, pitch = jnp.broadcast_arrays(jnp.asarray(yaw, jnp.float32), jnp.asarray(pitch, jnp.float32))
+    if degrees:
+        yaw, pitch = jnp.radians(yaw), jnp.radians(pitch)
     height = jnp.clip(-2 * pitch / np.pi, -1 + 1e-5, 1 - 1e-5)
     ground = jnp.sqrt(1 - height**2)
     origin = radius * jnp.stack([ground * jnp.sin(yaw), height, ground * jnp.cos(yaw)], axis=-1)
@@ -71,11 +77,19 @@ def look_at(yaw, pitch=0.0, *, radius=RADIUS, pivot=(0.0, 0.0, 0.0), fov_degrees
 
 
 def orbit(
-    n: int = 120, *, pitch: float = 0.0, radius: float = RADIUS, fov_degrees: float = FOV_DEGREES, yaw: float = 0.0
+    n: int = 120,
+    *,
+    pitch: float = 0.0,
+    radius: float = RADIUS,
+    fov_degrees: float = FOV_DEGREES,
+    yaw: float = 0.0,
+    degrees: bool = False,
 ) -> jax.Array:
-    """Labels [n, 25] of a full turn around the head that begins at `yaw`."""
+    """Labels [n, 25] of a full turn around the head that begins at `yaw`; see `look_at`."""
     if n < 1:
         raise InputError(f"n must be at least 1 camera, got {n}")
+    if degrees:
+        pitch, yaw = math.radians(pitch), math.radians(yaw)
     yaws = yaw + np.arange(n) * (2 * np.pi / n)
     return look_at(yaws, pitch, radius=radius, fov_degrees=fov_degrees)
 

@@ -96,11 +96,15 @@ def check_camera(
       InputError: not a label (`camera.check_label`), or a camera inside the head's box, far away, that looks elsewhere
         or is upside down, or whose focal length or centre is none. The message says which convention it seems to be in.
     """
-    label = convert_label(label, convention, side=side)
-    values = check_label(label, name)
-    problem = _problem(np.asarray(label, np.float64), radius, np.asarray(pivot, np.float64), box)
-    if problem:
-        hint = _guess(np.asarray(label, np.float64), radius, np.asarray(pivot, np.float64), box, convention)
+    converted = convert_label(label, convention, side=side)
+    values = check_label(converted, name)
+    model = radius, np.asarray(pivot, np.float64), box
+    if problem := _problem(np.asarray(converted, np.float64), *model):
+        given = np.asarray(label, np.float64)
+        if convention != "opencv":
+            hint = "" if _problem(given, *model) else f"panojax's own convention already, not {convention}"
+        else:
+            hint = _guess(given, *model)
         raise InputError(f"{name} must {problem}" + (f": it looks like {hint}" if hint else ""))
     return values
 
@@ -133,7 +137,7 @@ def _problem(values: np.ndarray, radius: float, pivot: np.ndarray, box: float) -
     return ""
 
 
-def _guess(values: np.ndarray, radius: float, pivot: np.ndarray, box: float, convention: str) -> str:
+def _guess(values: np.ndarray, radius: float, pivot: np.ndarray, box: float) -> str:
     """What a label that is no camera seems to be, and how it is converted, or ""."""
     hints, found = [], values
     if found[16] > PIXELS:
@@ -145,13 +149,16 @@ def _guess(values: np.ndarray, radius: float, pivot: np.ndarray, box: float, con
         hints.append("a principal point counted from the picture's middle (add 0.5 to cx and cy)")
         found = found.copy()
         found[[18, 21]] += 0.5
-    cases = [("", lambda x: x)]
-    cases += [("OpenGL axes (--camera-convention opengl, or panojax.camera_conventions.from_opengl)", from_opengl)]
-    world = "a world-to-camera matrix (--camera-convention colmap, or panojax.camera_conventions.from_world_to_camera)"
-    cases += [(world, from_world_to_camera)]
-    cases += [("a world-to-camera matrix with OpenGL axes", lambda x: from_opengl(from_world_to_camera(x)))]
-    if convention != "opencv":
-        cases[1:] = [(f"another convention than {convention}", lambda x: x)] if len(hints) else []
+    here = "panojax.camera_conventions"
+    cases = (
+        ("", lambda x: x),
+        (f"OpenGL axes (--camera-convention opengl, or {here}.from_opengl)", from_opengl),
+        (
+            f"a world-to-camera matrix (--camera-convention colmap, or {here}.from_world_to_camera)",
+            from_world_to_camera,
+        ),
+        ("a world-to-camera matrix with OpenGL axes", lambda x: from_opengl(from_world_to_camera(x))),
+    )
     for hint, convert in cases:
         converted = convert(found)
         for scale, unit in ((1.0, ""), (1e-3, "millimetres"), (1e-2, "centimetres"), (None, "other lengths")):

@@ -27,3 +27,8 @@ def check_choice(name: str, value: Any, choices: Collection) -> None:
     """Raises InputError unless `value` is one of `choices`."""
     if value not in choices:
         raise InputError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+
+
+def printable(text: str) -> str:
+    """Text from a file made fit for a message: printable ASCII, at most 120 characters."""
+    return ascii(text[:120])[1:-1]

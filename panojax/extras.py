@@ -9,6 +9,7 @@ from panojax.errors import InputError
 
 # {module: (package, the extra of panojax that brings it)}; None is panojax itself.
 PACKAGES: dict[str, tuple[str, str | None]] = {
+    "OpenEXR": ("openexr", "heads"),
     "apache_beam": ("apache-beam", "beam"),
     "clu": ("clu", "train"),
     "fast_simplification": ("fast-simplification", "export"),

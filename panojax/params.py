@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from panojax import kernels
 from panojax.config import Config
-from panojax.encoders import dual
-from panojax.encoders.encoder import abstract_encoder
+from panojax.encoders.encoder import abstract_encoder, call_networks
 from panojax.encoders.encoder_config import EncoderConfig, light
+from panojax.encoders.offsets import OFFSET_LAYERS
 from panojax.encoders.stage import initialise
 from panojax.errors import InputError, check_choice
 from panojax.generators import networks
@@ -75,22 +76,38 @@ class Params:
         no call converts or transposes them; the encoders' vectors in one array, as a call takes time for each argument.
         Not for training, saving, nor for other dtypes.
         """
-        if "folded" in self.generator:
-            return self
-        generator, encoders = networks.fold(self.config.generator, self.generator, reorder=True), self.encoders
-        if encoders is not None:
-            dtype, output_first = self.config.encoder.dtype, jax.default_backend() == "gpu"  # type: ignore[union-attr]
-            both = dual.store(encoders["both"], dtype, self.config.generator.field, output_first)
-            encoders = encoders | {"both": both}
-        field, _ = self.config.generator.field.reordered()
-        reordered = dataclasses.replace(self.config.generator, representation=field)
-        config = dataclasses.replace(self.config, generator=reordered)
-        return self.replace(generator=generator, encoders=encoders, config=config)  # type: ignore[attr-defined]
+        return prepare(self)
+
+    @property
+    def prepared(self) -> bool:
+        """Whether these are of `for_inference`."""
+        return kernels.is_prepared(self.generator)
 
     def check_whole(self) -> None:
         """Raises InputError for parameters that `for_inference` made: they can neither be saved nor trained."""
-        if "folded" in self.generator:
+        if self.prepared:
             raise InputError("params must be as loaded, got those of for_inference(), which cannot be saved or trained")
+
+
+def prepare(params: Params) -> Params:
+    """See `Params.for_inference`. Encoders of your own, and the order of channels that they make, stay as they are."""
+    if params.prepared:
+        return params
+    config, generator, encoders = params.config, params.generator, params.encoders
+    own = config.encoder is not None and not isinstance(config.encoder, EncoderConfig)
+    field, order = config.generator.field.reordered()
+    if order is not None and not own:
+        generator = networks.reorder_planes(generator, order)
+        config = dataclasses.replace(config, generator=dataclasses.replace(config.generator, representation=field))
+    if encoders is not None and not own:
+        both = encoders["both"]
+        if order is not None:
+            both = kernels.reorder_outputs(both, order, layers=OFFSET_LAYERS)
+        both = kernels.prepare(call_networks, config.encoder, both, count=config.encoders)
+        encoders = encoders | {"both": kernels.pack(both)}
+    return params.replace(  # type: ignore[attr-defined]
+        generator=networks.prepare(config.generator, generator), encoders=encoders, config=config
+    )
 
 
 def abstract_arrays(config: Config) -> dict:

@@ -7,7 +7,9 @@ import recipe
 import panojax
 from panojax import camera
 from panojax.camera import camera_rays
+from panojax.commands.arguments import view_grid
 from panojax.errors import InputError
+from panojax.generators.generator_config import GeneratorConfig
 
 
 @pytest.mark.parametrize("name, options", [("labels", {}), ("labels_pivot", {"pivot": True})])
@@ -48,6 +50,14 @@ def test_orbit_closes():
     assert panojax.orbit().shape == (120, 25)
     with pytest.raises(InputError, match="n must be at least 1 camera, got 0"):
         panojax.orbit(0)
+
+
+def test_degrees_are_the_commands_angles():
+    np.testing.assert_allclose(camera.look_at(30, -10, degrees=True), camera.look_at(np.pi / 6, -np.pi / 18), atol=1e-6)
+    turn = camera.orbit(4, pitch=20, yaw=90, degrees=True)
+    np.testing.assert_allclose(turn, camera.orbit(4, pitch=np.pi / 9, yaw=np.pi / 2), atol=1e-6)
+    _, labels = view_grid((30,), (-10,), GeneratorConfig())
+    np.testing.assert_allclose(labels[0], camera.look_at(30, -10, degrees=True), atol=1e-6)
 
 
 def test_label_round_trip():

@@ -11,7 +11,7 @@ from panojax.camera import look_at, mirror, orbit
 from panojax.camera_conventions import check_camera, convert_label, from_opengl, from_pixels, from_world_to_camera
 from panojax.commands.arguments import read_camera
 from panojax.data import eg3d_folder
-from panojax.data.sources import list_photos
+from panojax.data.photo_reader import list_photos
 from panojax.errors import InputError
 from panojax.synthetic.cameras import camera_label
 
@@ -97,7 +97,9 @@ def test_conventions_convert_and_find_their_own_mistakes():
     np.testing.assert_allclose(check_camera(both, convention="colmap", side=512), TRUE, atol=1e-6)
     with pytest.raises(InputError, match=r"in units of the picture's side, got 2182.8"):
         convert_label(both, "colmap")
-    with pytest.raises(InputError, match="must look at the head"):
+    with pytest.raises(
+        InputError, match=r"must look at the head.*: it looks like panojax's own convention already, not opengl"
+    ):
         check_camera(TRUE, convention="opengl")
     with pytest.raises(InputError, match="camera convention must be one of opencv, opengl, colmap, got 'nerf'"):
         convert_label(TRUE, "nerf")

@@ -103,3 +103,22 @@ def test_files_of_mixed_branches_are_checked(params, heads, tmp_path):
         np.savez(tmp_path / "bad.npz", **(arrays | change))
         with pytest.raises(InputError, match=message):
             panojax.load_head(tmp_path / "bad.npz", params)
+
+
+def test_a_part_takes_what_the_portrait_showed_of_it_along(params, heads):
+    """What comes from another head is not painted over with the photo; elsewhere the photo's details stay."""
+    first, second = heads
+    config = params.config.generator
+    everywhere = jnp.ones(config.field.areas)
+    whole = panojax.edit(params, first, second, everywhere, fuse=False)
+    shown = np.asarray(first.local.weight) > 0.5
+    assert shown.any() and np.asarray(whole.local.weight)[shown].max() < 0.02
+    left = panojax.solid_region(params, np.float32([-0.45, 0, 0]), np.float32([0.3, 1, 1]), shape="box")
+    some = panojax.edit(params, first, second, left, fuse=False, border=0)
+    change = np.asarray(first.local.weight - some.local.weight)[shown]
+    assert change.min() >= 0 and (change > 0).any() and (change < 0.5).any()
+    mixed = panojax.interpolate(params, first, second, 0.5)
+    both = panojax.edit(params, mixed, second, everywhere, fuse=False)
+    assert all(
+        np.asarray(branch.weight).mean() < 0.3 * np.asarray(first.local.weight).mean() for branch in both.local.branches
+    )

@@ -36,8 +36,8 @@ class Options:
 def run(options: Options) -> None:
     """Runs the command. InputError if no photo could be aligned, or the input is wrong."""
     from panojax.commands.portrait import parse_face
-    from panojax.commands.progress import note
     from panojax.photo import HEADS, PANOHEAD, align_folder
+    from panojax.terminal.progress import note
 
     report = align_folder(
         options.photos,

@@ -11,12 +11,12 @@ import numpy as np
 
 from panojax.camera import front, look_at
 from panojax.camera_conventions import check_camera
-from panojax.commands.progress import step
+from panojax.disk.reading import read_json
 from panojax.errors import InputError
 from panojax.files.checkpoint import load
-from panojax.files.reading import read_json
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import Params
+from panojax.terminal.progress import step
 
 MAX_SEEDS = 10_000
 MAX_VIEWS = 1_000

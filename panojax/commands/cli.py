@@ -15,8 +15,8 @@ import tyro
 
 from panojax.commands import align, convert, edit, export, generate, heads, info, interpolate, invert, render, view
 from panojax.commands.overview import answer
-from panojax.commands.process import check_platforms, run_process
-from panojax.files.cache import cache_folder
+from panojax.disk.cache import cache_folder
+from panojax.terminal.process import check_platforms, run_process
 
 Command = (
     Annotated[convert.Options, tyro.conf.subcommand("convert")]

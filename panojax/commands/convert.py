@@ -37,8 +37,8 @@ class Options:
 def run(options: Options) -> None:
     """Runs the command. InputError says what is wrong with its input; nothing is written then."""
     import panojax
-    from panojax.commands.progress import step
     from panojax.params import count
+    from panojax.terminal.progress import step
 
     with step("converting", {}):
         params = panojax.convert(

@@ -77,7 +77,7 @@ class Options:
 
 def run(options: Options) -> None:
     """Runs the command. InputError says what is wrong with its input; nothing is written then."""
-    from panojax.files.staging import output_folder
+    from panojax.disk.staging import output_folder
 
     check(options)
     with output_folder(options.out, overwrite=options.overwrite) as folder:
@@ -174,13 +174,13 @@ def _edit(options: Options, folder: pathlib.Path) -> None:
 
     from panojax.commands.arguments import load_heads, view_grid
     from panojax.commands.invert import panojax_version
-    from panojax.commands.progress import step
     from panojax.commands.results import thumbnail
     from panojax.export.turntable import render_views
     from panojax.files.head_file import save_head
     from panojax.files.output import contact_sheet
     from panojax.losses.perception import load_perception
     from panojax.photo import write_image
+    from panojax.terminal.progress import step
 
     seconds: dict[str, float] = {}
     perception = None if options.identity == "none" else load_perception("none", options.identity)
@@ -225,8 +225,8 @@ def _move(options: Options, params: Any, head: Any, seconds: dict[str, float]) -
     import jax
 
     import panojax
-    from panojax.commands.progress import step
     from panojax.editing.directions import own_directions, read_directions
+    from panojax.terminal.progress import step
 
     strengths = parse_strengths(options.strength)
     if options.directions is not None:
@@ -250,8 +250,8 @@ def _transfer(options: Options, params: Any, heads: list[Any], seconds: dict[str
     import jax
 
     import panojax
-    from panojax.commands.progress import step
     from panojax.editing.region import check_region
+    from panojax.terminal.progress import step
 
     if options.fuse and params.config.encoder is None:
         raise InputError("checkpoint must hold two encoders to fuse the parts, got a generator alone: --no-fuse copies")

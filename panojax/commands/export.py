@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from panojax.disk.locks import contents
+from panojax.disk.staging import check_writable
 from panojax.errors import InputError
 from panojax.extras import need
-from panojax.files.locks import contents
-from panojax.files.staging import check_writable
 
 SUFFIXES = {"glb": ".glb", "obj": ".obj", "ply": ".ply", "splat": ".ply", "mp4": ".mp4", "webp": ".webp"}
 FOLDERS = ("transforms", "colmap")
@@ -154,8 +154,8 @@ def _pitches(options: Options) -> tuple[float, ...]:
 
 
 def _mesh(options: Options, params: Any, head: Any) -> Any:
-    from panojax.commands.progress import step
     from panojax.export.mesh import extract_mesh
+    from panojax.terminal.progress import step
 
     with step("extracting the mesh", {}):
         return extract_mesh(
@@ -169,8 +169,8 @@ def _mesh(options: Options, params: Any, head: Any) -> Any:
 
 
 def _views(options: Options, params: Any, head: Any) -> Any:
-    from panojax.commands.progress import step
     from panojax.export.views import surround, take_views
+    from panojax.terminal.progress import step
 
     labels = surround(options.views, _pitches(options), params.config.generator)
     with step(f"rendering {len(labels)} views", {}):
@@ -178,9 +178,9 @@ def _views(options: Options, params: Any, head: Any) -> Any:
 
 
 def _write_glb(options: Options, params: Any, head: Any) -> str:
-    from panojax.commands.progress import step
     from panojax.export.surface import simplify
     from panojax.export.texture import bake_texture, write_obj, write_textured
+    from panojax.terminal.progress import step
 
     mesh, views = _mesh(options, params, head), _views(options, params, head)
     with step("simplifying the mesh", {}):
@@ -205,9 +205,9 @@ def _write_ply(options: Options, params: Any, head: Any) -> str:
 
 
 def _write_splat(options: Options, params: Any, head: Any) -> str:
-    from panojax.commands.progress import step
     from panojax.export.splats import splats_from_surface, write_splats
     from panojax.export.surface import closed_surface
+    from panojax.terminal.progress import step
 
     mesh, views = _mesh(options, params, head), _views(options, params, head)
     with step("placing the splats", {}):
@@ -219,11 +219,11 @@ def _write_splat(options: Options, params: Any, head: Any) -> str:
 
 
 def _write_posed(options: Options, params: Any, head: Any) -> str:
-    from panojax.commands.progress import step
+    from panojax.disk.staging import output_folder
     from panojax.export.colours import gather_colours
     from panojax.export.posed import write_colmap, write_transforms
     from panojax.export.surface import closed_surface, sample_surface
-    from panojax.files.staging import output_folder
+    from panojax.terminal.progress import step
 
     mesh, views = _mesh(options, params, head), _views(options, params, head)
     surface = closed_surface(mesh.vertices, mesh.faces)
@@ -238,11 +238,11 @@ def _write_posed(options: Options, params: Any, head: Any) -> str:
 
 
 def _write_video(options: Options, params: Any, head: Any) -> str:
-    from panojax.bars import bar
     from panojax.commands.arguments import turn
-    from panojax.commands.progress import step
     from panojax.export.turntable import render_views
     from panojax.files.output import sized, write_video
+    from panojax.terminal.bars import bar
+    from panojax.terminal.progress import step
 
     _, cameras = turn(options.frames, _turn_pitch(options), params.config.generator)
     with step("rendering the turntable", {}):

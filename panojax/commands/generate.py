@@ -54,7 +54,7 @@ def run(options: Options) -> None:
     """Runs the command. InputError says what is wrong with its input; nothing is written then."""
     from panojax.commands import results
     from panojax.commands.arguments import parse_seeds, view_grid
-    from panojax.files.staging import output_folder
+    from panojax.disk.staging import output_folder
     from panojax.generators.generator_config import GeneratorConfig
 
     seeds = parse_seeds(options.seeds)
@@ -73,14 +73,14 @@ def _generate(options: Options, seeds: tuple[int, ...], folder: pathlib.Path) ->
     import jax
 
     import panojax
-    from panojax.bars import bar
     from panojax.commands import results
     from panojax.commands.arguments import load_model, turn, view_grid
-    from panojax.commands.progress import step
     from panojax.export.turntable import render_views
     from panojax.files.head_file import save_head
     from panojax.files.output import contact_sheet
     from panojax.photo import write_image
+    from panojax.terminal.bars import bar
+    from panojax.terminal.progress import step
 
     seconds: dict[str, float] = {}
     params = load_model(options.checkpoint, seconds, dtype=options.dtype)

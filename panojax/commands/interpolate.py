@@ -55,7 +55,7 @@ def run(options: Options) -> None:
     """Runs the command. InputError says what is wrong with its input; nothing is written then."""
     from panojax.commands import results
     from panojax.commands.arguments import view_grid
-    from panojax.files.staging import output_folder
+    from panojax.disk.staging import output_folder
     from panojax.generators.generator_config import GeneratorConfig
 
     view_grid(options.yaw, (options.pitch,), GeneratorConfig())
@@ -73,14 +73,14 @@ def _interpolate(options: Options, folder: pathlib.Path) -> None:
     import jax
 
     import panojax
-    from panojax.bars import bar
     from panojax.commands.arguments import load_heads, turn, view_grid
-    from panojax.commands.progress import step
     from panojax.commands.results import thumbnail
     from panojax.export.turntable import render_views
     from panojax.files.head_file import save_head
     from panojax.files.output import contact_sheet, write_video
     from panojax.photo import write_image
+    from panojax.terminal.bars import bar
+    from panojax.terminal.progress import step
 
     seconds: dict[str, float] = {}
     params, (first, second) = load_heads(

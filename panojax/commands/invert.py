@@ -86,7 +86,7 @@ class Options:
 def run(options: Options) -> None:
     """Runs the command. InputError says what is wrong with its input; nothing is written then."""
     from panojax.commands import results
-    from panojax.files.staging import output_folder
+    from panojax.disk.staging import output_folder
 
     results.check_turn(options.frames, options.pitch, options.fps)
     if options.steps < 1:
@@ -116,6 +116,8 @@ def check_photos(options: Options) -> None:
     for photo in options.photo:
         if photo != ASTRONAUT and not pathlib.Path(photo).exists():
             raise InputError(f"photo must be a picture or a folder of pictures, got {photo!r}, which does not exist")
+    if options.camera is None and options.camera_convention != "opencv":
+        raise InputError(f"camera-convention goes with --camera, got {options.camera_convention} without one")
     if options.camera is not None and len(options.photo) == 1 and pathlib.Path(options.photo[0]).is_file():
         side = picture_side(pathlib.Path(options.photo[0]))
         read_camera(options.camera, options.photo[0], convention=options.camera_convention, side=side)
@@ -152,12 +154,12 @@ def invert_photo(
 
     from panojax.commands import results
     from panojax.commands.arguments import turn
-    from panojax.commands.progress import step
     from panojax.export.turntable import render_views
     from panojax.files.checkpoint import save
     from panojax.files.head_file import model_mark, save_head
     from panojax.files.output import contact_sheet
     from panojax.photo import write_image
+    from panojax.terminal.progress import step
 
     encoders = options.method == "encoders"
     params, config = model.params, model.params.config.generator
@@ -249,9 +251,9 @@ def _encode(options: Options, params: Any, portrait: Any) -> Any:
 
 def _optimise(options: Options, perception: Any, params: Any, portrait: Any) -> tuple[Any, Any]:
     """The model that renders the head, which is its own after PTI, and the head."""
-    from panojax.bars import bar
-    from panojax.commands.progress import is_quiet
     from panojax.inversion.optimize import ProjectionConfig, TuningConfig, invert_pti, invert_wplus
+    from panojax.terminal.bars import bar
+    from panojax.terminal.progress import is_quiet
 
     pti = options.method == "pti"
     config, tuning = ProjectionConfig(steps=options.steps), TuningConfig(steps=options.steps)
@@ -271,7 +273,7 @@ def _optimise(options: Options, perception: Any, params: Any, portrait: Any) -> 
 def _read_portrait(photo: str, options: Options, config: Any, seconds: dict[str, float]) -> Any:
     """The portrait for a model, as large as its pictures or smaller, with its camera."""
     from panojax.commands.portrait import align_photo, read_aligned
-    from panojax.commands.progress import note, say, step
+    from panojax.terminal.progress import note, say, step
 
     if options.aligned or options.camera is not None:
         with step("reading the picture", seconds):

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from panojax.commands.invert import Model, Options, invert_photo, load, request
+from panojax.disk.locks import alone_in, contents
+from panojax.disk.reading import read_json
+from panojax.disk.staging import check_writable
 from panojax.errors import InputError, OutputError
-from panojax.files.locks import alone_in, contents
-from panojax.files.reading import read_json
-from panojax.files.staging import check_writable
 
 # What `invert_photo` writes, the report aside.
 FILES = re.compile(r"(input|reconstruction|sheet)\.png|turntable\.(mp4|webp)|mesh\.\w+|head\.npz|tuned_model")
@@ -26,15 +26,15 @@ def invert_folder(options: Options) -> None:
     """
     import jax
 
-    from panojax.bars import bar
-    from panojax.commands.progress import note
     from panojax.devices.dealing import deal
     from panojax.photo.folder import list_photos
+    from panojax.terminal.bars import bar
+    from panojax.terminal.progress import note
 
     check_writable(options.out)
     if options.out.exists() and not options.out.is_dir():
         raise InputError(f"out must be a folder, got the file {str(options.out)!r}")
-    photos = list_photos(options.photo)
+    photos = list(dict.fromkeys(list_photos(options.photo)))
     jobs = {photo: options.out / name for photo, name in zip(photos, folder_names(photos))}
     old = {photo: read_report(folder) for photo, folder in jobs.items()}
     made = {photo for photo in photos if is_current(old[photo], options, photo) and _is_whole(old[photo], jobs[photo])}
@@ -79,8 +79,8 @@ def invert_folder(options: Options) -> None:
 
 def _invert(photo: str, options: Options, model: Model, folder: pathlib.Path, old: dict[str, Any] | None) -> list[str]:
     """Inverts one photo into its folder; what its alignment warns of."""
-    from panojax.commands.progress import quietly
-    from panojax.files.staging import output_folder
+    from panojax.disk.staging import output_folder
+    from panojax.terminal.progress import quietly
 
     overwrite = options.overwrite or old is not None or _half_made(folder)
     with quietly(), output_folder(folder, overwrite=overwrite) as work:

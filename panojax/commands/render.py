@@ -63,8 +63,8 @@ def run(options: Options) -> None:
     """Runs the command. InputError says what is wrong with its input; nothing is written then."""
     from panojax.commands import results
     from panojax.commands.arguments import view_grid
+    from panojax.disk.staging import output_folder
     from panojax.export.views import check_size
-    from panojax.files.staging import output_folder
     from panojax.generators.generator_config import GeneratorConfig
 
     view_grid(options.yaw, options.pitch, GeneratorConfig())
@@ -83,10 +83,10 @@ def _render(options: Options, folder: pathlib.Path) -> None:
     """Does the work and writes all files to `folder`."""
     from panojax.commands import results
     from panojax.commands.arguments import load_heads, turn, view_grid
-    from panojax.commands.progress import step
     from panojax.export.turntable import render_views
     from panojax.files.output import contact_sheet, sized
     from panojax.photo import write_image
+    from panojax.terminal.progress import step
 
     seconds: dict[str, float] = {}
     params, (head,) = load_heads([options.head], options.checkpoint, seconds, dtype=options.dtype)
@@ -99,8 +99,8 @@ def _render(options: Options, folder: pathlib.Path) -> None:
     if options.sheet:
         with step("rendering the sheet", seconds):
             titles, around = turn(12, options.pitch[0], config)
-            views = list(render_views(params, head, around, resolution=options.resolution))
-            write_image(folder / "sheet.png", contact_sheet(views, titles, columns=6))
+            sides = list(render_views(params, head, around, resolution=options.resolution))
+            write_image(folder / "sheet.png", contact_sheet(sides, titles, columns=6))
     if options.turntable:
         with step("rendering the turntable", seconds):
             results.write_turntable(

@@ -7,9 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from panojax.bars import bar
 from panojax.commands.arguments import turn
-from panojax.commands.progress import is_quiet
 from panojax.errors import InputError
 from panojax.export.mesh import check_resolution, extract_mesh, write_mesh
 from panojax.export.turntable import render_views
@@ -19,6 +17,8 @@ from panojax.generators.generator import Head
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.nn.stylegan2 import pool
 from panojax.params import Params
+from panojax.terminal.bars import bar
+from panojax.terminal.progress import is_quiet
 
 
 def check_turn(frames: int, pitch: float, fps: int) -> None:

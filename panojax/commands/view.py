@@ -79,8 +79,8 @@ def start(options: Options, guard: Any = None) -> Any:
     """Loads what is to be seen and gives the running server, whose requests `guard` looks at."""
     from panojax.commands import results
     from panojax.commands.arguments import load_model, parse_seeds
-    from panojax.commands.progress import step
     from panojax.editing.directions import own_directions, read_directions
+    from panojax.terminal.progress import step
     from panojax.viewer.app import check_address, serve
     from panojax.viewer.quality import full_quality, moving_qualities
     from panojax.viewer.scene import Request, Scene
@@ -137,8 +137,8 @@ def _from_files(options: Options, params: Any) -> list[Any]:
     """The heads of files, and of photos with their parts."""
     from panojax.commands.arguments import head_file
     from panojax.commands.portrait import align_photo, read_aligned
-    from panojax.commands.progress import note, step
     from panojax.files.head_file import load_head
+    from panojax.terminal.progress import note, step
     from panojax.viewer.subjects import from_head, from_photo
 
     subjects, size = [], params.config.generator.image_resolution

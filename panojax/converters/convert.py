@@ -35,6 +35,18 @@ def from_torch(
 ) -> Params:
     """A generator's parameters from its PyTorch state dict.
 
+    With PyTorch and the original code at hand, whose unpickled network `G` carries its options:
+
+        state = {name: tensor.cpu().numpy() for name, tensor in G.state_dict().items()}
+        params = panojax.from_torch(state, dict(G.init_kwargs), dict(G.rendering_kwargs))
+
+    Without, from the pickle, which is read without executing anything in it:
+
+        from panojax.converters.read import read_checkpoint
+
+        read = read_checkpoint("network.pkl", "G_ema")
+        params = panojax.from_torch(read.state_dict, read.init_kwargs, read.rendering_kwargs)
+
     Args:
       state_dict: {PyTorch name: array} of a TriPlaneGenerator (PanoHead's or EG3D's).
       init_kwargs, rendering_kwargs: as the pickle carries them.

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from panojax.converters.layout import from_state_dict
 from panojax.converters.read import read_tensors
-from panojax.eval.deeplab import DeepLabV3
-from panojax.eval.inception import FIDInception
 from panojax.nn.arcface import abstract_arcface, ir101, ir_se50
+from panojax.nn.deeplab import DeepLabV3
+from panojax.nn.inception import FIDInception
 
 Path = str | pathlib.Path
 

@@ -12,10 +12,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from panojax.errors import InputError
-
-MAX_ELEMENTS = 2**40
-_MAX_RANK = 32
+from panojax.errors import InputError, printable
+from panojax.files.array_file import count_elements
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Global:
     name: str
 
     def __str__(self) -> str:
-        return one_line(f"{self.module}.{self.name}")
+        return printable(f"{self.module}.{self.name}")
 
 
 @dataclasses.dataclass
@@ -110,11 +108,6 @@ class NumpyArray:
         return np.array(array, self.dtype.newbyteorder("="), order="C")
 
 
-def one_line(text: str) -> str:
-    """Text from a file made fit for a message: printable ASCII, at most 120 characters."""
-    return ascii(text[:120])[1:-1]
-
-
 def kind(value: Any) -> str:
     """What a value is, for a message: a global's name, else "a list"."""
     name = type(value).__name__
@@ -136,19 +129,6 @@ def atom(key: Any) -> Any:
 def make_dict(items: Any) -> dict[Any, Any]:
     """{key: value} from pairs, of which the keys are checked."""
     return {atom(key): value for key, value in items}
-
-
-def count_elements(shape: Any) -> int:
-    """The number of elements of a shape that a file declares.
-
-    Raises:
-      InputError: it is no list of at most 32 sizes, or would be absurdly large.
-    """
-    if not isinstance(shape, tuple | list) or len(shape) > _MAX_RANK or not all(type(n) is int for n in shape):
-        raise InputError(f"expected a shape of at most {_MAX_RANK} integers, got {kind(shape)} that is none")
-    if any(n < 0 for n in shape) or math.prod(max(n, 1) for n in shape) > MAX_ELEMENTS:
-        raise InputError(f"expected a shape of at most 2^40 elements, got {one_line(str(list(shape)))}")
-    return math.prod(shape)
 
 
 def _persistent_module(meta: Any) -> Module:
@@ -207,7 +187,7 @@ def _array_from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> NumpyAr
 
 
 def _numpy_type(code: Any, align: Any = False, copy: Any = True) -> NumpyType:
-    shown = one_line(code) if isinstance(code, str) else kind(code)
+    shown = printable(code) if isinstance(code, str) else kind(code)
     _check(isinstance(code, str) and code in _NUMPY_CODES, f"expected a numeric dtype, got {shown}")
     return NumpyType(code)
 
@@ -240,7 +220,7 @@ def _is_negative(bits: Any, storage: Storage) -> bool:
     set_bits = [name for name, bit in (bits or {}).items() if bit] if isinstance(bits, dict | None) else [kind(bits)]
     if not set(set_bits) <= {"neg"}:
         raise InputError(
-            f"expected a plain or a negated tensor, got one with {one_line(', '.join(map(str, set_bits)))}"
+            f"expected a plain or a negated tensor, got one with {printable(', '.join(map(str, set_bits)))}"
         )
     _check(not set_bits or storage.dtype.kind not in "bu", "only signed numbers can be negated")
     return bool(set_bits)
@@ -269,7 +249,7 @@ def _size(dimensions: Any) -> tuple[int, ...]:
 
 def _device(*parts: Any) -> str:
     _check(all(isinstance(part, str | int) for part in parts), "a device should be a name and a number")
-    return one_line(":".join(map(str, parts)))
+    return printable(":".join(map(str, parts)))
 
 
 def _encode(text: Any, encoding: Any) -> bytes:

@@ -24,10 +24,9 @@ from panojax.converters.pickle_objects import (
     kind,
     make_dict,
     new_object,
-    one_line,
     set_state,
 )
-from panojax.errors import InputError
+from panojax.errors import InputError, printable
 
 MAX_OPCODES = 2_000_000  # a released network pickle has about 100,000
 
@@ -68,7 +67,7 @@ def read_pickle(
     except InputError:
         raise
     except (ValueError, IndexError, KeyError, OverflowError) as error:
-        raise InputError(f"broken pickle: {one_line(str(error))}") from error
+        raise InputError(f"broken pickle: {printable(str(error))}") from error
 
 
 class _Machine:

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from panojax.converters.pickle_objects import Global, Module, NumpyArray, Tensor, kind, one_line
+from panojax.converters.pickle_objects import Global, Module, NumpyArray, Tensor, kind
 from panojax.converters.torch_file import is_torch_legacy, read_embedded_pickle, read_torch_legacy, read_torch_zip
-from panojax.errors import InputError
+from panojax.disk.reading import read_bytes
+from panojax.errors import InputError, printable
 from panojax.files.array_file import NPY_START, is_safetensors, read_npy, read_npz, read_safetensors
-from panojax.files.reading import read_bytes
 
 MAX_FILE_BYTES = 8 * 2**30
 _MAX_DEPTH = 64
@@ -150,7 +150,7 @@ def _bare_names(state: Mapping[Any, Any]) -> Mapping[Any, Any]:
 
 def listed(names: Any) -> str:
     """Names for a message: the first ten, and how many more."""
-    names = [one_line(str(name)) for name in names]
+    names = [printable(str(name)) for name in names]
     return ", ".join(names[:10] or ["none"]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
@@ -263,20 +263,20 @@ def _collect(root: Module) -> dict[str, Any]:
         visited += 1
         if not isinstance(module, Module) or depth > _MAX_DEPTH or visited > _MAX_NAMES or len(prefix) > _MAX_PREFIX:
             raise InputError(
-                f"{one_line(prefix)}: expected a module, at most {_MAX_DEPTH} levels and {_MAX_PREFIX} characters deep"
+                f"{printable(prefix)}: expected a module, at most {_MAX_DEPTH} levels and {_MAX_PREFIX} characters deep"
             )
         hidden = module.state.get("_non_persistent_buffers_set") or set()
         for group in ("_parameters", "_buffers", "_modules"):
             entries = module.state.get(group) or {}
             if not isinstance(entries, dict) or not isinstance(hidden, set):
-                raise InputError(f"{one_line(prefix + group)}: expected a dict by names, got {kind(entries)}")
+                raise InputError(f"{printable(prefix + group)}: expected a dict by names, got {kind(entries)}")
             for name, entry in entries.items():
                 if entry is None or (group == "_buffers" and name in hidden):
                     continue
                 if group == "_modules":
                     visit(entry, f"{prefix}{name}.", depth + 1)
                 elif not _is_array(entry) or f"{prefix}{name}" in collected or len(collected) >= _MAX_NAMES:
-                    raise InputError(f"{one_line(f'{prefix}{name}')}: expected one tensor of that name")
+                    raise InputError(f"{printable(f'{prefix}{name}')}: expected one tensor of that name")
                 else:
                     collected[f"{prefix}{name}"] = entry
 
@@ -311,7 +311,7 @@ def _plain_dict(value: Any, where: str) -> dict[str, Any]:
         nonlocal left
         left -= 1
         if depth > _MAX_DEPTH or left < 0:
-            raise InputError(f"{one_line(where)}: nested too deeply, or too large")
+            raise InputError(f"{printable(where)}: nested too deeply, or too large")
         if isinstance(value, _PLAIN):
             return value
         if isinstance(value, dict):  # number keys become text, as in JSON
@@ -324,6 +324,6 @@ def _plain_dict(value: Any, where: str) -> dict[str, Any]:
             return value.numpy().tolist()
         if isinstance(value, Global):
             return str(value)
-        raise InputError(f"{one_line(where)}: expected plain data, got {kind(value)}")
+        raise InputError(f"{printable(where)}: expected plain data, got {kind(value)}")
 
     return convert(value or {}, where, 0)

@@ -13,9 +13,9 @@ import struct
 import zipfile
 from typing import Any
 
-from panojax.converters.pickle_objects import STORAGES, Global, Storage, kind, one_line
+from panojax.converters.pickle_objects import STORAGES, Global, Storage, kind
 from panojax.converters.pickle_reader import read_pickle
-from panojax.errors import InputError
+from panojax.errors import InputError, printable
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
@@ -36,7 +36,7 @@ def read_torch_zip(data: bytes) -> Any:
             members = _read_members(archive, limit=len(data))
     except (zipfile.BadZipFile, ValueError, RuntimeError, OSError, EOFError, OverflowError, struct.error) as error:
         raise (
-            error if isinstance(error, InputError) else InputError(f"broken zip file: {one_line(str(error))}")
+            error if isinstance(error, InputError) else InputError(f"broken zip file: {printable(str(error))}")
         ) from error
     folders = [name.removesuffix("data.pkl") for name in members if pathlib.PurePosixPath(name).name == "data.pkl"]
     if len(folders) != 1:
@@ -50,7 +50,7 @@ def read_torch_zip(data: bytes) -> Any:
         storage.data = members.get(f"{folder}data/{key}")
         if storage.data is None or len(storage.data) != storage.nbytes:
             held = "is missing" if storage.data is None else f"has {len(storage.data)}"
-            raise InputError(f"storage {one_line(key)} should have {storage.nbytes} bytes but {held}")
+            raise InputError(f"storage {printable(key)} should have {storage.nbytes} bytes but {held}")
         return storage
 
     return read_pickle(io.BytesIO(members[f"{folder}data.pkl"]), persistent_load=persistent_load)
@@ -89,7 +89,7 @@ def read_torch_legacy(data: bytes) -> Any:
         storage, key = _storage_from_id(pid)
         known = storages.setdefault(key, storage)
         if (known.dtype, known.count) != (storage.dtype, storage.count):
-            raise InputError(f"storage {one_line(key)} is declared twice, with different types or sizes")
+            raise InputError(f"storage {printable(key)} is declared twice, with different types or sizes")
         return known
 
     value = read_pickle(stream, persistent_load=persistent_load)
@@ -112,7 +112,7 @@ def _read_storages(stream: io.BytesIO, storages: dict[str, Storage]) -> None:
         position += storage.nbytes
         if count != storage.count or len(storage.data) != storage.nbytes:
             raise InputError(
-                f"storage {one_line(key)} should have {storage.count} elements; the file holds other or fewer"
+                f"storage {printable(key)} should have {storage.count} elements; the file holds other or fewer"
             )
 
 

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import tyro
 
-from panojax.commands.process import run_process
 from panojax.data.eg3d_folder import FolderOptions
 from panojax.data.heads_set import HeadsOptions
 from panojax.data.mead import MeadOptions
 from panojax.data.prepare import prepare
+from panojax.terminal.process import run_process
 
 SetOptions = (
     Annotated[HeadsOptions, tyro.conf.subcommand("heads")]

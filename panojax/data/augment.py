@@ -12,13 +12,15 @@ there stays white through both.
 import dataclasses
 import math
 import pathlib
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from panojax.data.head_reader import open_heads
+from panojax.data.picture_store import WHITE, SizedPictures
 from panojax.errors import InputError
+from panojax.synthetic.cameras import yaw_elevation
 
 GRAINS = (1, 2, 4)
 """Sides of the noise's grains in pixels: an encoder that reads the picture pooled still sees the coarse ones."""
@@ -112,7 +114,7 @@ def augment(
     Args:
       key: draws everything; what is off draws nothing.
       picture: [S, S, 3] in [-1, 1], on white.
-      mask: the person [S, S, 1] in [0, 1]; `person_mask` where it is not known.
+      mask: the person [S, S, 1] in [0, 1]; `pictures.person_mask` where it is not known.
       config: chances and strengths, static.
       lit: whether other light may fall on it; False where the head is also compared with other pictures.
 
@@ -137,15 +139,6 @@ def augment(
     seen, mask = maybe("blur", defocus, seen, mask)
     seen, _ = maybe("noise", add_noise, seen, mask)
     return seen, target
-
-
-def person_mask(picture: Any) -> Any:
-    """The person [S, S, 1] in a picture [S, S, 3] in [-1, 1] on white: all but the white that is reached from the
-    left, right or upper border along a row or a column. A white collar stays the person's. NumPy in, NumPy out.
-    """
-    white = ((picture.min(-1, keepdims=True) - 0.9) / 0.09).clip(0, 1)
-    left, right, above = white.cumprod(axis=1), white[:, ::-1].cumprod(axis=1)[:, ::-1], white.cumprod(axis=0)
-    return (1 - left) * (1 - right) * (1 - above)
 
 
 def relight(key: jax.Array, picture: jax.Array, mask: jax.Array, config: AugmentConfig) -> jax.Array:
@@ -240,23 +233,26 @@ def write_sheet(heads: pathlib.Path, out: pathlib.Path, *, rows: int = 4, column
     Args:
       heads: a folder of `panojax heads`; heads of its training split are shown, each from nearest to the front.
       out: a .jpg.
-      rows: heads.
+      rows: heads, as many as there are at most.
       columns: pairs a head.
       seed: of what is drawn.
     """
-    from panojax.eval.samples import heads_samples
     from panojax.files.image_file import write_image
     from panojax.files.output import contact_sheet
 
+    reader = open_heads(heads, "train")
+    angles = np.array([np.hypot(*yaw_elevation(label)) for label in reader.cameras])
+    shown = range(min(rows, len(reader.paths)))
+    nearest = [min(np.flatnonzero(reader.heads == head), key=angles.__getitem__) for head in shown]
+    pixels, _ = SizedPictures(reader, 256, WHITE).read(nearest)
     draw = jax.jit(jax.vmap(augment, in_axes=(0, None, None, None)), static_argnums=3)
     pictures, titles = [], []
-    for row, sample in enumerate(heads_samples(heads, split="train", angles=(180,))[:rows]):
-        portrait = sample.load(256)[0]
-        assert portrait.mask is not None
+    for row, rgba in enumerate(pixels):
+        image, mask = rgba[..., :3] / np.float32(127.5) - 1, rgba[..., 3:] / np.float32(255)
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), row), columns)
-        seen, target = draw(keys, portrait.image, jnp.asarray(portrait.mask)[..., None], photos())
+        seen, target = draw(keys, image, mask, photos())
         pairs = [picture for pair in zip(np.asarray(seen), np.asarray(target)) for picture in pair]
-        pictures += [portrait.image, *pairs]
+        pictures += [image, *pairs]
         titles += ["picture", *["seen", "target"] * columns]
     sheet = contact_sheet(pictures, titles, columns=1 + 2 * columns, max_side=144)
     write_image(out, sheet, overwrite=True)

@@ -10,17 +10,13 @@ records, a record with 2.4 is shown twice or three times per epoch, and those of
 """
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from panojax.data.reader import Reader, digest
 from panojax.errors import InputError
-
-if TYPE_CHECKING:  # photo folders are balanced without tensorflow-datasets
-    from panojax.data.records import Source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,37 +39,51 @@ class YawBalance:
             )
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
-class Resampled:
-    """A source whose sample i is `indices[i]` of another."""
+class Resampled(Reader):
+    """A reader whose row i is `indices[i]` of another, its `source`: rows left out, or repeated."""
 
-    source: "Source"
-    indices: np.ndarray
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return self.source.fields
+    def __init__(self, source: Reader, indices: np.ndarray):
+        self.source, self.indices = source, np.asarray(indices)
+        self.fields, self.backgrounds = source.fields, source.backgrounds
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def sample(self, index: int, fields: Sequence[str]) -> dict[str, np.ndarray]:
-        return self.source.sample(int(self.indices[index]), fields)
+    def sample(self, row: int, fields: Sequence[str]) -> dict[str, np.ndarray]:
+        return self.source.sample(int(self.indices[row]), fields)
+
+    @property
+    def cameras(self) -> np.ndarray:
+        return self.source.cameras[self.indices]
+
+    @property
+    def heads(self) -> np.ndarray:
+        return self.source.heads[self.indices]
 
     def __repr__(self) -> str:
-        digest = hashlib.sha256(np.asarray(self.indices, "<i8").tobytes()).hexdigest()[:16]
-        return f"{self.source!r} in the order {digest} of {len(self)}"
+        return f"{self.source!r} in the order {digest(np.asarray(self.indices, '<i8'))} of {len(self)}"
 
 
-def balance_yaw(source: "Source", cameras: np.ndarray, balance: YawBalance | None = None) -> Resampled:
-    """The source with records of rare yaws repeated; `cameras` [n, 25] are its labels (`records.read_cameras`).
+def shown_rows(reader: Reader) -> tuple[Reader, np.ndarray]:
+    """The reader that pictures are read from, and which of its rows are shown, repeated ones several times."""
+    if isinstance(reader, Resampled):
+        base, rows = shown_rows(reader.source)
+        return base, rows[reader.indices]
+    return reader, np.arange(0 if reader.endless else len(reader))
 
-    Raises:
-      InputError: the labels are not one per sample.
+
+def balance_yaw(reader: Reader, balance: YawBalance | None = None) -> Resampled:
+    """The reader with rows of rare yaws repeated."""
+    return Resampled(reader, repeat_indices(yaw_copies(label_yaw(reader.cameras), balance or YawBalance())))
+
+
+def back_copies(labels: np.ndarray, repeat: int, *, degrees: float = 90.0) -> np.ndarray:
+    """How often each picture is shown for once of the others: `repeat` times from behind, |yaw| > `degrees`.
+
+    Args:
+      labels: cameras [M, 25].
     """
-    if np.shape(cameras) != (len(source), 25):
-        raise InputError(f"cameras must be [{len(source)}, 25], one label per sample, got {np.shape(cameras)}")
-    return Resampled(source, repeat_indices(yaw_copies(label_yaw(cameras), balance or YawBalance())))
+    return np.where(np.abs(np.degrees(label_yaw(labels))) > degrees, repeat, 1)
 
 
 def label_yaw(cameras: np.ndarray) -> np.ndarray:

@@ -5,13 +5,14 @@ import concurrent.futures
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from panojax.data.plan import FEATURES, Plan, Record
+from panojax.terminal.bars import bar
 
 
 @dataclasses.dataclass(eq=False)
@@ -45,7 +46,7 @@ class _SetBuilder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, items):
         records = self.builder_config.plan.records
         if not self.builder_config.beam:
-            return make_records(records, items)
+            return make_records(records, bar(items, desc="writing", unit="item"))
         import apache_beam
 
         return apache_beam.Create(items) | apache_beam.FlatMap(records)
@@ -63,7 +64,7 @@ class Mead(_SetBuilder):
     """Frames of MEAD by a manifest, see `mead`."""
 
 
-def make_records(records: Callable[[Any], Iterator[Record]], items: Sequence[Any]) -> Iterator[Record]:
+def make_records(records: Callable[[Any], Iterator[Record]], items: Iterable[Any]) -> Iterator[Record]:
     """The records of all items, in order, made by as many threads as there are cores and few at a time."""
     threads = os.cpu_count() or 1
     waiting: collections.deque[concurrent.futures.Future[list[Record]]] = collections.deque()

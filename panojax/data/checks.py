@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from panojax.camera_conventions import check_camera
 from panojax.data import pictures
+from panojax.disk import reading
 from panojax.errors import InputError, check_choice
-from panojax.files import reading
+from panojax.terminal.bars import bar
 
 SHOWN = 10  # problems that a message names; the rest are counted
 SIZES = 16, 4096
@@ -101,5 +101,5 @@ def picture_problems(
 
 def _run_jobs(function: Callable[[Any], str | None], jobs: Sequence[Any], progress: bool) -> list[str]:
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = tqdm(pool.map(function, jobs), "checking", len(jobs), unit="file", disable=not progress)
+        results = bar(pool.map(function, jobs), desc="checking", total=len(jobs), unit="file", hidden=not progress)
         return [result for result in results if result is not None]

@@ -1,4 +1,4 @@
-"""Pictures that the generator itself makes, as a source: sample i is a function of (parameters, options, seed, i)."""
+"""Pictures that the generator itself makes, as a reader: sample i is a function of (parameters, options, seed, i)."""
 
 import dataclasses
 import functools
@@ -14,6 +14,7 @@ import numpy as np
 
 from panojax import api, camera
 from panojax.config import to_json
+from panojax.data.reader import Reader
 from panojax.errors import InputError
 from panojax.params import Params
 
@@ -35,7 +36,9 @@ class GeneratedOptions:
     block: int = 8
     """Samples that the device makes at a time."""
     kept_blocks: int = 16
-    """Blocks that stay in memory for the samples that come next; at least twice the pipeline's threads."""
+    """Blocks that stay in memory for the samples that come next; at least twice the pipeline's threads. Of several
+    processes each makes the blocks that it needs: where a process's samples a batch are a multiple of `block`, only its
+    own."""
 
     def __post_init__(self):
         for name in ("resolution", "block", "kept_blocks"):
@@ -47,33 +50,30 @@ class GeneratedOptions:
             )
 
 
-class GeneratedHeads:
-    """A source of samples "image", "camera", "mask" and "depth" that are made when they are asked for.
+class GeneratedHeads(Reader):
+    """Samples "image", "camera", "mask" and "depth" that are made when they are asked for.
 
-    Ask in order: samples are made in blocks of neighbours. `shard` gives the part of one of several processes, whose
-    blocks hold only its own samples. Threads may share it; processes may not, since it holds a device.
+    Ask in order: samples are made in blocks of neighbours. Threads may share it; processes may not, since it holds a
+    device.
     """
 
     fields = ("image", "camera", "mask", "depth")
+    endless = True
 
-    def __init__(
-        self, params: Params, seed: int = 0, options: GeneratedOptions | None = None, *, first: int = 0, step: int = 1
-    ):
+    def __init__(self, params: Params, seed: int = 0, options: GeneratedOptions | None = None):
         self.params, self.seed, self.options = params, seed, options or GeneratedOptions()
-        self.first, self.step = first, step
         self._blocks: OrderedDict[int, dict[str, np.ndarray]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def shard(self, index: int, count: int) -> "GeneratedHeads":
-        """Samples index, index + count, ... of this source."""
-        first, step = self.first + index * self.step, self.step * count
-        return GeneratedHeads(self.params, self.seed, self.options, first=first, step=step)
-
     def __len__(self) -> int:
-        return (LENGTH - self.first + self.step - 1) // self.step
+        return LENGTH
 
-    def sample(self, index: int, fields: Sequence[str]) -> dict[str, np.ndarray]:
-        number, place = divmod(index, self.options.block)
+    @property
+    def cameras(self) -> np.ndarray:
+        raise InputError("cameras of a generator's heads are not known before they are made")
+
+    def sample(self, row: int, fields: Sequence[str]) -> dict[str, np.ndarray]:
+        number, place = divmod(row, self.options.block)
         with self._lock:
             block = self._blocks.pop(number, None) or self._make(number)
             self._blocks[number] = block
@@ -83,7 +83,7 @@ class GeneratedHeads:
 
     def _make(self, number: int) -> dict[str, np.ndarray]:
         start = number * self.options.block
-        indices = self.first + self.step * np.arange(start, start + self.options.block, dtype=np.uint32)
+        indices = np.arange(start, start + self.options.block, dtype=np.uint32)
         key = jax.random.key(self.seed)
         made = make_samples(self.params, key, jnp.asarray(indices, jnp.uint32), options=self.options)
         return jax.tree.map(np.asarray, jax.device_get(made))

@@ -23,8 +23,8 @@ from panojax.camera import look_at
 from panojax.camera_conventions import Convention
 from panojax.data import checks, eg3d_folder, pictures, splits
 from panojax.data.plan import Plan, fill_splits
+from panojax.disk.reading import JSON_BYTES, read_bytes
 from panojax.errors import InputError
-from panojax.files.reading import JSON_BYTES, read_bytes
 
 COLUMNS = ("subject", "camera", "frame", "path")
 # Nominal (yaw, elevation) of MEAD's cameras in degrees; the left ones' yaw has the sign that `left` says.

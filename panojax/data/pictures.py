@@ -3,6 +3,7 @@
 Pixels are uint8: sRGB [H, W, 3], masks [H, W, 1] with 255 for the head. Depths are float32 [H, W, 1].
 """
 
+import functools
 import io
 import pathlib
 import zlib
@@ -13,10 +14,10 @@ import numpy as np
 from PIL import Image
 
 from panojax import camera
+from panojax.disk.reading import kind_of, read_bytes
 from panojax.errors import InputError
 from panojax.files.image_file import FORMATS, MAX_BYTES
 from panojax.files.mask_file import read_mask
-from panojax.files.reading import kind_of, read_bytes
 
 Encoding = Literal["png", "jpeg"]
 JPEG_QUALITY = 95
@@ -103,6 +104,31 @@ def resize(image: Image.Image, size: int, *, smooth: bool = True) -> Image.Image
     return image.resize((size, size), Image.Resampling.LANCZOS)
 
 
+def resize_bytes(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Square bytes [S, S, 4] as [size, size, 4], each channel alone: areas averaged, or bicubic where they grow."""
+    side = len(pixels)
+    if side == size:
+        return pixels
+    # Pillow's modes of four bytes with an alpha channel would weight colours by it.
+    image = Image.frombuffer("CMYK", (side, side), np.ascontiguousarray(pixels), "raw", "CMYK", 0, 1)
+    if side % size == 0:
+        return np.asarray(image.reduce(side // size))
+    method = Image.Resampling.BOX if side > size else Image.Resampling.BICUBIC
+    return np.asarray(image.resize((size, size), method))
+
+
+def resize_floats(channels: np.ndarray, size: int) -> np.ndarray:
+    """Square channels [S, S, C] as float32 [size, size, C]: areas averaged, or bicubic where they grow."""
+    if len(channels) == size:
+        return channels.astype(np.float32)
+    method = Image.Resampling.BOX if len(channels) > size else Image.Resampling.BICUBIC
+    resized = (
+        Image.fromarray(np.ascontiguousarray(channel, np.float32)).resize((size, size), method)
+        for channel in np.moveaxis(channels, -1, 0)
+    )
+    return np.stack([np.asarray(channel) for channel in resized], axis=-1)
+
+
 def encode(image: Image.Image, encoding: Encoding = "png") -> bytes:
     """The picture as PNG, or as JPEG of quality 95 with full colour resolution.
 
@@ -144,6 +170,15 @@ def compose(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -
     return composed
 
 
+def person_mask(picture: Any) -> Any:
+    """The person [S, S, 1] in a picture [S, S, 3] in [-1, 1] on white: all but the white that is reached from the
+    left, right or upper border along a row or a column. A white collar stays the person's. NumPy in, NumPy out.
+    """
+    white = ((picture.min(-1, keepdims=True) - 0.9) / 0.09).clip(0, 1)
+    left, right, above = white.cumprod(axis=1), white[:, ::-1].cumprod(axis=1)[:, ::-1], white.cumprod(axis=0)
+    return (1 - left) * (1 - right) * (1 - above)
+
+
 def mirror(sample: Mapping[str, Any]) -> dict[str, Any]:
     """The sample as seen in a mirror: every picture flipped left to right, the label by `mirror_label`."""
     return {
@@ -153,5 +188,10 @@ def mirror(sample: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def mirror_label(label: np.ndarray) -> np.ndarray:
-    """`panojax.camera.mirror`, whose rule gives NumPy for NumPy labels [..., 25], without a trip to the device."""
-    return np.asarray(camera.mirror(label))  # type: ignore[arg-type]
+    """`panojax.camera.mirror` of labels [..., 25] in NumPy, without a trip to the device."""
+    return np.asarray(label, np.float32) * _mirror_signs()
+
+
+@functools.cache
+def _mirror_signs() -> np.ndarray:
+    return np.asarray(camera.mirror(np.ones(25, np.float32)))

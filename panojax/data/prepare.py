@@ -9,7 +9,6 @@ import dataclasses
 import os
 import pathlib
 import re
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,10 +17,10 @@ from absl import logging
 
 from panojax.data import eg3d_folder, heads_set, mead
 from panojax.data.plan import Plan
+from panojax.disk.locks import alone_in
+from panojax.disk.staging import check_writable
 from panojax.errors import InputError
 from panojax.extras import need
-from panojax.files.locks import alone_in
-from panojax.files.staging import check_writable
 
 Options = eg3d_folder.FolderOptions | heads_set.HeadsOptions | mead.MeadOptions
 
@@ -66,13 +65,16 @@ def prepare(options: Options, out: str | os.PathLike, *, beam: Sequence[str] | N
 
 @contextlib.contextmanager
 def _quiet():
-    """TFDS's messages go to stderr, since stdout is for results; its warnings of custom configurations go nowhere."""
+    """TFDS says nothing: its bars and messages (of a download that there is none of) are for its own sets."""
+    tfds = need("tensorflow_datasets", "writing sets")
     before = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
+    tfds.display_progress_bar(False)
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
             yield
     finally:
+        tfds.display_progress_bar(True)
         logging.set_verbosity(before)
 
 

@@ -1,50 +1,55 @@
-"""Reads a prepared set by index.
+"""Reads sets that `python -m panojax.data` prepared."""
 
-A sample is {"image": uint8 [H, W, 3], "camera": float32 [25]} and, where the source has them, "mask" uint8 [H, W, 1]
-and "depth" float32 [H, W, 1]: world units along the pixel's ray, 0 where nothing is seen.
-"""
-
-import dataclasses
 import functools
 import pathlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from panojax.data import pictures
+from panojax.data.reader import Reader
 from panojax.errors import InputError
 from panojax.extras import need
 
 PICTURES = ("image", "mask", "depth", "parts")
 
 
-class Source(Protocol):
-    """Samples by index. `repr` tells which they are: a saved iterator is resumed only on sources of the same text."""
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Names of what a sample holds."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def sample(self, index: int, fields: Sequence[str]) -> dict[str, np.ndarray]:
-        """These fields of a sample; `index` is in 0..len - 1. Called by several threads at once."""
-        ...
+WHOSE = ("identity", "subject", "frame")  # fields that tell whose head a picture shows, and at which moment
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
-class RecordSet:
+class RecordSet(Reader):
     """A split of a prepared set, from `open_set`."""
 
-    folder: str
-    split: str
+    def __init__(self, folder: str, split: str):
+        self.folder, self.split, self.part = folder, split, split
 
     @property
-    def fields(self) -> tuple[str, ...]:
+    def fields(self) -> tuple[str, ...]:  # type: ignore[override]
         """Names of what records hold."""
         return tuple(sorted(self._info.features))
+
+    @property
+    def backgrounds(self) -> bool:  # type: ignore[override]
+        """Synthetic heads have nothing behind them."""
+        return "identity" not in self._info.features
+
+    @property
+    def cameras(self) -> np.ndarray:
+        return self._labels[0]
+
+    @property
+    def heads(self) -> np.ndarray:
+        return self._labels[1]
+
+    @functools.cached_property
+    def _labels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Cameras and whose heads they see. No picture is decoded: thousands a second."""
+        whose = [name for name in WHOSE if name in self._info.features]
+        records = [self.sample(row, ("camera", *whose)) for row in range(len(self))]
+        cameras = np.array([record["camera"] for record in records], np.float32).reshape(-1, 25)
+        names = [" ".join(str(record[name]) for name in whose) for record in records] if whose else range(len(self))
+        return cameras, np.unique(np.array(names), return_inverse=True)[1]
 
     @functools.cached_property
     def _info(self) -> Any:
@@ -63,9 +68,9 @@ class RecordSet:
     def __len__(self) -> int:
         return len(self._records)
 
-    def sample(self, index: int, fields: Sequence[str]) -> dict[str, Any]:
+    def sample(self, row: int, fields: Sequence[str]) -> dict[str, Any]:
         """These fields of a record: pictures decoded, texts as `str`, the others as they are. Others cost nothing."""
-        record = self._records[index]
+        record = self._records[row]
         return {name: self._value(name, record[name]) for name in fields}
 
     def _value(self, name: str, value: Any) -> Any:
@@ -83,7 +88,7 @@ class RecordSet:
         return {"folder": self.folder, "split": self.split}  # open files stay behind
 
     def __setstate__(self, state: dict[str, str]) -> None:
-        self.__dict__.update(state)
+        self.__init__(**state)  # type: ignore[misc]
 
 
 def open_set(folder: str | pathlib.Path, split: str = "train") -> RecordSet:
@@ -106,9 +111,10 @@ def open_set(folder: str | pathlib.Path, split: str = "train") -> RecordSet:
     return RecordSet(str(found[0]), split)
 
 
-def read_cameras(records: RecordSet) -> np.ndarray:
-    """Labels float32 [n, 25] of a set, in the order of its records. No picture is decoded: thousands a second."""
-    return np.array([records.sample(i, ("camera",))["camera"] for i in range(len(records))], np.float32).reshape(-1, 25)
+def is_prepared(folder: str | pathlib.Path) -> bool:
+    """Whether a folder holds sets that `python -m panojax.data` wrote."""
+    folder = pathlib.Path(folder)
+    return not (folder / "dataset.json").exists() and any(folder.rglob("dataset_info.json"))
 
 
 def _builder(folder: str) -> Any:

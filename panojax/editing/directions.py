@@ -9,12 +9,12 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import optimize, special, stats
 
+from panojax.disk.reading import read_bytes
+from panojax.disk.staging import replaced_when_done
 from panojax.errors import InputError
 from panojax.files.array_file import read_npz
 from panojax.files.checkpoint import DEFAULT_FOLDER
 from panojax.files.head_file import model_mark
-from panojax.files.reading import read_bytes
-from panojax.files.staging import replaced_when_done
 from panojax.params import Params
 
 MAX_DIRECTIONS = 64

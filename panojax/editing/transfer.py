@@ -4,15 +4,18 @@ Heads share the tri-grid's canonical space, so a part is moved by copying texels
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from panojax import api
 from panojax.camera import front
-from panojax.editing.region import check_region, soften
+from panojax.editing.region import check_region, show_region, soften
 from panojax.errors import InputError
+from panojax.fields.local_branch import LocalBranch, LocalMix
 from panojax.generators.generator import Head
+from panojax.nn.stylegan2 import resize
 from panojax.params import Params
 
 
@@ -43,8 +46,9 @@ def edit(
       threshold: opacity above which a pixel of that rendering is foreground.
 
     Returns:
-      A Head with the source's codes and background; with its local branch too, if it has one and nothing is fused. The
-      source itself where the reference is the same there, so that there is nothing to bring.
+      A Head with the source's codes and background; with its local branch too, if it has one and nothing is fused, but
+      for what its portrait shows of the region. The source itself where the reference is the same there, so that there
+      is nothing to bring.
 
     Raises:
       InputError: a head or the region has another shape than the model's, the region is empty (which a trace does not
@@ -67,8 +71,9 @@ def edit(
     if fuse and not isinstance(same, jax.core.Tracer) and bool(same):
         return source
     head = blend(source, theirs, weights)
+    head = dataclasses.replace(head, local=forget_region(params, source, region))
     if not fuse:
-        return head
+        return _unless(same, source, head)
     camera = front() if camera is None else camera
     image = jnp.clip(api.render(params, head, camera).image, -1, 1).astype(jnp.float32)
     _, parts = api.invert(params, image, camera, threshold=threshold, return_parts=True)
@@ -76,8 +81,31 @@ def edit(
     fused = blend(head, whole_planes(parts.visible), weights * seen)
     # A local branch then holds what the new head misses of the edited picture, no longer of the photo.
     fused = dataclasses.replace(fused, local=parts.visible.local)
-    alike = jax.tree.map(jnp.shape, source) == jax.tree.map(jnp.shape, fused)
-    return jax.tree.map(lambda old, new: jnp.where(same, old, new), source, fused) if alike else fused
+    return _unless(same, source, fused)
+
+
+def forget_region(params: Params, head: Head, region: jax.Array) -> Any:
+    """A head's local branch without what its portrait shows of a region, which would be painted on what comes there."""
+    if head.local is None:
+        return None
+
+    def forget(branch: LocalBranch) -> LocalBranch:
+        shown = show_region(params, head, region, branch.camera)
+        side = branch.weight.shape[-3]
+        # A pixel rests on three planes; where one of them is replaced, a third of it is.
+        covered = jnp.clip(3 * resize(shown[None, ..., None], side)[0], 0, 1)
+        return dataclasses.replace(branch, weight=branch.weight * (1 - covered).astype(branch.weight.dtype))
+
+    if isinstance(head.local, LocalMix):
+        return dataclasses.replace(head.local, branches=tuple(map(forget, head.local.branches)))
+    return forget(head.local)
+
+
+def _unless(same: jax.Array, source: Head, edited: Head) -> Head:
+    """`edited`, or `source` where that is the same."""
+    if jax.tree.map(jnp.shape, source) != jax.tree.map(jnp.shape, edited):
+        return edited
+    return jax.tree.map(lambda old, new: jnp.where(same, old, new), source, edited)
 
 
 def blend(head: Head, planes: jax.Array, weights: jax.Array) -> Head:

@@ -116,22 +116,39 @@ def init_encoder(config: EncoderConfig, key: jax.Array) -> dict[str, Any]:
     return unflatten_dict(variables)
 
 
+def call_networks(config: EncoderConfig, variables: dict[str, Any]) -> None:
+    """Calls each network of one encoder on blank pictures: for `kernels.prepare`."""
+    image, x, planes, local = _blank_inputs(config)
+    encode_styles(config, variables, image)
+    encode_offsets(config, variables, x, planes)
+    if config.local_features:
+        encode_local(config, variables, local)
+
+
 def abstract_encoder(config: EncoderConfig) -> dict[str, Any]:
     """What `init_encoder` gives, as `jax.ShapeDtypeStruct`s: a template to convert or restore into."""
     return jax.eval_shape(lambda: _init_modules(config))
 
 
 def _init_modules(config: EncoderConfig) -> dict[str, Any]:
-    r, key = config.resolution, jax.random.key(0)
-    image, x = jnp.zeros((1, r, r, 3)), jnp.zeros((1, r, r, config.offset_in_channels))
-    planes = jnp.zeros((1, r, r, config.planes_channels)) if config.planes_channels else None
+    key = jax.random.key(0)
+    image, x, planes, local = _blank_inputs(config)
     variables = {
         "psp_encoder": _style_encoder(config).init(key, image),
         "triplanenet_encoder": _offset_encoder(config).init(key, x, planes),
     }
     if config.local_features:
-        variables["local_encoder"] = _local_encoder(config).init(key, jnp.zeros((1, r, r, 4)))
+        variables["local_encoder"] = _local_encoder(config).init(key, local)
     return variables
+
+
+def _blank_inputs(config: EncoderConfig) -> tuple[jax.Array, jax.Array, jax.Array | None, jax.Array]:
+    """Of the W+ stage, of the F stage two, and of the local branch."""
+    image, x, planes, local = (
+        jnp.zeros((1, config.resolution, config.resolution, channels))
+        for channels in (3, config.offset_in_channels, config.planes_channels, 4)
+    )
+    return image, x, planes if config.planes_channels else None, local
 
 
 def _all_but_kernels(config: EncoderConfig) -> dict[tuple[str, ...], jax.Array]:

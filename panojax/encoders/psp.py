@@ -4,7 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from panojax.encoders.styles import StyleHead, StyleWeights, apply_heads, join_heads
+from panojax.encoders.styles import StyleHead
+from panojax.kernels.style_heads import apply_heads
 from panojax.nn.ir_se import TrunkConfig, trunk_features
 from panojax.nn.layers import EqualLinear, Numerics, conv, resize_bilinear
 
@@ -35,15 +36,11 @@ class GradualStyleEncoder(nn.Module):
         middle += resize_bilinear(coarse, middle.shape[1])
         fine = conv(width, 1, use_bias=True, numerics=numerics, name="latlayer2")(fine)
         fine += resize_bilinear(middle, fine.shape[1])
-        if self.has_variable("folded", "styles"):
-            weights: StyleWeights = self.get_variable("folded", "styles")
-        else:
-            counts = _COARSE, _MIDDLE, max(self.n_styles - _COARSE - _MIDDLE, 0)
-            depths = [x.shape[1].bit_length() - 1 for x, n in zip((coarse, middle, fine), counts) for _ in range(n)]
-            depths = depths[: self.n_styles]
-            heads = [StyleHead(k, width, self.w_dim, numerics, name=f"styles.{i}")() for i, k in enumerate(depths)]
-            weights = join_heads(heads, numerics.dtype)
-        codes = apply_heads(weights, [fine, middle, coarse])
+        counts = _COARSE, _MIDDLE, max(self.n_styles - _COARSE - _MIDDLE, 0)
+        depths = [x.shape[1].bit_length() - 1 for x, n in zip((coarse, middle, fine), counts) for _ in range(n)]
+        depths = depths[: self.n_styles]
+        heads = [StyleHead(k, width, self.w_dim, numerics, name=f"styles.{i}")() for i, k in enumerate(depths)]
+        codes = apply_heads(heads, [fine, middle, coarse], numerics.dtype)
         if self.deltas:
             codes = [codes[0], *(codes[0] + delta for delta in codes[1:])]
         return jnp.stack(codes, axis=1)

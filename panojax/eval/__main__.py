@@ -11,7 +11,6 @@ import tyro
 
 from panojax.commands.arguments import load_model
 from panojax.commands.cli import keep_compiled_programs
-from panojax.commands.process import check_platforms, run_process
 from panojax.errors import InputError
 from panojax.eval import report, samples
 from panojax.eval.feature_networks import NetworkOptions, load_networks
@@ -24,6 +23,7 @@ from panojax.eval.run import Run, run_inversion
 from panojax.eval.samples import Sample
 from panojax.eval.tables import Table
 from panojax.losses.perception import Perception, load_perception
+from panojax.terminal.process import check_platforms, run_process
 
 PARTS = ("validation", "train", "all")
 UNFINISHED = "this shard is done; run any shard again when all are, to write the tables"

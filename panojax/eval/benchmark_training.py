@@ -32,8 +32,8 @@ from panojax.devices.sharding import batch_sharding, data_mesh, replicated, run_
 from panojax.encoders.encoder import init_encoder
 from panojax.encoders.encoder_config import EncoderConfig
 from panojax.eval.benchmark import costs, machine, write
+from panojax.generators import networks
 from panojax.generators.generator_config import GeneratorConfig
-from panojax.generators.networks import fold
 from panojax.inversion.optimize import ProjectionConfig, TuningConfig, invert_pti
 from panojax.inversion.spaces import fit_encoder, mean_codes
 from panojax.losses.lpips import LPIPS
@@ -165,7 +165,7 @@ class Bench:
         mesh = data_mesh(jax.devices()[:devices])
         params = self.params.with_dtype(dtype)
         encoder = dataclasses.replace(self.setting.model.encoder, dtype=dtype)  # type: ignore[type-var]
-        generator = fold(params.config.generator, params.generator)
+        generator = networks.prepare(params.config.generator, params.generator)
         frozen = Frozen(generator, self.average, self.perception, config=Config(params.config.generator, encoder))
         state = init_state(frozen.config, config, jax.random.key(2), encoder=self.encoder)
         state, frozen = jax.device_put((state, frozen), replicated(mesh))

@@ -16,7 +16,7 @@ from PIL import Image
 
 from panojax.commands.arguments import load_model, parse_seeds
 from panojax.commands.cli import keep_compiled_programs
-from panojax.commands.process import check_platforms, run_process
+from panojax.disk.staging import replaced_when_done
 from panojax.errors import InputError
 from panojax.eval import gallery
 from panojax.eval.figures import write_curves, write_jpeg
@@ -24,8 +24,8 @@ from panojax.eval.records import digest, weights_digest
 from panojax.eval.samples import heads_samples
 from panojax.files.checkpoint import DEFAULT, checkpoint_folder
 from panojax.files.packed import is_packed, read_manifest
-from panojax.files.staging import replaced_when_done
 from panojax.params import Params, count
+from panojax.terminal.process import check_platforms, run_process
 from panojax.train.logs import read_log
 
 PAGE = "default_model.md"

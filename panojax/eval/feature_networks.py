@@ -19,13 +19,13 @@ from flax import linen as nn
 
 from panojax.converters.metric_networks import read_deeplab, read_inception, read_ir101, read_ir_se50
 from panojax.errors import InputError
-from panojax.eval.deeplab import DeepLabV3, person_probability
 from panojax.eval.faces import Detector
-from panojax.eval.inception import FIDInception
 from panojax.losses.lpips import load_lpips
 from panojax.losses.sface import load_sface, sface_embedding
 from panojax.nn.arcface import face_crop, identity_embedding, ir101, ir_se50
+from panojax.nn.deeplab import DeepLabV3, person_probability
 from panojax.nn.graph import apply, load
+from panojax.nn.inception import FIDInception
 from panojax.photo.detect import detect_faces
 from panojax.photo.matte import INPUT_SIDE, SEGMENTER_OUTPUT
 

@@ -1,6 +1,6 @@
 """Distances between sets of features (FID, KID) and the Inception score, in float64 on the host.
 
-`features` are any network's, [N, F]. Only those of `panojax.eval.inception.FIDInception` with the official weights make
+`features` are any network's, [N, F]. Only those of `panojax.nn.inception.FIDInception` with the official weights make
 a figure that may be called FID, KID or IS.
 """
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from panojax.camera import look_at
-from panojax.data.sources import SampleConfig, draw_heads
+from panojax.data.drawn import SampleConfig, draw_heads
 from panojax.errors import InputError
 from panojax.eval.feature_networks import Networks
 from panojax.eval.frechet import frechet_distance, kernel_distance, moments

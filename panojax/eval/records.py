@@ -16,10 +16,10 @@ import numpy as np
 from tqdm import tqdm
 
 from panojax.devices.dealing import deal
+from panojax.disk.reading import read_bytes, read_json
+from panojax.disk.staging import check_writable, replaced_when_done
 from panojax.errors import InputError
 from panojax.files.array_file import read_npz
-from panojax.files.reading import read_bytes, read_json
-from panojax.files.staging import check_writable, replaced_when_done
 
 Record = dict[str, np.ndarray]
 Work = TypeVar("Work")

@@ -7,12 +7,12 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from panojax.disk.staging import replaced_when_done
 from panojax.eval.feature_networks import distance_names
 from panojax.eval.figures import write_curves
 from panojax.eval.reconstruction import AROUND
 from panojax.eval.samples import INPUT
 from panojax.eval.tables import Column, Row, Table, filled, to_latex, to_markdown
-from panojax.files.staging import replaced_when_done
 from panojax.synthetic.cameras import WORLD_UNITS_PER_METRE
 
 FACES_TO = 90
@@ -174,8 +174,8 @@ def _reconstruction_columns(names: Mapping[str, str]) -> list[Column]:
     return [
         Column("", "L2", "low"),
         Column("", "LPIPS", "low"),
-        Column("", f"ID crop ({names.get('identity')})", "high"),
-        Column("", f"ID aligned ({names.get('aligned')})", "high"),
+        Column("", f"ID crop ({names.get('identity') or 'none'})", "high"),
+        Column("", f"ID aligned ({names.get('aligned') or 'none'})", "high"),
         Column("", "faces missed", "", 0),
     ]
 
@@ -198,8 +198,8 @@ def _true_view_measures(names: Mapping[str, str]) -> list[tuple[str, str, str, i
     return [
         ("l2", "L2", "low", 3, 1.0),
         ("lpips", "LPIPS", "low", 3, 1.0),
-        ("identity", f"ID crop ({names.get('identity')})", "high", 3, 1.0),
-        ("aligned", f"ID aligned ({names.get('aligned')})", "high", 3, 1.0),
+        ("identity", f"ID crop ({names.get('identity') or 'none'})", "high", 3, 1.0),
+        ("aligned", f"ID aligned ({names.get('aligned') or 'none'})", "high", 3, 1.0),
         ("depth", "Depth error, mm", "low", 1, 1000 / WORLD_UNITS_PER_METRE),
         ("mask", "Mask MSE (10⁻²)", "low", 2, 100.0),
     ]
@@ -222,7 +222,8 @@ def _networks(names: Mapping[str, str]) -> str:
         "features": f"{frechet} and {kernel}: Frechet and kernel distance between features of {{}}",
         "segmenter": "masks: {}",
     }
-    return "; ".join(text.format(names[name]) for name, text in told.items() if name in names) + "."
+    said = [text.format(names[name]) for name, text in told.items() if names.get(name)]
+    return "; ".join(said) + "." if said else "Networks: none, so figures of pixels alone."
 
 
 def _scaled(value: float | None, factor: float) -> float | None:

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from panojax.data import checks, eg3d_folder, mead
+from panojax.data.photo_reader import Photo, list_photos, read_photo
 from panojax.data.pictures import compose
-from panojax.data.sources import Photo, list_photos, read_photo
 from panojax.errors import InputError
 from panojax.nn.stylegan2 import pool
 from panojax.synthetic import storage
@@ -60,7 +60,7 @@ def portrait_samples(
     """Photos of folders with EG3D's dataset.json, each on its own: FFHQ and LPFF, CelebA-HQ, ...
 
     Args:
-      folders: as `train.sources.list_photos` reads them, or prepared sets.
+      folders: as `data.photo_reader.list_photos` reads them, or prepared sets.
       masks: a folder inside each of them with masks; "." where they lie beside the pictures as mask*.png.
       part, held_out: the encoders' training holds the "validation" part out; "all" takes every photo.
 

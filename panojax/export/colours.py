@@ -3,10 +3,10 @@
 import numpy as np
 from scipy import ndimage, spatial
 
-from panojax.bars import bar
 from panojax.errors import InputError
 from panojax.export.surface import Surface, sample_surface
 from panojax.export.views import Views, project
+from panojax.terminal.bars import bar
 
 # Points that stand for the surface in the depth test.
 OCCLUDERS = 300_000

@@ -12,13 +12,13 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from panojax.bars import bar
 from panojax.errors import InputError
 from panojax.extras import need
 from panojax.generators import networks
 from panojax.generators.generator import Head, query_field
 from panojax.params import Params
 from panojax.render.renderer import EMPTY, crop_density
+from panojax.terminal.bars import bar
 
 # Points of one call. A point's features on three planes take a kilobyte with their temporaries.
 CHUNK = 2**17
@@ -180,7 +180,7 @@ def write_mesh(mesh: Mesh, path: str | os.PathLike, *, overwrite: bool = False) 
     Raises:
       InputError: another suffix, trimesh is not installed, or the file exists.
     """
-    from panojax.files.staging import replaced_when_done
+    from panojax.disk.staging import replaced_when_done
 
     path = pathlib.Path(path)
     suffix = check_mesh_suffix(path)

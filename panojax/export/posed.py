@@ -10,11 +10,11 @@ from PIL import Image
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from panojax.bars import bar
 from panojax.errors import InputError
 from panojax.export.splats import ply_bytes
 from panojax.export.views import Views, world_to_camera
 from panojax.files.image_file import write_image
+from panojax.terminal.bars import bar
 
 # From OpenCV's camera axes (x right, y down, z forward) to OpenGL's (x right, y up, z backward).
 TO_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])

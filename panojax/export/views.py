@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image
 
 from panojax import api
-from panojax.bars import bar
 from panojax.camera import check_label, orbit
 from panojax.errors import InputError
 from panojax.export.turntable import BATCH
@@ -18,6 +17,7 @@ from panojax.files.output import to_uint8
 from panojax.generators.generator import Head
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import Params
+from panojax.terminal.bars import bar
 
 MAX_VIEWS = 1_000
 MAX_SIZE = 4096

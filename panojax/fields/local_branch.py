@@ -14,8 +14,8 @@ from flax import struct
 
 from panojax.camera import project
 from panojax.errors import InputError
+from panojax.kernels.activations import softplus
 from panojax.kernels.lookup import sample_planes
-from panojax.nn.stylegan2 import softplus
 
 # In sides of the box: a point so far behind the surface still counts as seen, one twice as far does not. It is about
 # the depth in which a soft surface takes up its light.
@@ -63,7 +63,8 @@ class LocalMix:
 
 def mix_branches(first: Any, second: Any, share: jax.Array) -> Any:
     """The local branch of a head between two, of which either may have a `LocalBranch`, a `LocalMix` or None."""
-    parts, shares = [], []
+    parts: list[LocalBranch] = []
+    shares: list[jax.Array] = []
     for local, weight in ((first, 1 - share), (second, share)):
         if local is not None:
             own = local if isinstance(local, LocalMix) else LocalMix((local,), jnp.ones(1, jnp.float32))

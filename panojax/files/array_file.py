@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import math
 import struct
 import tokenize
 import warnings
@@ -15,10 +16,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from panojax.converters.pickle_objects import count_elements, one_line
-from panojax.errors import InputError
+from panojax.errors import InputError, printable
 
 MAX_HEADER_BYTES = 16 * 2**20
+MAX_ELEMENTS = 2**40
+MAX_RANK = 32
 MAX_NPY_HEADER = 2**16
 MAX_INFLATION = 64  # times a file's size; what NumPy deflates shrinks far less
 NPY_START = b"\x93NUMPY"
@@ -35,6 +37,19 @@ _SAFETENSORS_TYPES = {
     "U8": np.dtype(np.uint8),
     "BOOL": np.dtype(np.bool_),
 }
+
+
+def count_elements(shape: Any) -> int:
+    """The number of elements of a shape that a file declares.
+
+    Raises:
+      InputError: it is no list of at most 32 sizes, or would be absurdly large.
+    """
+    if not isinstance(shape, tuple | list) or len(shape) > MAX_RANK or not all(type(n) is int for n in shape):
+        raise InputError(f"expected a shape of at most {MAX_RANK} integers, got {printable(repr(shape))}")
+    if any(n < 0 for n in shape) or math.prod(max(n, 1) for n in shape) > MAX_ELEMENTS:
+        raise InputError(f"expected a shape of at most 2^40 elements, got {printable(str(list(shape)))}")
+    return math.prod(shape)
 
 
 def is_safetensors(data: bytes) -> bool:
@@ -55,7 +70,7 @@ def read_safetensors(data: bytes) -> dict[str, np.ndarray]:
     try:
         header = json.loads(data[8 : 8 + length], object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"broken safetensors header: {one_line(str(error))}") from error
+        raise InputError(f"broken safetensors header: {printable(str(error))}") from error
     if not isinstance(header, dict):
         raise InputError("a safetensors header should be a JSON object")
     header.pop("__metadata__", None)
@@ -65,7 +80,7 @@ def read_safetensors(data: bytes) -> dict[str, np.ndarray]:
     for begin, end, dtype, shape, name in sorted(entries, key=lambda entry: entry[:2]):
         if begin != position or end > len(body):
             raise InputError(
-                f"safetensors: {one_line(name)} lies at bytes {begin} to {end} of {len(body)}, expected {position}"
+                f"safetensors: {printable(name)} lies at bytes {begin} to {end} of {len(body)}, expected {position}"
             )
         arrays[name] = np.frombuffer(body[begin:end], dtype).reshape(shape).copy()
         position = end
@@ -87,12 +102,12 @@ def _entry(name: str, row: Any) -> tuple[int, int, np.dtype, tuple[int, ...]]:
     dtype = _SAFETENSORS_TYPES.get(declared) if isinstance(declared, str) else None
     if dtype is None:
         raise InputError(
-            f"safetensors: {one_line(name)} has an unknown dtype, expected one of {', '.join(_SAFETENSORS_TYPES)}"
+            f"safetensors: {printable(name)} has an unknown dtype, expected one of {', '.join(_SAFETENSORS_TYPES)}"
         )
     nbytes = count_elements(shape) * dtype.itemsize
     valid = isinstance(offsets, list) and len(offsets) == 2 and all(type(n) is int and 0 <= n < 2**48 for n in offsets)
     if not valid or offsets[1] - offsets[0] != nbytes:
-        raise InputError(f"safetensors: {one_line(name)} should span {nbytes} bytes; its data_offsets do not")
+        raise InputError(f"safetensors: {printable(name)} should span {nbytes} bytes; its data_offsets do not")
     return offsets[0], offsets[1], dtype, tuple(shape)
 
 
@@ -166,9 +181,9 @@ def _npy_entry(stream: Any) -> NpyEntry:
         tokenize.TokenError,
         Warning,
     ) as error:
-        raise InputError(f"broken .npy header: {one_line(str(error))}") from error
+        raise InputError(f"broken .npy header: {printable(str(error))}") from error
     if dtype.kind not in "fiub" or dtype.subdtype:
-        raise InputError(f"expected an array of numbers, got dtype {one_line(str(dtype))}, which is not read")
+        raise InputError(f"expected an array of numbers, got dtype {printable(str(dtype))}, which is not read")
     count_elements(shape)
     return NpyEntry(tuple(shape), dtype, fortran)
 
@@ -194,9 +209,9 @@ class NpzFile:
             for member in self._archive.infolist():
                 name = member.filename.removesuffix(".npy")
                 if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.flag_bits & 1:
-                    raise InputError(f"{one_line(name)} must be stored or deflated, as NumPy does, got another packing")
+                    raise InputError(f"{printable(name)} must be stored or deflated, got another packing")
                 if name in self.entries:
-                    raise InputError(f"{one_line(name)} must be there once, got it twice")
+                    raise InputError(f"{printable(name)} must be there once, got it twice")
                 with self._archive.open(member) as stream:
                     self.entries[name] = _npy_entry(stream)
                 self._members[name] = member
@@ -217,7 +232,7 @@ class NpzFile:
             _npy_entry(stream)
             body = stream.read(entry.nbytes) if entry.nbytes else b""
             if len(body) != entry.nbytes or stream.read(1):  # the end is where zipfile compares the checksum
-                raise InputError(f"{one_line(name)} must have {entry.nbytes} bytes, got more or fewer")
+                raise InputError(f"{printable(name)} must have {entry.nbytes} bytes, got more or fewer")
         return entry.array(body)
 
 
@@ -252,4 +267,4 @@ def _broken_zip() -> Iterator[None]:
         struct.error,
         zlib.error,
     ) as error:
-        raise InputError(f"broken .npz file: {one_line(str(error))}") from error
+        raise InputError(f"broken .npz file: {printable(str(error))}") from error

@@ -13,13 +13,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from panojax.config import Config, from_json, to_json
+from panojax.disk.locks import contents
+from panojax.disk.reading import check_tree, kind_of, shown
+from panojax.disk.staging import check_writable, output_folder
 from panojax.errors import InputError
 from panojax.files import packed
 from panojax.files.checksums import array_sums, differing, json_sum
-from panojax.files.locks import contents
 from panojax.files.quiet import PATIENCE, quiet_orbax
-from panojax.files.reading import check_tree, kind_of, shown
-from panojax.files.staging import check_writable, output_folder
 from panojax.params import Params, abstract_arrays, random_params, tiny
 
 DEFAULT, RANDOM = "default", "random"

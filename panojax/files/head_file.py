@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from panojax.config import from_json, to_json
+from panojax.disk.reading import read_bytes, shown
 from panojax.errors import InputError, check_choice
 from panojax.fields.local_branch import LocalBranch, LocalMix, check_branch
 from panojax.files.array_file import NpyEntry, NpzFile
-from panojax.files.reading import read_bytes, shown
 from panojax.generators.generator import Head
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import Params
@@ -87,7 +87,7 @@ def save_head(
     Raises:
       InputError: the head is not finite or not the model's, or does not fit float16, or the file exists.
     """
-    from panojax.files.staging import replaced_when_done
+    from panojax.disk.staging import replaced_when_done
 
     check_choice("dtype", dtype, ("float32", "float16"))
     _check_shapes(head, params.config.generator, "head")

@@ -10,9 +10,9 @@ import zlib
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
+from panojax.disk.reading import kind_of, read_bytes, reason, shown
+from panojax.disk.staging import replaced_when_done
 from panojax.errors import InputError
-from panojax.files.reading import kind_of, read_bytes, reason, shown
-from panojax.files.staging import replaced_when_done
 
 # EPS and PDF start other programs and WMF needs Windows, so the formats are listed rather than left to Pillow.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "MPO", "GIF", "BMP", "AVIF", "JPEG2000", "PPM", "TGA")

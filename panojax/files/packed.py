@@ -20,10 +20,10 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from panojax.config import Config, from_json, to_json
+from panojax.disk.reading import kind_of, read_bytes, read_json
+from panojax.disk.staging import output_folder
 from panojax.encoders import dual
 from panojax.errors import InputError
-from panojax.files.reading import kind_of, read_bytes, read_json
-from panojax.files.staging import output_folder
 
 FORMAT = 1
 MANIFEST = "model.json"

@@ -5,7 +5,6 @@ Everything here has a leading batch axis N; the public functions of `panojax` ar
 """
 
 import functools
-import math
 from typing import Any
 
 import jax
@@ -16,12 +15,10 @@ from panojax.camera import camera_rays
 from panojax.fields.local_branch import modulate
 from panojax.generators.generator_config import GeneratorConfig, count_ws
 from panojax.generators.networks import build, module_variables
-from panojax.kernels.forward import unless_differentiated
+from panojax.kernels.fusion import by_blocks, written_in_order
 from panojax.nn.stylegan2 import resize
 from panojax.render.occlusion import occlusion_mask
 from panojax.render.renderer import Rendered, draw_uniforms, render_rays
-
-BLOCK = 8192  # points of which a CPU makes densities and colours at a time
 
 
 @struct.dataclass
@@ -104,9 +101,7 @@ def adapt_camera(config, variables, z, label, *, truncation=1.0) -> tuple[jax.Ar
 def synthesize(config, variables, ws, *, noise: str = "const", key=None) -> jax.Array:
     """Planes [N, *field.shape] of style codes [N, L, w_dim]. `noise`: "const", "none" or "random" (needs `key`)."""
     image = _apply(config, variables, "backbone.synthesis", ws, noise=noise, key=key)
-    planes = config.field.from_image(image).astype(config.dtype)
-    # Flat behind a barrier, so that XLA for GPUs writes them in this order at once, not as an image first.
-    return jax.lax.optimization_barrier(planes.reshape(len(ws), -1)).reshape(planes.shape)
+    return written_in_order(config.field.from_image(image).astype(config.dtype))
 
 
 @functools.partial(jax.jit, static_argnames=("config", "colours"))
@@ -115,23 +110,7 @@ def query_field(config, variables, head: Head, points, *, colours: bool = True) 
 
     Without `colours`, these are [M, 0]. By `jit`, so that coarse and fine points are traced and lowered once.
     """
-    query = _query
-    if jax.default_backend() == "cpu" and math.gcd(len(points), BLOCK) >= BLOCK // 4:
-        query = unless_differentiated(_query_by_platform, _query)
-    return query((config, colours), variables, head, points)
-
-
-def _query_by_platform(static, *trees):
-    """What a process with CPUs alone compiles may be for GPUs, too; one with a GPU need not trace both."""
-    cpu, default = (functools.partial(query, static) for query in (_query_in_blocks, _query))
-    return jax.lax.platform_dependent(*trees, cpu=cpu, default=default)
-
-
-def _query_in_blocks(static, variables, head, points):
-    """`_query` for CPUs, whose caches hold what is made of a block of points."""
-    blocks = points.reshape(-1, math.gcd(len(points), BLOCK), 3)
-    densities, colours = jax.lax.map(functools.partial(_query, static, variables, head), blocks)
-    return densities.reshape(len(points)), colours.reshape(len(points), colours.shape[-1])
+    return by_blocks(_query, (config, colours), variables, head, points)
 
 
 def _query(static, variables, head, points):

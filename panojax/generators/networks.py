@@ -4,21 +4,15 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
-from flax.traverse_util import flatten_dict, unflatten_dict
 
+from panojax import kernels
 from panojax.generators.generator_config import SUPERRESOLUTION, GeneratorConfig, count_ws
+from panojax.kernels.activations import lrelu, softplus
+from panojax.kernels.fusion import weighted_sum
 from panojax.nn.layers import parameter
-from panojax.nn.stylegan2 import (
-    Folded,
-    FullyConnected,
-    SynthesisLayer,
-    ToRGB,
-    lrelu,
-    normalize_2nd_moment,
-    softplus,
-    upsample_image,
-)
+from panojax.nn.stylegan2 import FullyConnected, SynthesisLayer, ToRGB, normalize_2nd_moment, upsample_image
 
 
 class Mapping(nn.Module):
@@ -103,11 +97,6 @@ class Synthesis(nn.Module):
         return image
 
 
-def _weighted_sums(x, weights):
-    """[..., C] @ [C] in the kernel that makes x. Without the barrier XLA would make x, and sum, anew for each use."""
-    return jax.lax.optimization_barrier(jnp.sum(x * weights, axis=-1))
-
-
 class Decoder(nn.Module):
     """Looked-up features [..., C] -> density [...] before its softplus, and colour features [..., C].
 
@@ -124,7 +113,7 @@ class Decoder(nn.Module):
         last = layer(1 + config.field.features, name="net.2")
         if not colours:
             kernel, bias = last.weights(config.decoder_hidden)
-            density = jax.lax.platform_dependent(hidden, kernel[:, 0], cpu=jnp.matmul, default=_weighted_sums) + bias[0]
+            density = weighted_sum(hidden, kernel[:, 0]) + bias[0]
             return density, jnp.zeros((*density.shape, 0))
         output = last(hidden).astype(jnp.float32)
         density, colour = output[..., 0], output[..., 1:]
@@ -226,40 +215,19 @@ def module_variables(variables: dict, path: str) -> dict:
     return {collection: trees[path] for collection, trees in variables.items() if path in trees}
 
 
-def fold(config: GeneratorConfig, variables: dict, *, reorder: bool = False) -> dict:
-    """The variables with a collection "folded": the modulated convolutions' weights as `layers.convolve` reads them.
-
-    They are in the type that they are used in, and on GPUs in the order of axes that cuDNN reads. The parameters that
-    they were made of are left out. Frozen generators may be folded, those that are trained or saved not.
-
-    Args:
-      reorder: the backbone's image gets its channels in the order of `field.reordered`, for its representation.
-    """
-    return _fold(config, variables, output_first=jax.default_backend() == "gpu", reorder=reorder)
-
-
-@functools.partial(jax.jit, static_argnames=("config", "output_first", "reorder"))
-def _fold(config, variables, *, output_first, reorder):
-    inputs, folded = _example_inputs(config), {}
+def call_networks(config: GeneratorConfig, variables: dict) -> None:
+    """Calls each network on blank inputs: for `kernels.prepare`."""
+    inputs = _example_inputs(config)
     for path, module in build(config).items():
-        own, rngs = module_variables(variables, path), {"noise": jax.random.key(0)}
-        # Of the call only its weights are used: XLA leaves out the rest.
-        _, kept = module.apply(own, *inputs[path], rngs=rngs, mutable=["folded"])
-        if "folded" in kept:
-            folded[path] = kept["folded"]
-    done = {path[:-1] for path in flatten_dict(folded)}
-    params = flatten_dict(variables["params"])
-    left = {path: leaf for path, leaf in params.items() if path[-1] != "kernel" or path[:-1] not in done}
-    _, order = config.field.reordered() if reorder else (None, None)
-    for name, block in folded["backbone.synthesis"].items() if order is not None else ():
-        weights = block["torgb"]["weights"]
-        block["torgb"] = {"weights": weights.replace(kernel=weights.kernel[..., order])}
-        bias = "backbone.synthesis", name, "torgb", "bias"
-        left[bias] = left[bias][order]
-    if output_first:
-        folded = jax.tree.map(_output_first, folded, is_leaf=lambda node: isinstance(node, Folded))
-    return {**variables, "params": unflatten_dict(left), "folded": folded}
+        module.apply(module_variables(variables, path), *inputs[path], rngs={"noise": jax.random.key(0)})
 
 
-def _output_first(weights: Folded) -> Folded:
-    return Folded(jnp.moveaxis(weights.kernel, -1, 0), weights.energy, output_first=True)
+def prepare(config: GeneratorConfig, variables: dict) -> dict:
+    """Variables of a frozen generator that give the same in less time, see `kernels.prepare`."""
+    return kernels.prepare(call_networks, config, variables)
+
+
+def reorder_planes(variables: dict, order: np.ndarray) -> dict:
+    """Variables of a generator whose planes' image has its channels in another order: image[..., order]."""
+    backbone = kernels.reorder_outputs(variables["params"]["backbone.synthesis"], order, layers=("torgb",))
+    return {**variables, "params": {**variables["params"], "backbone.synthesis": backbone}}

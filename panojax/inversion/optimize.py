@@ -22,10 +22,9 @@ from panojax.camera import front
 from panojax.config import Config
 from panojax.encoders.stage import Context, Estimate, Stage
 from panojax.errors import InputError
-from panojax.generators import generator
+from panojax.generators import generator, networks
 from panojax.generators.generator import Head, render_heads
 from panojax.generators.generator_config import GeneratorConfig
-from panojax.generators.networks import fold
 from panojax.inversion.pipeline import reconstruct
 from panojax.inversion.spaces import map_latents
 from panojax.losses.perception import Perception
@@ -253,7 +252,7 @@ def _project(context, perception, config, key, progress):
         }
     start = jnp.broadcast_to(average, (n, model.num_ws, model.w_dim)), noises
     target = _target(context.pictures, config.loss_resolution)
-    arguments = (fold(model, variables), perception, target, context.labels, spread, noise_key)
+    arguments = (networks.prepare(model, variables), perception, target, context.labels, spread, noise_key)
     return _descend(_projection(model, config), start, arguments, config.steps, progress)
 
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from panojax import kernels
 from panojax.config import Config
 from panojax.encoders import dual
 from panojax.encoders.stage import Context, Estimate, Stage, run
@@ -146,7 +147,7 @@ def inference_context(
 ) -> tuple[Context, Any]:
     """What stages read of portraits [N, S, S, 3] from labels [N, 25], and the variables of one encoder, or stacked."""
     encoder: Any = config.encoder
-    both = dual.plain(encoders["both"])
+    both = kernels.unpack(encoders["both"])
     count = config.encoders
     pictures = pool(images, encoder.resolution)
     if count == 1:

@@ -4,13 +4,15 @@ Plain form: `jax.lax.conv_general_dilated`. Faster on GPUs, where small batches 
 inputs as products of matrices (`MatrixKernel`, `conv_by_rows`).
 """
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from panojax.kernels.forward import unless_differentiated
+from panojax.kernels.differentiation import unless_differentiated
+from panojax.kernels.preparation import once
 
 _FEW = 10_000_000  # numbers that a convolution's windows may hold to be written out for a product of matrices
 
@@ -42,18 +44,32 @@ def as_array(kernel: Any) -> jax.Array:
     return kernel.__jax_array__() if isinstance(kernel, MatrixKernel) else kernel
 
 
+def for_device(kernel: jax.Array) -> jax.Array | MatrixKernel:
+    """A kernel [h, h, I, O] as this process's default device reads it best."""
+    return MatrixKernel(jnp.moveaxis(kernel, -1, 0), output_first=True) if jax.default_backend() == "gpu" else kernel
+
+
 def conv(x: jax.Array, kernel: jax.Array | MatrixKernel, stride: int = 1) -> jax.Array:
     """Correlation of x [N, H, W, I] with a kernel, in the type of x."""
+    return correlate(x, once(functools.partial(_as_type, dtype=x.dtype), kernel, keep=for_device), stride)
+
+
+def correlate(x: jax.Array, kernel: jax.Array | MatrixKernel, stride: int = 1) -> jax.Array:
+    """`conv` by a kernel that is no parameter, but made of one."""
     if isinstance(kernel, MatrixKernel):
         return conv_by_rows(x, kernel.rows, stride)
-    padding, strides = [(len(kernel) // 2,) * 2] * 2, (stride, stride)
-    kernel = kernel.astype(x.dtype)
-    return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    padding, dims = [(len(kernel) // 2,) * 2] * 2, ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel.astype(x.dtype), (stride, stride), padding, dimension_numbers=dims)
 
 
 def pointwise(x: jax.Array, kernel: jax.Array | MatrixKernel) -> jax.Array:
     """`conv` by a kernel [1, 1, I, O] as a product of matrices, which on one pixel is faster."""
-    return x @ as_array(kernel)[0, 0].astype(x.dtype)
+    kernel = once(functools.partial(_as_type, dtype=x.dtype), kernel, keep=for_device)
+    return x @ as_array(kernel)[0, 0]
+
+
+def _as_type(kernel, dtype):
+    return jax.tree.map(lambda array: array.astype(dtype), kernel)
 
 
 def conv_by_rows(x: jax.Array, rows: jax.Array, stride: int = 1) -> jax.Array:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
-from panojax.kernels.forward import unless_differentiated
+from panojax.kernels.differentiation import unless_differentiated
 
 
 def texel_coordinates(points: jax.Array, shape: Sequence[int], axes: Sequence[Sequence[int]]) -> jax.Array:

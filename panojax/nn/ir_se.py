@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 from panojax.errors import InputError
 from panojax.kernels.convolution import pointwise
+from panojax.kernels.pointwise import weigh_channels
 from panojax.nn.layers import BatchNorm, Numerics, PReLU, conv, parameter
-from panojax.nn.pointwise import weigh_channels
 from panojax.schema import check_budget, check_config
 
 INPUT_LAYER = "input_layer.0"

@@ -12,7 +12,7 @@ from flax.linen.initializers import Initializer
 
 from panojax.errors import InputError
 from panojax.kernels import convolution
-from panojax.nn.pointwise import add_bias, batch_normalize, normalize, prelu
+from panojax.kernels.pointwise import add_bias, batch_norm, batch_normalize, normalize, prelu
 
 _BATCH_NORM_RATE = 0.1  # PyTorch's `momentum`: the new batch's weight in the running statistics
 
@@ -80,7 +80,7 @@ class BatchNorm(nn.Module):
 
     In training the batch's biased variance normalises and its unbiased variance enters the running one (to
     `flax.linen.BatchNorm` they are the same). The collection `batch_stats` holds the running statistics; training must
-    make it mutable. Inference also takes a gain and a shift in their stead, see `folding`.
+    make it mutable.
 
     Raises:
       InputError: in training, if a channel has a single value: its variance says nothing.
@@ -92,9 +92,6 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        if self.has_variable("folded", "gain"):
-            y = x.astype(jnp.float32) * self.get_variable("folded", "gain") + self.get_variable("folded", "shift")
-            return y.astype(self.numerics.dtype)
         channels = x.shape[-1:]
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
@@ -104,7 +101,7 @@ class BatchNorm(nn.Module):
             scale = parameter(self, "scale", nn.initializers.constant(self.initial_scale), channels, param_dtype)
             bias = parameter(self, "bias", nn.initializers.zeros, channels, param_dtype)
         if not train:
-            return normalize(x, running_mean.value, running_var.value, scale, bias).astype(self.numerics.dtype)
+            return batch_norm(x, running_mean.value, running_var.value, scale, bias).astype(self.numerics.dtype)
         y, mean, var, count = _normalize_batch(x, scale, bias, self.numerics.axis_name)
         if not self.is_initializing():
             running_mean.value += _BATCH_NORM_RATE * (mean - running_mean.value)

@@ -133,7 +133,8 @@ def align(
     if alpha is not None:
         rgb = rgb * alpha[..., None] + (1 - alpha[..., None])  # on white
     found, turned = _find(rgb, face)
-    rgb, alpha = (None if x is None else np.ascontiguousarray(np.rot90(x, turned)) for x in (rgb, alpha))
+    rgb = np.ascontiguousarray(np.rot90(rgb, turned))
+    alpha = None if alpha is None else np.ascontiguousarray(np.rot90(alpha, turned))
     faces, chosen, points, presence = found.faces, found.chosen, found.points, found.presence
     pose = fit_pose(points)
     square, camera = square_and_camera(pose, framing)

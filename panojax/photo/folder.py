@@ -7,14 +7,14 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from panojax.bars import bar
+from panojax.disk.locks import alone_in, contents
+from panojax.disk.reading import read_json, shown
+from panojax.disk.staging import check_writable, clean_leftovers, replaced_when_done
 from panojax.errors import InputError, OutputError
 from panojax.files.image_file import write_image
-from panojax.files.locks import alone_in, contents
-from panojax.files.reading import read_json, shown
-from panojax.files.staging import check_writable, clean_leftovers, replaced_when_done
 from panojax.photo.alignment import align, check_options
 from panojax.photo.framing import PANOHEAD, Framing
+from panojax.terminal.bars import bar
 
 SETTINGS = "align.json"
 # HEIC is listed although not every installation reads it: a photo that cannot be read is to be named.

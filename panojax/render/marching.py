@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from panojax.nn.stylegan2 import softplus
+from panojax.kernels.activations import softplus
+from panojax.kernels.sorting import in_rising_order
 
 
 def interval_weights(densities: jax.Array, depths: jax.Array) -> jax.Array:
@@ -34,30 +35,7 @@ def sample_weights(
     """
     if ordered:
         return _march_rising(densities, depths)
-    return jax.lax.platform_dependent(densities, depths, cpu=_march_by_counting, default=_march_by_sorting)
-
-
-def _march_by_sorting(densities, depths):
-    index = jax.lax.broadcasted_iota(jnp.int32, depths.shape, depths.ndim - 1)
-    depths, densities, order = jax.lax.sort((depths, densities, index), num_keys=1)
-    halves, total, depth = _march_rising(densities, depths)
-    _, weights = jax.lax.sort((order, halves), num_keys=1)
-    return weights, total, depth
-
-
-def _march_by_counting(densities, depths):
-    """The same where sorting is slow: a sample's place is the number of those before it."""
-    fixed = jax.lax.stop_gradient(depths)
-    index = jnp.arange(depths.shape[-1])
-
-    def count(i, places):
-        other = jax.lax.dynamic_slice_in_dim(fixed, i, 1, axis=-1)
-        return places + jnp.where(i < index, other <= fixed, other < fixed)
-
-    places = jax.lax.fori_loop(0, depths.shape[-1], count, jnp.zeros(depths.shape, jnp.int32))
-    rising = (jnp.put_along_axis(jnp.zeros_like(x), places, x, axis=-1, inplace=False) for x in (densities, depths))
-    halves, total, depth = _march_rising(*rising)
-    return jnp.take_along_axis(halves, places, axis=-1), total, depth
+    return in_rising_order(_march_rising, densities, depths)
 
 
 def _march_rising(densities, depths):

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from panojax.kernels.sorting import count_up_to, pick
+
 
 def box_range(origins: jax.Array, directions: jax.Array, side: float) -> tuple[jax.Array, jax.Array]:
     """Where rays [..., 3] enter and leave the origin-centred cube of `side`: two [...].
@@ -52,31 +54,11 @@ def importance_depths(depths: jax.Array, weights: jax.Array, uniforms: jax.Array
     pdf = smooth[..., 1:-1] + 1e-5
     pdf = pdf / jnp.sum(pdf, axis=-1, keepdims=True)
     cdf = jnp.concatenate([jnp.zeros_like(pdf[..., :1]), jnp.cumsum(pdf, axis=-1)], axis=-1)
-    above = _count_up_to(cdf, uniforms)
+    above = count_up_to(cdf, uniforms)
     below = jnp.maximum(above - 1, 0)
     above = jnp.minimum(above, pdf.shape[-1])
-    cdf_below, cdf_above = (_pick(cdf, index) for index in (below, above))
+    cdf_below, cdf_above = (pick(cdf, index) for index in (below, above))
     width = cdf_above - cdf_below
     width = jnp.where(width < 1e-5, 1.0, width)
-    near, far = (_pick(midpoints, index) for index in (below, above))
+    near, far = (pick(midpoints, index) for index in (below, above))
     return near + (uniforms - cdf_below) / width * (far - near)
-
-
-def _count_up_to(rising: jax.Array, values: jax.Array) -> jax.Array:
-    """How many of `rising` [..., S] are at most each of values [..., F]: [..., F], by binary search."""
-    size = 1 << rising.shape[-1].bit_length()
-    padded = jnp.concatenate([rising, jnp.full((*rising.shape[:-1], size - rising.shape[-1]), jnp.inf)], axis=-1)
-    count = jnp.zeros(values.shape, jnp.int32)
-    while size > 1:
-        size //= 2
-        more = count + size
-        count = jnp.where(_pick(padded, more - 1) <= values, more, count)
-    return count
-
-
-def _pick(table: jax.Array, index: jax.Array) -> jax.Array:
-    """`jnp.take_along_axis` along the last axis, in bounds; from one flat table, so that XLA for GPUs makes it where it
-    is used."""
-    flat = jnp.ravel(table)
-    first = jnp.arange(flat.size // table.shape[-1], dtype=jnp.int32).reshape(*table.shape[:-1], 1) * table.shape[-1]
-    return flat.at[first + index].get(mode="promise_in_bounds", wrap_negative_indices=False)

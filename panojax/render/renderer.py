@@ -1,13 +1,13 @@
 """Volume rendering of a tri-grid: features, opacity and depth along rays."""
 
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from panojax.generators.generator_config import GeneratorConfig
-from panojax.nn.stylegan2 import softplus
+from panojax.kernels.activations import softplus
 from panojax.render.marching import clip_depth, interval_weights, sample_weights
 from panojax.render.rays import box_range, importance_depths, stratified_depths
 
@@ -19,6 +19,40 @@ SOLID = 1000.0
 FAR = 4.0
 
 Field = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
+
+
+class RayOptions(Protocol):
+    """What the renderer reads of a `GeneratorConfig`, which says what each is."""
+
+    @property
+    def ray_start(self) -> Any: ...
+
+    @property
+    def ray_end(self) -> Any: ...
+
+    @property
+    def depth_samples(self) -> int: ...
+
+    @property
+    def importance_samples(self) -> int: ...
+
+    @property
+    def box_warp(self) -> float: ...
+
+    @property
+    def crop_margin(self) -> float | None: ...
+
+    @property
+    def disparity_sampling(self) -> bool: ...
+
+    @property
+    def white_back(self) -> bool: ...
+
+    @property
+    def cull_clouds(self) -> float: ...
+
+    @property
+    def binarize_clouds(self) -> float: ...
 
 
 @struct.dataclass
@@ -35,7 +69,7 @@ def render_rays(
     origins: jax.Array,
     directions: jax.Array,
     uniforms: tuple[jax.Array, jax.Array],
-    config: GeneratorConfig,
+    config: RayOptions,
     *,
     density_noise: float = 0.0,
     key: jax.Array | None = None,
@@ -83,7 +117,7 @@ def render_rays(
     return Rendered(feature, total[..., None], clip_depth(depth, depths)[..., None])
 
 
-def crop_density(densities: jax.Array, points: jax.Array, config: GeneratorConfig) -> jax.Array:
+def crop_density(densities: jax.Array, points: jax.Array, config: RayOptions) -> jax.Array:
     """Densities [...] with the space outside the crop slab empty, and clouds culled or binarised; points [..., 3]."""
     threshold = config.binarize_clouds or config.cull_clouds
     if threshold:
@@ -92,9 +126,7 @@ def crop_density(densities: jax.Array, points: jax.Array, config: GeneratorConfi
     return jnp.where(_outside_slab(points, config), EMPTY, densities)
 
 
-def draw_uniforms(
-    key: jax.Array | None, shape: tuple[int, ...], config: GeneratorConfig
-) -> tuple[jax.Array, jax.Array]:
+def draw_uniforms(key: jax.Array | None, shape: tuple[int, ...], config: RayOptions) -> tuple[jax.Array, jax.Array]:
     """Sampling draws for rays of `shape`: coarse [*shape, S] and fine [*shape, S_fine]; midpoints where key is None."""
     coarse, fine = (*shape, config.depth_samples), (*shape, config.importance_samples)
     if key is None:

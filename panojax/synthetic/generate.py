@@ -9,19 +9,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from panojax.disk.locks import alone_in
 from panojax.errors import InputError
-from panojax.files.locks import alone_in
 from panojax.synthetic import storage
 from panojax.synthetic.assets import assets_digest, open_assets
 from panojax.synthetic.cameras import Doubles, sample_cameras
 from panojax.synthetic.editions import check_edition, draw_person, open_renderer
 from panojax.synthetic.render import View
 from panojax.synthetic.sampling import stream
+from panojax.terminal.bars import bar
 
 FORMAT_VERSION = 1
 SIZES = 16, 2048
+# Mesa's software GL and NumPy's matrix products work in the calling thread where there are several processes.
+ONE_THREAD = {"LP_NUM_THREADS": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 PATIENCE = 1.0  # seconds between looks at whether a silent process still lives
 
 Done = Callable[[int], None]
@@ -81,24 +82,28 @@ def _work(numbers: list[int], options: dict[str, Any], news: Any) -> None:
         news.put(error)
 
 
-def _run_processes(numbers: list[int], processes: int, options: dict[str, Any]) -> Iterator[int]:
-    """Numbers as they are finished by `processes` fresh processes, each with its own OpenGL context and one drawing
-    thread.
+def _run_processes(
+    numbers: list[int], processes: int, options: dict[str, Any], device_of: Callable[[int], int | None]
+) -> Iterator[int]:
+    """Numbers as they are finished by `processes` fresh processes, each with its own OpenGL context (on the EGL device
+    that `device_of` its number) and one drawing thread.
     """
     context = multiprocessing.get_context("spawn")
     news = context.Queue()
-    before = os.environ.get("LP_NUM_THREADS")
-    os.environ.setdefault("LP_NUM_THREADS", "0")  # Mesa's software GL: draw in the calling thread
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    for name, value in ONE_THREAD.items():
+        os.environ.setdefault(name, value)
     try:
         workers = [
-            context.Process(target=_work, args=(numbers[i::processes], options, news), daemon=True)
+            context.Process(target=_work, args=(numbers[i::processes], options | {"device": device_of(i)}, news), daemon=True)
             for i in range(processes)
         ]
         for worker in workers:
             worker.start()
     finally:
-        if before is None:
-            del os.environ["LP_NUM_THREADS"]
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
     left = len(numbers)
     try:
         while left:
@@ -148,6 +153,7 @@ def generate_heads(
     start: int = 0,
     assets: str | Path | None = None,
     device: int | None = None,
+    devices: int = 0,
     edition: int = 2,
 ) -> Path:
     """Write identities `start` .. `start + identities - 1` of the family `seed` to the folder `out` (layout:
@@ -156,8 +162,9 @@ def generate_heads(
     Every identity is seen from `views` cameras at `size` x `size` pixels. Files that are there are kept, so a killed
     run is finished by starting it again and a set is extended by asking for more. The bytes depend on seed, number,
     views, size, the assets and the OpenGL driver; not on `processes` or order. `assets`: folder made by
-    assets.fetch_assets (None: the default one). `device`: EGL device index (None: EGL's choice). `edition`: 2, or 1
-    for the first edition's heads. Raises InputError for arguments that make no set, for missing assets, and for an
+    assets.fetch_assets (None: the default one). `device`: EGL device index (None: EGL's choice);
+    `devices`: with several processes, how many EGL devices they take turns on, from the first (0: `device`).
+    `edition`: 2, or 1 for the first edition's heads. Raises InputError for arguments that make no set, for missing assets, and for an
     `out` that holds something else. Returns `out`.
     """
     check_arguments(identities, views, size, seed, start, processes)
@@ -176,12 +183,15 @@ def generate_heads(
         options = {"assets": source, "seed": seed, "views": views, "size": size, "out": folder, "device": device}
         options["edition"] = edition
         finished = (identities - len(numbers)) * views
-        with tqdm(total=identities * views, initial=finished, desc="heads", unit="image", smoothing=0.1) as bar:
+        with bar(total=identities * views, initial=finished, desc="heads", unit="image", smoothing=0.1) as shown:
             if processes == 1 or len(numbers) < 2:
                 if numbers:
-                    make_identities(numbers, done=lambda _: bar.update(views), **options)  # type: ignore[arg-type]
+                    make_identities(numbers, done=lambda _: shown.update(views), **options)  # type: ignore[arg-type]
             else:
-                for _ in _run_processes(numbers, min(processes, len(numbers)), options):
-                    bar.update(views)
+                turns = _run_processes(
+                    numbers, min(processes, len(numbers)), options, lambda i: i % devices if devices else device
+                )
+                for _ in turns:
+                    shown.update(views)
         storage.write_index(folder)
     return folder

@@ -10,11 +10,11 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from panojax.synthetic.assets import open_assets
 from panojax.synthetic.cameras import camera_label
 from panojax.synthetic.editions import draw_person, open_renderer
+from panojax.terminal.bars import bar
 
 BACKGROUND = 235
 
@@ -42,7 +42,7 @@ def draw_sheet(
     renderer = open_renderer(edition, size)
     labels = [camera_label(2 * math.pi * i / yaws, math.radians(elevation)) for i in range(yaws)]
     rows = []
-    for number in tqdm(range(start, start + identities), desc="heads", unit="head"):
+    for number in bar(range(start, start + identities), desc="heads", unit="head"):
         draw_person(renderer, source, seed, number)
         rows.append(np.concatenate([over(renderer.view(label).rgba) for label in labels], axis=1))
     renderer.close()

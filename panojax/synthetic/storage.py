@@ -27,14 +27,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
+from panojax.disk.locks import contents
+from panojax.disk.reading import read_bytes, read_json
+from panojax.disk.staging import check_writable
 from panojax.errors import InputError
 from panojax.files.array_file import read_npy
-from panojax.files.locks import contents
-from panojax.files.reading import read_bytes, read_json
-from panojax.files.staging import check_writable
 from panojax.synthetic.render import DEPTH_STEPS, View
+from panojax.terminal.bars import bar
 
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same bytes whenever they are written
 PNG_LEVEL = 2
@@ -184,7 +184,7 @@ def write_index(folder: Path) -> None:
     """Write dataset.json from the identities that are there."""
     labels: list[list[Any]] = []
     splits: dict[str, str] = {}
-    for path in tqdm(list_identities(folder), desc="indexing", unit="identity"):
+    for path in bar(list_identities(folder), desc="indexing", unit="identity"):
         identity, rows = read_parameters(path)
         splits[path.stem] = identity["split"]
         labels += [[f"{path.name}/{i:03d}.png", [float(x) for x in row]] for i, row in enumerate(rows)]

@@ -15,10 +15,10 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
+from panojax.disk.reading import check_tree, read_json
 from panojax.errors import InputError
 from panojax.files import checksums
 from panojax.files.quiet import PATIENCE, quiet_orbax
-from panojax.files.reading import check_tree, read_json
 
 MAX_BYTES = 2**40  # of a checkpoint's files together
 

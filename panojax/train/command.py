@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from panojax.commands.process import check_platforms, run_process
 from panojax.extras import need
+from panojax.terminal.process import check_platforms, run_process
 from panojax.train.loop import Stopped
 
 

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from panojax import api
 from panojax.camera import front
 from panojax.data.balance import label_yaw
+from panojax.disk.reading import read_bytes
 from panojax.editing.directions import agreement, fit_direction, save_directions
 from panojax.editing.parts import PARTS, segment
 from panojax.encoders import dual
@@ -31,7 +32,6 @@ from panojax.encoders.encoder_config import EncoderConfig
 from panojax.errors import InputError
 from panojax.files.array_file import read_npz
 from panojax.files.checkpoint import DEFAULT, load
-from panojax.files.reading import read_bytes
 from panojax.nn.stylegan2 import pool
 from panojax.params import Params
 from panojax.synthetic.pictures import LUMINANCE

@@ -13,17 +13,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from panojax.commands.process import run_process
 from panojax.config import Config, from_json
 from panojax.devices.sharding import data_mesh, placed_template
+from panojax.disk.reading import read_json
 from panojax.encoders import dual
 from panojax.encoders.encoder import init_encoder
 from panojax.encoders.encoder_config import EncoderConfig
 from panojax.errors import InputError
 from panojax.files.checkpoint import load, save
-from panojax.files.reading import read_json
 from panojax.inversion.spaces import GROUPS, mean_codes
 from panojax.params import Params
+from panojax.terminal.process import run_process
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.encoder.presets import RunConfig
 from panojax.train.encoder.state import abstract_state

@@ -23,11 +23,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from panojax.config import from_json, to_json
+from panojax.disk.locks import alone_in
+from panojax.disk.reading import read_json
+from panojax.disk.staging import clean_leftovers
 from panojax.errors import InputError
-from panojax.files.locks import alone_in
 from panojax.files.quiet import quiet_orbax
-from panojax.files.reading import read_json
-from panojax.files.staging import clean_leftovers
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.encoder.state import all_finite
 from panojax.train.logs import Averages, Log, Progress, write_sheet

@@ -19,9 +19,9 @@ import numpy as np
 import optax
 from tqdm import tqdm
 
+from panojax.disk.staging import replaced_when_done
 from panojax.editing.parts import PARTS, SIDE
 from panojax.errors import InputError
-from panojax.files.staging import replaced_when_done
 from panojax.nn.graph import Graph, apply, save
 from panojax.synthetic.scene import PARTS as LABELS
 from panojax.synthetic.storage import list_identities, read_identity, read_parameters
@@ -29,7 +29,8 @@ from panojax.train.command import exit_code
 
 OUTPUT = "parts"
 # Labels of the heads -> labels of the segmenter.
-MERGED = np.array([PARTS.index(name) if name in PARTS else PARTS.index("skin") for name in LABELS], np.uint8)
+CLOTH = ("hat",)  # the rest that the segmenter does not know lies on skin
+MERGED = np.array([PARTS.index(n) if n in PARTS else PARTS.index("clothes" if n in CLOTH else "skin") for n in LABELS], np.uint8)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from panojax.camera import look_at
-from panojax.commands.progress import note, one_line
 from panojax.errors import InputError
 from panojax.extras import need
+from panojax.terminal.progress import note, one_line
 from panojax.viewer.camera import picture_camera, usual_fov, window_camera
 from panojax.viewer.guard import Guard, guarded
 from panojax.viewer.quality import full_quality, moving_qualities, next_level

@@ -10,7 +10,8 @@ import pytest
 import recipe
 
 from panojax.config import Config
-from panojax.data.augment import AugmentConfig, augment, person_mask, photos, relight
+from panojax.data.augment import AugmentConfig, augment, photos, relight
+from panojax.data.pictures import person_mask
 from panojax.devices.sharding import data_mesh
 from panojax.errors import InputError
 from panojax.inversion.spaces import fit_encoder, mean_codes

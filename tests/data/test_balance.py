@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from panojax.camera import look_at
-from panojax.data.balance import YawBalance, balance_yaw, label_yaw, repeat_indices, yaw_copies
-from panojax.data.records import read_cameras
+from panojax.data.balance import YawBalance, back_copies, balance_yaw, label_yaw, repeat_indices, yaw_copies
 from panojax.errors import InputError
+from panojax.synthetic.cameras import camera_label
 
 
 def slow_copies(yaws, balance):
@@ -56,19 +56,24 @@ def test_bins_are_even_after_balancing_without_a_limit():
 
 
 def test_balanced_source(faces):
-    cameras = read_cameras(faces)
-    balanced = balance_yaw(faces, cameras, YawBalance(max_copies=4))
+    cameras = faces.cameras
+    balanced = balance_yaw(faces, YawBalance(max_copies=4))
     assert len(balanced) > len(faces) and set(balanced.indices.tolist()) == set(range(24))
     for i in (0, len(balanced) // 2, len(balanced) - 1):
         got = balanced.sample(i, ("camera",))["camera"]
         np.testing.assert_array_equal(got, cameras[balanced.indices[i]])
-    assert repr(balanced) == repr(balance_yaw(faces, cameras, YawBalance(max_copies=4)))
-    assert repr(balanced) != repr(balance_yaw(faces, cameras, YawBalance(max_copies=2)))
+    assert repr(balanced) == repr(balance_yaw(faces, YawBalance(max_copies=4)))
+    assert repr(balanced) != repr(balance_yaw(faces, YawBalance(max_copies=2)))
 
 
-def test_bad_arguments(faces):
-    with pytest.raises(InputError, match=r"cameras must be \[24, 25\], one label per sample, got \(3, 25\)"):
-        balance_yaw(faces, np.zeros((3, 25)))
+def test_backs_are_repeated():
+    """Yaws 0, 36, ..., 324: those of 108, 144, 180, 216 and 252 degrees are behind."""
+    labels = np.stack([camera_label(2 * np.pi * i / 10, 0.0) for i in range(10)])
+    np.testing.assert_array_equal(back_copies(labels, 4), [1, 1, 1, 4, 4, 4, 4, 4, 1, 1])
+    np.testing.assert_array_equal(back_copies(labels, 4, degrees=170), [1] * 5 + [4] + [1] * 4)
+
+
+def test_bad_arguments():
     for options, words in (((0,), "bin_degrees"), ((10, -1), "power"), ((10, 1, 0.5), "max_copies")):
         with pytest.raises(InputError, match=words):
             YawBalance(*options)

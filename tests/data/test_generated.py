@@ -51,14 +51,6 @@ def test_order_and_repetition_do_not_matter(small_params, generated):
         assert_same(again.sample(i, FIELDS), wanted[i])
 
 
-def test_shards_are_the_samples_of_their_process(generated):
-    for process in range(3):
-        shard = generated.shard(process, 3)
-        for i in range(2):
-            assert_same(shard.sample(i, FIELDS), generated.sample(process + 3 * i, FIELDS))
-        assert repr(shard) == repr(generated) and len(shard) == len(range(process, len(generated), 3))
-
-
 def test_blocks_are_made_once_while_they_are_kept(small_params, generated, monkeypatch):
     made = []
     source = GeneratedHeads(small_params, seed=3, options=generated.options)

@@ -1,6 +1,7 @@
 import itertools
 import json
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from panojax.data.eg3d_folder import FolderOptions
 from panojax.data.heads_set import HeadsOptions
 from panojax.data.pipeline import PipelineConfig, make_batches
 from panojax.data.prepare import prepare
-from panojax.data.records import open_set, read_cameras
+from panojax.data.records import open_set
 from panojax.errors import InputError
 
 CONFIG = PipelineConfig(batch_size=5, resolution=32, fields=("image", "camera", "mask"), prefetch=3)
@@ -88,7 +89,7 @@ def test_one_epoch_in_order_with_a_remainder(faces, sets):
     options = {"shuffle": False, "mirror": 0, "epochs": 1}
     whole = list(make_batches({"faces": faces}, config(**options, drop_remainder=False)))
     assert [len(batch["camera"]) for batch in whole] == [5, 5, 5, 5, 4]
-    np.testing.assert_array_equal(np.concatenate([b["camera"] for b in whole]), read_cameras(faces))
+    np.testing.assert_array_equal(np.concatenate([b["camera"] for b in whole]), faces.cameras)
     assert [len(batch["camera"]) for batch in make_batches({"faces": faces}, config(**options))] == [5] * 4
 
 
@@ -116,11 +117,13 @@ def test_a_state_survives_other_threads_and_files_elsewhere_but_no_other_pipelin
     moved = make_batches({"faces": open_set(prepare(options, tmp_path / "sets"))}, config(threads=1, prefetch=1))
     moved.set_state(state)
     assert_same(take(moved, 3), wanted)
+    other_speed = config(threads=2, workers=1, cache_gigabytes=0.0)
+    make_batches({"faces": faces}, other_speed).set_state(state)
     for other in (
         make_batches({"faces": faces}, config(seed=1)),
         make_batches({"faces": faces}, config(batch_size=6)),
         make_batches({"faces": faces, "heads": heads}, config()),
-        make_batches({"faces": balance_yaw(faces, read_cameras(faces))}, config()),
+        make_batches({"faces": balance_yaw(faces)}, config()),
         make_batches({"faces": faces}, config(), process_count=2),
     ):
         with pytest.raises(InputError, match="state must be of a pipeline with these sources"):
@@ -170,7 +173,7 @@ def test_depth_is_resized_without_mixing(heads):
 
 def test_sources_are_mixed_by_their_weights(faces, heads):
     batches = make_batches({"faces": faces, "heads": heads}, config(batch_size=8), weights={"faces": 3, "heads": 1})
-    known = {camera.tobytes() for camera in read_cameras(heads)}
+    known = {camera.tobytes() for camera in heads.cameras}
     known |= {pictures.mirror_label(np.frombuffer(camera, np.float32)).tobytes() for camera in known}
     for batch in take(batches, 12):
         assert sum(camera.tobytes() in known for camera in batch["camera"]) == 2
@@ -189,7 +192,7 @@ def test_processes_share_an_epoch_without_overlap(faces):
         states.append(batches.get_state())
     assert states[0] == states[1] == states[2]
     for step, batch in enumerate(whole):
-        together = np.stack([part[step]["camera"] for part in parts], axis=1).reshape(6, 25)
+        together = np.concatenate([part[step]["camera"] for part in parts])
         np.testing.assert_array_equal(together, batch["camera"])
 
 
@@ -201,8 +204,8 @@ def test_processes_make_as_many_batches_each(faces):
 
 
 def test_balanced_sources_show_rare_yaws_more_often(faces):
-    cameras = read_cameras(faces)
-    balanced = balance_yaw(faces, cameras, YawBalance(max_copies=6))
+    cameras = faces.cameras
+    balanced = balance_yaw(faces, YawBalance(max_copies=6))
     options = config(batch_size=len(balanced), mirror=0)
     batch = next(make_batches({"faces": balanced}, options))
     counts = [(batch["camera"] == camera).all(axis=1).sum() for camera in cameras]
@@ -227,7 +230,7 @@ def test_processes_draw_different_samples_from_the_generator(generated):
     options = config(batch_size=2, mirror=0)
     parts = [next(make_batches({"own": generated}, options, process_index=i, process_count=2)) for i in range(2)]
     wanted = np.array([generated.sample(i, ("camera",))["camera"] for i in range(4)])
-    np.testing.assert_array_equal(np.stack([part["camera"] for part in parts], axis=1).reshape(4, 25), wanted)
+    np.testing.assert_array_equal(np.concatenate([part["camera"] for part in parts]), wanted)
 
 
 def test_worker_processes_make_the_same_batches(faces):
@@ -257,7 +260,9 @@ def test_sets_can_be_sent_to_processes(faces):
         ({"mirror": 1.5}, "mirror"),
         ({"seed": -1}, "seed"),
         ({"dtype": "float16"}, "dtype"),
-        ({"fields": ("image",)}, "fields"),
+        ({"fields": ()}, "fields"),
+        ({"mirror": "left"}, "mirror"),
+        ({"cache_gigabytes": -1.0}, "cache_gigabytes"),
         ({"fields": ("image", "camera", "parts")}, "fields"),
         ({"background": (255, 255)}, "background"),
         ({"background": (0.5, 1, 2)}, "background"),
@@ -283,6 +288,88 @@ def test_bad_arguments(faces, generated):
             make_batches({"faces": faces}, CONFIG, weights=weights)
     with pytest.raises(InputError, match="workers must be 0 with the generator"):
         make_batches({"own": generated}, config(workers=1))
+    with pytest.raises(InputError, match="fields must not name pose with the generator as source own"):
+        make_batches({"own": generated}, config(fields=("image", "camera", "pose")))
+    with pytest.raises(InputError, match="epochs must be None where samples never end, got 1"):
+        make_batches({"own": generated}, config(epochs=1))
+
+
+def test_without_grain_one_line_names_the_extra(faces, monkeypatch):
+    monkeypatch.setitem(sys.modules, "grain", None)
+    with pytest.raises(InputError, match=r"needs grain: pip install 'panojax\[train\]'"):
+        make_batches({"faces": faces}, CONFIG)
+
+
+def test_a_mix_of_several_sources_is_shared_by_processes_as_well(faces, heads):
+    options, weights = {"background": (255, 255, 255), "cache_gigabytes": 0.0}, {"faces": 2, "heads": 1}
+    readers = {"faces": faces, "heads": heads}
+    whole = take(make_batches(readers, config(batch_size=4, **options), weights=weights), 6)
+    halves = [
+        make_batches(readers, config(batch_size=2, **options), weights=weights, process_index=i, process_count=2)
+        for i in range(2)
+    ]
+    for batch in whole:
+        parts = [next(half) for half in halves]
+        for name in batch:
+            np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), batch[name])
+
+
+def test_pictures_are_the_same_from_memory_and_from_disk(faces, heads):
+    """The second epoch comes from memory."""
+    fields = ("image", "mask", "camera", "other_image", "other_camera", "head", "pose", "mirrored")
+    readers, options = {"heads": heads, "faces": faces}, {"background": (255, 255, 255), "fields": fields}
+    kept = make_batches(readers, config(**options))
+    read = make_batches(readers, config(**options, cache_gigabytes=1e-9))
+    assert [store.keep for store in (*kept.stores, *read.stores)] == [True, True, False, False]
+    assert_same(take(kept, 12), take(read, 12))
+
+
+def test_any_batch_can_be_made_alone(faces):
+    batches = make_batches({"faces": faces}, config())
+    first = take(batches, 5)
+    batches.seek(3)
+    assert_same(take(batches, 1), first[3:4])
+    assert batches.position == 4
+
+
+def test_rows_and_bytes_are_what_pictures_are_made_of(heads):
+    """For a device that gathers, mirrors and converts by itself."""
+    options = {"background": (255, 255, 255), "mirror": "both"}
+    names = ("image", "mask", "depth", "camera", "mirrored")
+    pictures = make_batches({"heads": heads}, config(fields=names, dtype="uint8", **options))
+    raw = make_batches({"heads": heads}, config(fields=("pixels", "depths", "camera", "mirrored"), **options))
+    rows = make_batches({"heads": heads}, config(fields=("row", "depths", "camera", "mirrored"), **options))
+    rows.stores[0].fill(np.arange(len(heads)))
+    arrays = rows.stores[0].arrays()
+    for made, stored, row in itertools.islice(zip(pictures, raw, rows), 4):
+        assert row.keys() == {"row", "camera", "mirrored"}
+        for name in ("pixels", "depths"):
+            np.testing.assert_array_equal(arrays[name][row["row"]], stored[name])
+        flipped = stored["mirrored"]
+        pixels, depths = stored["pixels"].copy(), stored["depths"].copy()
+        pixels[flipped], depths[flipped] = pixels[flipped][:, :, ::-1], depths[flipped][:, :, ::-1]
+        np.testing.assert_array_equal(made["image"], pixels[..., :3])
+        np.testing.assert_array_equal(made["mask"], pixels[..., 3:])
+        np.testing.assert_array_equal(made["depth"][..., 0], depths / np.float32(8192))
+        np.testing.assert_array_equal(made["camera"], stored["camera"])
+    rows.stores[0].forget()
+
+
+def test_an_epoch_shows_both_sides_of_every_picture(faces, sets):
+    for epoch in range(2):
+        batches = make_batches({"faces": faces}, config(batch_size=8, mirror="both"))
+        batches.seek(6 * epoch)
+        batches = take(batches, 6)
+        sides = [image[0, 0, 0] == 1 for batch in batches for image in batch["image"]]
+        assert sorted(zip(numbers(batches, sets), sides)) == [(n, side) for n in range(24) for side in (False, True)]
+
+
+def test_poses_are_cameras_of_the_same_pictures(faces):
+    batch = next(make_batches({"faces": faces}, config(batch_size=200, fields=("camera", "pose"), mirror="both")))
+    either = np.concatenate([faces.cameras, pictures.mirror_label(faces.cameras)])
+    hit = (batch["pose"][:, None] == either).all(-1)
+    assert hit.any(1).all() and hit.any(0).sum() > 40
+    assert not np.array_equal(batch["pose"], batch["camera"])
 
 
 def test_a_set_without_masks_cannot_be_composed(folder, tmp_path):

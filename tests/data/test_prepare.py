@@ -10,7 +10,7 @@ from panojax.data.__main__ import main
 from panojax.data.builders import make_records
 from panojax.data.eg3d_folder import FolderOptions
 from panojax.data.prepare import prepare
-from panojax.data.records import open_set, read_cameras
+from panojax.data.records import open_set
 from panojax.errors import InputError
 
 
@@ -96,7 +96,7 @@ def test_open_set_finds_the_one_set_and_refuses_none_or_two(folder, tmp_path):
 
 
 def test_cameras_come_in_the_order_of_records(faces):
-    cameras = read_cameras(faces)
+    cameras = faces.cameras
     assert cameras.shape == (24, 25) and cameras.dtype == np.float32
     for i in (0, 11, 23):
         np.testing.assert_array_equal(cameras[i], faces.sample(i, ("camera",))["camera"])

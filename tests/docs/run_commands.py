@@ -15,12 +15,14 @@ import io
 import os
 import pathlib
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,6 +73,7 @@ class Command:
     page: str
     line: int
     text: str
+    fenced: bool
 
     @property
     def place(self) -> str:
@@ -94,8 +97,9 @@ class Command:
 
     @property
     def is_part(self) -> bool:
-        """Whether something is left out: "..." stands for more, which the reader fills in."""
-        return "..." in self.text.replace("PHOTO...", "").replace("HEAD...", "")
+        """Whether something is left out: "..." stands for more, and running text may leave out where results go."""
+        mentioned = not self.fenced and "--out" not in self.text and self.text.split()[1] not in ("info", "view")
+        return mentioned or "..." in self.text.replace("PHOTO...", "").replace("HEAD...", "")
 
     @property
     def long(self) -> str | None:
@@ -126,12 +130,12 @@ def commands(page: pathlib.Path) -> Iterator[Command]:
             for part in re.split(r"&&|;|\|", pending):
                 text = part.strip().removeprefix(".venv/bin/").removeprefix("$ ")
                 if COMMAND.match(text):
-                    yield Command(name, start, text)
+                    yield Command(name, start, " ".join(text.split()), True)
             pending = ""
         else:
             for text in re.findall(r"`([^`]+)`", line):
                 if COMMAND.match(text) and len(text.split()) > 2:
-                    yield Command(name, number, text)
+                    yield Command(name, number, text, False)
 
 
 def check(command: Command) -> str | None:
@@ -168,11 +172,11 @@ def _check_panojax(command: Command, arguments: list[str]) -> str | None:
 
 def _help(module: str, subcommand: list[str]) -> str:
     """What a module's command says of itself."""
-    name = f"{module}.__main__" if (ROOT / module.replace(".", "/") / "__main__.py").exists() else module
-    main = importlib.import_module(name).main
     before, sys.argv = sys.argv, [module, *subcommand, "--help"]
     try:
-        text = _said(main)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the module has been imported before
+            text = _said(lambda: runpy.run_module(module, run_name="__main__", alter_sys=True))
     finally:
         sys.argv = before
     # Options of a group may be written with underscores and dashes alike.

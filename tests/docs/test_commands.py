@@ -33,7 +33,7 @@ def test_commands_are_found_and_wrong_ones_told(tmp_path, monkeypatch):
     found = list(run_commands.commands(page))
     assert [command.text for command in found] == [
         "panojax render HEAD --out DIR",
-        "panojax invert a.jpg     --out b",
+        "panojax invert a.jpg --out b",
         "panojax render me.npz --sized 3 --out x",
         "panojax generate ... --sedes 3",
         "python -m panojax.train.encoder --nothing 3",

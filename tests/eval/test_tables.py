@@ -1,5 +1,6 @@
 import math
 
+from panojax.eval.report import _networks
 from panojax.eval.tables import Column, Row, Table, filled, to_latex, to_markdown
 
 TABLE = Table(
@@ -39,3 +40,8 @@ def test_latex():
     titles = r"L2 $\downarrow$ & ID $\uparrow$ & $\pm$60$^\circ$ $\downarrow$ & KID ($10^{-3}$) $\downarrow$ \\"
     assert f"Category & Method & {titles}" in lines
     assert r"Encoder & E\_2 & \textbf{0.012} & - & \textbf{3.0} & - \\" in lines
+
+
+def test_captions_name_the_networks_that_measured():
+    assert _networks({}) == "Networks: none, so figures of pixels alone."
+    assert _networks({"lpips": "AlexNet"}) == "LPIPS: AlexNet."

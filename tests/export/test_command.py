@@ -45,7 +45,9 @@ def test_glb(files, tmp_path, capsys):
     np.testing.assert_allclose(np.abs(found.vertices).max(0), (0.2, 0.5, 0.2), atol=0.04)
     assert found.visual.material.baseColorTexture.size[0] >= 64
     printed = capsys.readouterr()
-    assert "triangles, texture" in printed.out and printed.err == ""
+    assert "triangles, texture" in printed.out
+    # No bar in a pipe, but a line now and then where it takes long.
+    assert all(" of " in line and "\r" not in line for line in printed.err.splitlines())
 
 
 def test_ply_and_splats(files, tmp_path, box):

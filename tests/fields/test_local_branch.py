@@ -14,6 +14,7 @@ import recipe
 import scenes
 
 import panojax
+from panojax import kernels
 from panojax.camera import look_at, pixel_rays
 from panojax.camera import project as project_points
 from panojax.encoders import dual
@@ -271,10 +272,11 @@ def test_bad_input_is_named(params):
 def test_storage_keeps_first_convolutions_exact():
     """Those of all three networks, the branch's, which lies one level deeper, among them: they compute in float32."""
     params = local_model.params().with_dtype("bfloat16")
-    was, now = (dual.plain(p.encoders["both"]) for p in (params, params.for_inference()))
+    was, now = (kernels.unpack(p.encoders["both"]) for p in (params, params.for_inference()))
     for network, path in (("psp_encoder", ()), ("triplanenet_encoder", ()), ("local_encoder", ("features",))):
         before, after = was[network]["params"], now[network]["params"]
         for name in (*path, INPUT_LAYER, "kernel"):
             before, after = before[name], after[name]
+        after = after.value
         assert after.dtype == "float32"
         np.testing.assert_array_equal(after, before)

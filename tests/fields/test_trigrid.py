@@ -15,7 +15,6 @@ from panojax.fields.trigrid import (
     select_trigrid,
     texel_order,
 )
-from panojax.kernels import lookup as lookups
 
 SHAPE = (3, 3, 6, 5)
 
@@ -116,33 +115,6 @@ def test_gradients_reach_the_corners_only():
     assert np.count_nonzero(gradient) == 3 * 8
     gradient = jax.jit(jax.grad(lambda x: jnp.sum(sample_trigrid(planes(), x, axes))))(jnp.asarray(points()))
     assert np.isfinite(gradient).all()
-
-
-def test_both_ways_to_add_rows_agree(monkeypatch):
-    """Tangents for CPUs and for others, forward and transposed, with points off the planes."""
-    axes, table = PLANE_AXES["panohead"], jnp.asarray(planes())
-    where = jnp.concatenate([jnp.asarray(points()), jnp.array([[4.0, 4, 4], [-1.02, 0.3, 1.01], [0.99, -4, 0]])])
-
-    def everything():
-        look_up = lambda table, where: sample_planes(table, where, axes)  # noqa: E731
-        value, back = jax.vjp(look_up, table, where)
-        tangent = jax.jvp(lambda where: look_up(table, where), (where,), (jnp.cos(where),))[1]
-        return value, back(jnp.cos(value)), tangent
-
-    one_way = jax.tree.leaves(everything())
-    stacked = lambda table, rows, weights: lookups._add_at_once(table, jnp.stack(rows), jnp.stack(weights))  # noqa: E731
-    monkeypatch.setattr(lookups, "_add", stacked)
-    other_way = jax.tree.leaves(everything())
-    assert len(one_way) == 4 and not np.any(other_way[0][:, -3])
-    for one, other in zip(one_way, other_way):
-        assert np.any(one) and recipe.relative_error(one, np.asarray(other)) < 1e-6
-
-
-def test_a_weight_may_change_alone():
-    table, rows = jnp.asarray(planes()).reshape(-1, 4), [jnp.array([0, 3]), jnp.array([29, 3])]
-    fixed, change = jnp.array([0.1, 0.2]), jnp.array([2.0, -1.0])
-    _, tangent = jax.jvp(lambda weight: lookups._add_rows(table, rows, [weight, fixed]), (fixed,), (change,))
-    np.testing.assert_allclose(tangent, table[rows[0]] * change[:, None], rtol=1e-6)
 
 
 def test_jit_and_low_precision():

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from panojax.commands.edit import read_mask as edit_mask
+from panojax.data.photo_reader import Photo, read_masked
 from panojax.data.pictures import picture_problem, read_picture
-from panojax.data.sources import Photo, read_masked
 from panojax.errors import InputError
 from panojax.files.mask_file import read_mask
 
@@ -81,8 +81,8 @@ def test_masks_are_read_right_by_every_reader(name, tmp_path):
     assert picture_problem(path, 32, mask=True) is None
     np.testing.assert_array_equal(np.asarray(read_picture(path, 32, "L")), 255 * HEAD)
     Image.new("RGB", (32, 32), (9, 9, 9)).save(tmp_path / "photo.png")
-    _, mask = read_masked(Photo(tmp_path / "photo.png", path, ()), 32)
-    np.testing.assert_array_equal(mask[..., 0], HEAD)
+    _, mask = read_masked(Photo(tmp_path / "photo.png", path, ()))
+    np.testing.assert_array_equal(mask, HEAD)
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -97,7 +97,7 @@ def test_what_is_no_mask_is_refused_by_every_reader(name, tmp_path):
     assert picture_problem(path, 32, mask=True) == str(caught.value)
     Image.new("RGB", (32, 32)).save(tmp_path / "photo.png")
     with pytest.raises(InputError, match=message):
-        read_masked(Photo(tmp_path / "photo.png", path, ()), 32)
+        read_masked(Photo(tmp_path / "photo.png", path, ()))
     if name != "inverted":  # of a part, the corners may be white and the middle black
         with pytest.raises(InputError, match=message):
             edit_mask(path, 32)

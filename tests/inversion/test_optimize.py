@@ -7,7 +7,7 @@ import pytest
 import recipe
 
 import panojax
-from panojax.data.sources import SampleConfig, draw_samples
+from panojax.data.drawn import SampleConfig, draw_samples
 from panojax.errors import InputError
 from panojax.generators.generator import Head
 from panojax.inversion.optimize import (

@@ -1,119 +1,13 @@
 """StyleGAN2's layers against loops over pixels and taps."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import recipe
+from filters import by_channels, normal, upsampled_plane
 
 from panojax.nn import stylegan2 as layers
-
-FIR = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
-
-
-def normal(name, *shape):
-    return recipe.normal(f"layers/{name}", shape)
-
-
-def insert_zeros(plane):
-    """[H, W] -> [2H, 2W] with a zero after each value along both axes."""
-    out = np.zeros((2 * plane.shape[0], 2 * plane.shape[1]))
-    out[::2, ::2] = plane
-    return out
-
-
-def true_convolution(plane, kernel):
-    """The full convolution of [H, W] by [h, w]: every value scatters a kernel."""
-    out = np.zeros((plane.shape[0] + kernel.shape[0] - 1, plane.shape[1] + kernel.shape[1] - 1))
-    for y, x in np.ndindex(*plane.shape):
-        out[y : y + kernel.shape[0], x : x + kernel.shape[1]] += plane[y, x] * kernel
-    return out
-
-
-def correlation(plane, kernel):
-    """The correlation of [H, W] by [h, w], odd, on the zero-extended plane, same size."""
-    h, w = kernel.shape
-    padded = np.pad(plane.astype(np.float64), ((h // 2, h // 2), (w // 2, w // 2)))
-    out = np.zeros(plane.shape)
-    for y, x in np.ndindex(*plane.shape):
-        out[y, x] = np.sum(padded[y : y + h, x : x + w] * kernel)
-    return out
-
-
-def by_channels(filtered, x, kernel):
-    """Sums filtered(plane, tap plane) over input channels, [N, H, W, I] by [h, w, I, O], kernels maybe per sample."""
-    kernels = np.broadcast_to(kernel, (len(x), *kernel.shape[-4:]))
-    n, outputs = len(x), kernel.shape[-1]
-    return np.stack(
-        [
-            np.stack(
-                [
-                    sum(filtered(x[i, :, :, c], kernels[i, :, :, c, o]) for c in range(x.shape[-1]))
-                    for o in range(outputs)
-                ],
-                axis=-1,
-            )
-            for i in range(n)
-        ]
-    )
-
-
-def upsampled_plane(plane, kernel):
-    """The spec's words: insert zeros, filter by 4 * outer(f, f), convolve (kernel flipped), crop around the centre.
-
-    Both full convolutions begin 0 before the plane. The FIR alone is cropped by its padding of 2 before and 1 after
-    (output i is tap 1 after sample i); a 3 x 3 kernel adds one pixel on each side.
-    """
-    h, w = plane.shape
-    whole = true_convolution(true_convolution(insert_zeros(plane), 4 * FIR), kernel)
-    return whole[2 : 2 + 2 * h, 2 : 2 + 2 * w]
-
-
-def test_upsampling_conv():
-    x, kernel = normal("x", 2, 5, 4, 3), normal("kernel", 3, 3, 3, 2)
-    want = by_channels(upsampled_plane, x, kernel)
-    assert recipe.relative_error(layers.upsampling_conv(x, kernel), want) < 1e-6
-
-
-def test_upsampling_conv_gradients():
-    """By the kernel they are products of matrices, which must be what differentiating the convolution gives."""
-
-    def plain(x, kernel):
-        return layers.smooth(layers.join_phases(layers.conv(x, layers.phase_kernels(kernel))))
-
-    data = normal("x", 2, 5, 4, 3), normal("kernel", 3, 3, 3, 2)
-    for moving in (0, 1, (0, 1)):
-        got, want = (
-            jax.jit(jax.grad(lambda x, kernel: jnp.sum(jnp.sin(function(x, kernel))), moving))(*data)  # noqa: B023
-            for function in (layers.upsampling_conv, plain)
-        )
-        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), got, want)
-    (_, got), (_, want) = (
-        jax.jvp(function, data, (*data[:1], 0.5 * data[1])) for function in (layers.upsampling_conv, plain)
-    )
-    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
-
-
-def test_upsampling_conv_keeps_the_centre():
-    """A centred kernel is the image's up-sampling, which shifts nothing: a linear ramp stays one inside."""
-    kernel = np.zeros((3, 3, 1, 1), np.float32)
-    kernel[1, 1] = 1
-    x = normal("x", 1, 6, 6, 1)
-    np.testing.assert_allclose(layers.upsampling_conv(x, kernel), layers.upsample_image(x), atol=1e-6)
-    ramp = np.broadcast_to(np.arange(6.0, dtype=np.float32), (6, 6))[None, :, :, None]
-    inside = np.asarray(layers.upsample_image(ramp))[0, 2:-2, 2:-2, 0]
-    np.testing.assert_allclose(inside, np.broadcast_to(np.arange(2, 10) / 2 - 0.25, (8, 8)), atol=1e-6)
-
-
-def test_upsampling_conv_flips_its_kernel():
-    """A kernel with its only tap before the centre moves the picture the way a true convolution does."""
-    kernel = np.zeros((3, 3, 1, 1), np.float32)
-    kernel[1, 0] = 1
-    x = normal("x", 1, 6, 6, 1)
-    moved, still = np.asarray(layers.upsampling_conv(x, kernel)), np.asarray(layers.upsample_image(x))
-    np.testing.assert_allclose(moved[:, :, :-1], still[:, :, 1:], atol=1e-6)
 
 
 def test_upsample_image():
@@ -121,20 +15,6 @@ def test_upsample_image():
     delta = np.zeros((3, 3, 3, 3))
     delta[1, 1] = np.eye(3)
     assert recipe.relative_error(layers.upsample_image(x), by_channels(upsampled_plane, x, delta)) < 1e-6
-
-
-@pytest.mark.parametrize("up", [False, True])
-@pytest.mark.parametrize("demodulate", [False, True])
-def test_modulated_conv(up, demodulate):
-    """The twin modulates and demodulates each sample's weights, as StyleGAN2 does."""
-    x, kernel = normal("x", 2, 4, 4, 5), normal("kernel", 3, 3, 5, 3)
-    styles = 1 + 0.5 * normal("styles", 2, 5)
-    weights = kernel[None].astype(np.float64) * styles[:, None, None, :, None]
-    if demodulate:
-        weights /= np.sqrt(np.sum(weights**2, axis=(1, 2, 3), keepdims=True) + 1e-8)
-    want = by_channels(upsampled_plane if up else correlation, x, weights)
-    got = layers.modulated_conv(x, kernel, styles, up=up, demodulate=demodulate)
-    assert recipe.relative_error(got, want) < 1e-6
 
 
 def resized_row(row, size):
@@ -215,32 +95,9 @@ def test_random_noise_differs_by_sample_and_key():
     assert recipe.relative_error(added[0], added[1]) > 0.5
 
 
-def test_softplus_and_its_slope():
-    x = jnp.array([-1000.0, -30.0, -3.0, -1e-3, 0.0, 1e-3, 3.0, 30.0, 1000.0])
-    np.testing.assert_allclose(layers.softplus(x), jax.nn.softplus(x), rtol=5e-7)
-    slope, want = (jax.vmap(jax.grad(f))(x) for f in (layers.softplus, jax.nn.softplus))
-    np.testing.assert_allclose(slope, want, rtol=1e-6, atol=1e-7)
-
-
-def test_softplus_of_bfloat16_keeps_more_digits_than_it_is_given():
-    x = jnp.linspace(-20, 20, 4001).astype(jnp.bfloat16)
-    value, slope = jax.vmap(jax.value_and_grad(lambda x: layers.softplus(x)))(x)
-    wide = x.astype(jnp.float32)
-    assert value.dtype == jnp.float32
-    np.testing.assert_allclose(value, jax.nn.softplus(wide), rtol=7e-5)
-    np.testing.assert_allclose(slope.astype(jnp.float32), jax.nn.sigmoid(wide), rtol=4e-3)
-
-
 def test_clamp_is_after_the_gain():
     _, _, free = layer_output("none", gain=100.0)
     _, _, clamped = layer_output("none", gain=100.0, clamp=1.0)
     # Inputs are not normalised, so that activations are large: they end at clamp * sqrt(2).
     assert np.abs(free).max() > 2
     np.testing.assert_allclose(clamped, np.clip(free, -np.sqrt(2), np.sqrt(2)), rtol=1e-6)
-
-
-def test_clamp_equals_clip():
-    x = 2 * normal("clamp", 4, 5)
-    value, gradient = jax.jit(jax.value_and_grad(lambda x: jnp.sum(jnp.square(layers.clamp(x, 1.5)))))(x)
-    np.testing.assert_allclose(value, np.square(np.clip(x, -1.5, 1.5)).sum(), rtol=1e-6)
-    np.testing.assert_allclose(gradient, np.where(np.abs(x) <= 1.5, 2 * x, 0), rtol=1e-6)

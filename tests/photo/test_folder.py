@@ -1,15 +1,16 @@
 """Many photos at once: good ones are aligned, bad ones listed, and a second run does only what is missing."""
 
 import json
-from types import SimpleNamespace
+import sys
+import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from panojax.disk.locks import alone_in
 from panojax.errors import InputError, OutputError
-from panojax.files.image_file import write_image
-from panojax.files.locks import alone_in
+from panojax.files.image_file import read_image, write_image
 from panojax.photo import folder as folder_module
 from panojax.photo.folder import align_folder
 from panojax.photo.framing import HEADS
@@ -95,6 +96,42 @@ def test_other_folders_are_left_alone(photos, tmp_path):
         run([photos / "c.png"], photos / "notes.txt")
 
 
+def test_crops_of_photos_that_are_gone_go_with_them(photos, tmp_path, astronaut):
+    """So that the folder stays a data set whose pictures all have labels."""
+    out = tmp_path / "out"
+    write_image(photos / "d.png", astronaut[:, ::-1])
+    run([photos / "a.png", photos / "d.png"], out)
+    assert (out / "img00000001.png").exists()
+    run([photos / "a.png"], out)
+    left = sorted(path.name for path in out.glob("*0000*"))
+    assert left == ["img00000000.json", "img00000000.png", "mask00000000.png"]
+    assert len(json.loads((out / "dataset.json").read_text())["labels"]) == 1
+
+
+def test_pictures_that_cannot_be_read_here_are_named(photos, tmp_path, astronaut, monkeypatch):
+    """HEIC without its package, and .jfif, which is JPEG."""
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (photos / "a.png").rename(photos / "a.keep")
+    (photos / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    Image.fromarray(np.uint8((astronaut + 1) * 127.5)).save(photos / "e.jfif", "JPEG")
+    report = run([photos], tmp_path / "out")
+    assert [photo.rpartition("/")[2] for photo, _ in report.aligned] == ["e.jfif"]
+    reasons = {photo.rpartition("/")[2]: reason for photo, reason in report.failed}
+    assert "HEIC: convert it first, or pip install pillow-heif" in reasons["IMG_1.HEIC"]
+
+
+def test_heic_is_read_where_its_package_is_there(tmp_path, monkeypatch):
+    """A stand-in for `pillow_heif`, which decodes."""
+    picture = Image.fromarray(np.arange(32 * 32 * 3, dtype=np.uint32).astype(np.uint8).reshape(32, 32, 3))
+    opened = types.SimpleNamespace(to_pillow=lambda: picture)
+    module = types.SimpleNamespace(open_heif=lambda file, convert_hdr_to_8bit: opened)
+    monkeypatch.setitem(sys.modules, "pillow_heif", module)
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    rgb, alpha = read_image(tmp_path / "IMG_1.HEIC")
+    np.testing.assert_allclose((rgb + 1) * 127.5, np.asarray(picture), atol=1e-4)
+    assert alpha is None
+
+
 @pytest.mark.parametrize(
     ("paths", "options", "message"),
     [
@@ -114,7 +151,7 @@ def test_a_full_disk_is_no_fault_of_a_photo(photos, tmp_path, monkeypatch):
         raise OutputError("path must be writable, got 'img00000000.png': No space left on device", 74)
 
     monkeypatch.setattr(folder_module, "write_image", full)
-    monkeypatch.setattr(folder_module, "align", lambda photo, **options: SimpleNamespace(image=None, mask=0))
+    monkeypatch.setattr(folder_module, "align", lambda photo, **options: types.SimpleNamespace(image=None, mask=0))
     with pytest.raises(OutputError, match=r"^out must be writable, got .*No space left on device") as caught:
         run([photos], tmp_path / "out")
     assert caught.value.code == 74

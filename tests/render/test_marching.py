@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import recipe
 
-from panojax.render import marching
 from panojax.render.marching import clip_depth, interval_weights, sample_weights
 
 
@@ -47,22 +46,6 @@ def test_sample_weights_of_unsorted_samples():
         np.testing.assert_allclose(total[ray], intervals.sum(), rtol=1e-5)
         expected = sum(w * (t[i] + t[i + 1]) / 2 for i, w in enumerate(intervals)) / intervals.sum()
         np.testing.assert_allclose(depth[ray], expected, rtol=1e-5)
-
-
-def test_both_ways_to_put_samples_in_order_agree():
-    """The one for CPUs and the one for others, with gradients. Of equal depths the first one counts first."""
-    densities, depths = samples(count=24)
-    depths = np.round(depths, 1)
-    assert min(len(set(ray)) for ray in depths) < 20
-
-    def everything(march):
-        values, back = jax.vjp(march, densities, depths)
-        return values, back(jax.tree.map(jnp.cos, values))
-
-    counted, in_order = everything(marching._march_by_counting), everything(marching._march_by_sorting)
-    for one, other in zip(jax.tree.leaves(counted), jax.tree.leaves(in_order), strict=True):
-        assert np.any(one)
-        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
 
 
 def test_the_order_of_samples_does_not_matter():

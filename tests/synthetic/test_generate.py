@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from panojax.errors import InputError
-from panojax.synthetic import assets, generate, storage
+from panojax.synthetic import assets, editions, generate, storage
 from panojax.synthetic.render import View
 
 SIZE = 16
@@ -36,8 +36,13 @@ class FakeRenderer:
 @pytest.fixture
 def fake(monkeypatch, archives, tmp_path):
     folder = assets.fetch_assets(tmp_path / "assets", archives=archives)
-    monkeypatch.setattr(generate, "HeadRenderer", FakeRenderer)
-    monkeypatch.setattr(generate, "build_scene", lambda assets, identity: identity.number)
+    monkeypatch.setattr(generate, "open_renderer", lambda edition, size, device: FakeRenderer(size, device))
+
+    def draw_person(renderer, assets, seed, number):
+        renderer.load(number)
+        return editions.as_json(editions.sample_identity(seed, number))
+
+    monkeypatch.setattr(generate, "draw_person", draw_person)
     FakeRenderer.loaded = []
     return folder
 

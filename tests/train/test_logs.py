@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from panojax import camera
-from panojax.data.sources import SampleConfig, draw_heads
+from panojax.data.drawn import SampleConfig, draw_heads
 from panojax.generators.generator import Head, render_heads
 from panojax.losses.perception import Perception
 from panojax.nn.stylegan2 import pool

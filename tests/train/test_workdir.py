@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from panojax.files.locks import alone_in
+from panojax.disk.locks import alone_in
 from panojax.train.encoder import run as encoder
 from panojax.train.generator import run as generator
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from panojax.synthetic.edition2 import scalp
 from panojax.synthetic.edition2.people import Style
 from panojax.synthetic.edition2.scalp import Roots
-from panojax.synthetic.edition2.solid import Solid
+from panojax.synthetic.edition2.solid import Solid, dot
 from panojax.synthetic.meshes import Floats
 from panojax.synthetic.paint import azimuth_of, ramp
 
@@ -30,6 +31,7 @@ class Strands:
     points: Floats  # (strands, points, 3)
     width: float  # world units, at the root
     tint: Floats  # (strands, 3) factors on the colour
+    fine: Floats | None = None  # (strands,) factors on the width
     taper: float = 0.35  # share of the width that is left at the tip
     uniforms: dict[str, Any] = field(default_factory=dict)  # of the shader: colours, gloss, thickness
 
@@ -48,17 +50,24 @@ class Landmarks:
 
 def unit(vectors: Floats) -> Floats:
     """`vectors` (..., 3) of length 1."""
-    return vectors / np.sqrt((vectors * vectors).sum(-1, keepdims=True) + np.float32(1e-12))
+    return vectors / np.sqrt(dot(vectors, vectors) + np.float32(1e-12))[..., None]
 
 
 def along_surface(vectors: Floats, outward: Floats) -> Floats:
     """The unit part of `vectors` that is tangent to the surface with normals `outward`."""
-    return unit(vectors - (vectors * outward).sum(-1, keepdims=True) * outward)
+    return unit(vectors - dot(vectors, outward)[..., None] * outward)
 
 
 def smooth(values: Floats, low: float, high: float) -> Floats:
     """`paint.ramp` in float32."""
     return ramp(values, low, high).astype(np.float32)
+
+
+def cross(a: Floats, b: Floats) -> Floats:
+    """`np.cross` of (..., 3), faster."""
+    ax, ay, az = a[..., 0], a[..., 1], a[..., 2]
+    bx, by, bz = b[..., 0], b[..., 1], b[..., 2]
+    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -139,7 +148,8 @@ def comb(style: Style, ground: Ground, at: NDArray[np.int32], marks: Landmarks) 
     side = np.where(x > bent, 1.0, -1.0).astype(np.float32)
     behind = smooth(ground.azimuth[at], 95, 140)
     away = side if style.parted > 0.5 else np.where(x > 0, 1.0, -1.0).astype(np.float32)
-    return Comb(style, marks, side, fringe, behind, away)
+    slide = np.where(ground.azimuth[at] < 40 + 35 * ground.random[ground.roots.guides[0], 0], 1.0, -1.0).astype(np.float32)
+    return Comb(style, marks, side, fringe, behind, away, slide)
 
 
 @dataclass(frozen=True)
@@ -152,11 +162,13 @@ class Comb:
     fringe: NDArray[np.bool_]
     behind: Floats
     away: Floats  # the side of the face to which hair is kept
+    slide: Floats  # forward (+) or back over the shoulders
 
     def groups(self) -> NDArray[np.int32]:
         """Strands are mixed from guides of the same group only."""
         parted = (self.side > 0) & (self.style.parted > 0.5)
-        return (parted + 2 * self.fringe).astype(np.int32)
+        behind = (self.behind > 0.5) & ~self.fringe
+        return np.where(behind, 4, parted + 2 * self.fringe).astype(np.int32)
 
     def field(self, points: Floats, outward: Floats) -> Floats:
         """Unit directions (n, 3) along the head's surface."""
@@ -165,7 +177,8 @@ class Comb:
         away = points - (self.marks.crown + np.array([style.whorl * MM, 0, -0.09], np.float32))
         away = unit(away) + style.swirl * np.cross(UP, unit(away)).astype(np.float32)
         fall = style.parted * self.side[:, None] * LEFT * (0.15 + top) + style.sweep * AHEAD
-        fall = fall * (1 - self.behind)[:, None] + self.behind[:, None] * (away + 0.3 * self.side[:, None] * LEFT)
+        back = np.minimum(away, np.array([9, 9, -0.15], np.float32)) + 0.3 * self.side[:, None] * LEFT
+        fall = fall * (1 - self.behind)[:, None] + self.behind[:, None] * back
         mixed = style.radial * away + (1 - style.radial) * fall + style.across * LEFT * top + down
         front = AHEAD * 1.0 - UP * 0.5 + style.fringe_sweep * LEFT
         mixed = np.where(self.fringe[:, None], front, mixed)
@@ -174,7 +187,8 @@ class Comb:
 
 def keep_off_face(points: Floats, side: Floats, marks: Landmarks, gap: float, fringe: NDArray[np.bool_]) -> Floats:
     """Moves points (n, 3) that hang before the face outwards to |x| = gap (world units) on their `side`."""
-    front = smooth(points[:, 2], 0.02, 0.10) * smooth(marks.brow + 0.085 - points[:, 1], 0.0, 0.06)
+    near = 0.02 - 0.07 * smooth(marks.chin + 0.03 - points[:, 1], 0.0, 0.05)  # the neck lies further back
+    front = ramp(points[:, 2] - near, 0.0, 0.08) * smooth(marks.brow + 0.085 - points[:, 1], 0.0, 0.06)
     wanted = side * np.maximum(side * points[:, 0], gap)
     x = points[:, 0] + front * (wanted - points[:, 0]) * ~fringe
     return np.column_stack([x, points[:, 1], points[:, 2]]).astype(np.float32)
@@ -186,7 +200,7 @@ def grow(style: Style, ground: Ground, solid: Solid, marks: Landmarks, lengths: 
     flow = comb(style, ground, at, marks)
     start, normal = ground.places[at], ground.outward[at]
     error = solid.look(start)[0]
-    step = (lengths * MM / (STEPS - 1))[:, None].astype(np.float32)
+    whole = (lengths * MM / (STEPS - 1))[:, None].astype(np.float32)
     lift = np.radians(style.lift * (1 - 0.35 * (1 - ground.top[at])) * np.where(flow.fringe, 0.7, 1.0))[:, None]
     quiff = np.radians(style.quiff) * (ground.top[at] * (1 - smooth(ground.azimuth[at], 20, 75)))[:, None]
     lift = np.minimum(lift + quiff, np.pi / 2).astype(np.float32)
@@ -194,7 +208,8 @@ def grow(style: Style, ground: Ground, solid: Solid, marks: Landmarks, lengths: 
     points, grown = [start], np.zeros(len(at), np.float32)
     point = start
     gap = style.face_gap * MM
-    for _ in range(STEPS - 1):
+    for size in np.linspace(0.4, 1.6, STEPS - 1, dtype=np.float32):  # short steps where hair leaves the head
+        step = whole * size
         distance, outward = solid.look(point)
         near = np.exp(-np.maximum(distance, 0) / (45 * MM))[:, None]
         follow = style.follow * near * flow.field(point, outward)
@@ -202,6 +217,11 @@ def grow(style: Style, ground: Ground, solid: Solid, marks: Landmarks, lengths: 
         off = volume * MM * (1 - np.exp(-grown / 10)) + 0.6 * MM + error * np.exp(-grown / 25)
         cling = style.cling * np.clip((distance - off) / (14 * MM), 0, 1.5)[:, None]
         pulled = follow - heavy * UP - cling * outward + (1 - near) * 0.15 * normal * style.spring
+        # On the shoulders hair slides to the back, from beside the face to the front.
+        lies = smooth(outward[:, 1], 0.25, 0.7) * smooth(-point[:, 1], -(marks.chin - 0.02), -(marks.chin - 0.10))
+        pulled = pulled + (2.2 * lies * flow.slide)[:, None] * AHEAD
+        low = smooth(marks.chin + 0.06 - point[:, 1], 0.0, 0.10) * smooth(np.abs(point[:, 0]), 0.10, 0.20)
+        pulled = pulled - (0.7 * low * np.sign(point[:, 0]))[:, None] * LEFT
         bend = np.minimum(step / (style.stiffness * MM), 0.9)
         direction = unit(direction * (1 - bend) + pulled * bend)
         moved = point + step * direction
@@ -222,9 +242,8 @@ def mix(ground: Ground, kept: NDArray[np.int32], guides: Floats, groups: NDArray
     weights[~same.any(axis=1), 0] = 1.0
     weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
     moves = (guides - guides[:, :1]).reshape(len(guides), -1)
-    mixed = np.zeros((len(kept), moves.shape[1]), np.float32)
-    for k in range(scalp.NEIGHBOURS):
-        mixed += weights[:, k : k + 1] * moves[neighbours[:, k]]
+    ends = np.arange(len(kept) + 1) * scalp.NEIGHBOURS
+    mixed = csr_matrix((weights.reshape(-1), neighbours.reshape(-1), ends), shape=(len(kept), len(guides))) @ moves
     return mixed.reshape(len(kept), -1, 3) + ground.places[kept][:, None]
 
 
@@ -252,14 +271,18 @@ def level_cut(curves: Floats, height: Floats) -> Floats:
 
 def frames(curves: Floats, reference: Floats) -> tuple[Floats, Floats]:
     """Two unit vectors (n, k, 3) across each curve; `reference` (n, 3) lies between them and the curve."""
-    tangent = unit(np.gradient(curves, axis=1).astype(np.float32))
-    first = unit(np.cross(tangent, reference[:, None]).astype(np.float32))
-    return first, np.cross(first, tangent).astype(np.float32)
+    tangent = np.empty_like(curves)
+    tangent[:, 1:-1] = curves[:, 2:] - curves[:, :-2]
+    tangent[:, 0], tangent[:, -1] = curves[:, 1] - curves[:, 0], curves[:, -1] - curves[:, -2]
+    tangent = unit(tangent)
+    first = unit(cross(tangent, reference[:, None]))
+    return first, cross(first, tangent)
 
 
 def arc_lengths(curves: Floats) -> Floats:
     """Millimetres (n, k) from the root along each curve."""
-    steps = np.sqrt((np.diff(curves, axis=1) ** 2).sum(-1)) / np.float32(MM)
+    steps = np.diff(curves, axis=1)
+    steps = np.sqrt(dot(steps, steps)) / np.float32(MM)
     return np.concatenate([np.zeros((len(curves), 1), np.float32), np.cumsum(steps, axis=1)], axis=1)
 
 
@@ -323,7 +346,7 @@ def gather(ground: Ground, kept: NDArray[np.int32], solid: Solid, goal: Floats, 
     centre = np.array([0, 0.06, -0.01], np.float32)
     a, b = start - centre, np.broadcast_to(goal, start.shape) - centre
     t = np.linspace(0, 1, STEPS, dtype=np.float32)[None, :, None]
-    cosine = (unit(a) * unit(b)).sum(-1).clip(-0.999, 0.999)
+    cosine = dot(unit(a), unit(b)).clip(-0.999, 0.999)
     angle = np.arccos(cosine)[:, None, None]
     slerp = (np.sin((1 - t) * angle) * unit(a)[:, None] + np.sin(t * angle) * unit(b)[:, None]) / np.sin(angle)
     radii = np.linalg.norm(a, axis=1)[:, None, None] * (1 - t) + np.linalg.norm(b, axis=1)[:, None, None] * t

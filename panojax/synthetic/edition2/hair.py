@@ -13,8 +13,9 @@ from panojax.synthetic.edition2.people import Face, Hair, Style
 from panojax.synthetic.edition2.solid import Solid
 from panojax.synthetic.meshes import Floats
 
-POINTS = 250_000  # of all strands of a head: what more would need is spread over fewer, wider ones
+POINTS = 290_000  # of all strands of a head: what more would need is spread over fewer, wider ones
 TAIL_STRANDS = 3200
+STRAY = 2.2  # power of a random number that says how far a strand lies off its guides: few are strays
 Rng = np.random.Generator
 
 
@@ -22,9 +23,9 @@ def points_per_strand(style: Style, longest: float) -> int:
     """How many points a strand needs to follow its waves."""
     needed = 5 + longest / 22
     if style.wave > 0:
-        needed = max(needed, 5.5 * longest / style.wave_length)
+        needed = max(needed, 4.6 * longest / style.wave_length)
     if style.curl > 0:
-        needed = max(needed, 5.0 * longest / style.curl_length)
+        needed = max(needed, 4.4 * longest / style.curl_length)
     return int(np.clip(needed, 4, 34))
 
 
@@ -54,10 +55,16 @@ def loose_hair(style: Style, ground: Ground, kept: NDArray[np.int32], solid: Sol
     lengths = growth.root_lengths(ground, style)
     at = ground.roots.guides
     shelf = (0.25 + 0.75 * ground.top[at]) * style.volume
+    if style.parted > 0.5:  # hair is flat where it is parted
+        shelf *= 0.35 + 0.65 * growth.smooth(np.abs(ground.places[at, 0] - style.part * MM), 4 * MM, 45 * MM)
+    shelf = np.where(growth.fringe_of(ground, style)[at], np.minimum(0.35 * shelf, 4.0), shelf)
     guides = growth.grow(style, ground, solid, marks, lengths[at], shelf)
     everyone = np.arange(len(lengths), dtype=np.int32)
     flow = growth.comb(style, ground, everyone, marks)
-    groups, fringe = flow.groups(), flow.fringe
+    groups, fringe = flow.groups(), flow.fringe.copy()
+    nearby = groups[at][ground.roots.mixed]
+    lone = ~(nearby == groups[:, None]).any(axis=1)  # no guide of their group is near: they join the nearest one
+    groups[lone], fringe[lone] = nearby[lone, 0], flow.fringe[at][ground.roots.mixed[lone, 0]]
     centres, member = ground.roots.clumps[style.clumps]
     rng = np.random.default_rng(style.seed + 9)
 
@@ -66,7 +73,7 @@ def loose_hair(style: Style, ground: Ground, kept: NDArray[np.int32], solid: Sol
         loose = ground.random[which]
         ends = cut_shares(style, curves, fringe[which], marks, loose[:, 1:3])
         t = np.linspace(0, 1, STEPS, dtype=np.float32)
-        off = style.thickness * spread * (loose[:, 3:] ** 1.5) * np.minimum(4 * t, 1)[None]
+        off = style.thickness * spread * (loose[:, 3:] ** STRAY) * np.minimum(4 * t, 1)[None]
         _, outward = solid.look(curves)
         return curves + (off * MM)[..., None].astype(np.float32) * outward, ends
 
@@ -89,7 +96,8 @@ def loose_hair(style: Style, ground: Ground, kept: NDArray[np.int32], solid: Sol
         middles = growth.resample(middle_curves, middle_ends, count)[member[kept_now]]
         together = (groups[centres][member[kept_now]] == groups[kept_now])[:, None, None]
         near = np.abs(middles[:, :1] - curves[:, :1]).max(axis=-1, keepdims=True) < 25 * MM
-        curves = growth.clump(curves, np.where(together & near, middles, curves), style.clump, style.clump_start)
+        pull = style.clump if longest > 45 or style.lift > 55 else min(style.clump, 0.35)
+        curves = growth.clump(curves, np.where(together & near, middles, curves), pull, style.clump_start)
     phase = rng.uniform(0, 2 * np.pi, len(centres)).astype(np.float32)[member[kept_now]]
     phase = phase + 0.7 * (ground.random[kept_now, 2] - 0.5)
     curves = growth.curl(curves, style, phase.astype(np.float32), ground.random[kept_now, 1], ground.outward[kept_now])
@@ -203,7 +211,9 @@ def tied_hair(style: Style, ground: Ground, kept: NDArray[np.int32], solid: Soli
     free = flow.fringe
     if style.gather == "half":
         free = free | (ground.above < 48) & (ground.top < 0.75)
-    loose, tied = kept[free[kept]], kept[~free[kept]]
+    # Hair before the ears is too short to be tied: it would lie over them.
+    burns = (ground.azimuth > 58) & (ground.azimuth < 98) & (ground.above < 14) & ~free
+    loose, tied = kept[free[kept]], kept[~free[kept] & ~burns[kept]]
     sides = (1.0, -1.0) if style.gather in ("sides", "horns") else (0.0,)
     pieces: list[Floats] = []
     if style.gather == "rows":
@@ -283,7 +293,10 @@ def head_hair(hair: Hair, ground: Ground, solid: Solid, marks: Landmarks, hidden
         width = style.width * (1.0 if style.rope or len(curves) >= 0.8 * len(kept) else (len(kept) / len(curves)) ** 0.4)
         width = min(width, 1.35 * style.width)
         taper = 0.8 if style.rope else 0.45
-        strands.append(Strands("hair", curves, width * MM, tints(hair, np.asarray(locks), rng), taper))
+        fine = rng.uniform(0.75, 1.25, len(curves)).astype(np.float32)
+        if len(curves) <= len(kept) and not style.rope:
+            fine *= 1.1 - 0.6 * ground.random[kept[: len(curves)], 3] ** 2  # strays are single hairs
+        strands.append(Strands("hair", curves, width * MM, tints(hair, np.asarray(locks), rng), fine, taper))
     return strands
 
 
@@ -312,17 +325,23 @@ def beard_strands(assets: Path, face: Face, points: Floats, normals: Floats, sol
     length = np.where(lip > 0.5, np.minimum(length, 6 + 0.15 * face.beard_length), length)
     side = np.sign(start[:, :1]) * growth.LEFT
     flow = -growth.UP + lip[:, None] * 1.3 * side + 0.25 * (1 - lip[:, None]) * side * (azimuth[mine, None] > 40)
-    flow = unit(flow.astype(np.float32) + rng.normal(0, 0.22, start.shape).astype(np.float32))
+    flow = unit(flow.astype(np.float32) + rng.normal(0, 0.13, start.shape).astype(np.float32))
     count = int(np.clip(4 + face.beard_length / 8, 4, 14))
     step = (length * MM / (count - 1))[:, None].astype(np.float32)
     heading = unit(growth.along_surface(flow, outward) + (0.35 + 0.25 * rng.random((len(mine), 1))).astype(np.float32) * outward)
     error = solid.look(start)[0]
     line, point = [start], start
     for i in range(1, count):
-        heading = unit(heading + 0.35 * flow + rng.normal(0, 0.12, start.shape).astype(np.float32))
+        heading = unit(heading + 0.35 * flow + rng.normal(0, 0.07, start.shape).astype(np.float32))
         moved = solid.push(point + step * heading, (error * (1 - i / count) + 0.5 * MM).astype(np.float32))
         line.append(moved)
         point = moved
     curves = np.stack(line, axis=1)
+    if face.beard_length > 5:
+        centres, member = roots.clumps[400]
+        start_of = np.full(len(rest), -1)
+        start_of[mine] = np.arange(len(mine))
+        leader = start_of[centres[member[mine]]]
+        curves = growth.clump(curves, np.where((leader >= 0)[:, None, None], curves[leader], curves), 0.45, 0.5)
     tint = np.exp(rng.normal(0, 0.28, (len(mine), 1)) + rng.normal(0, 0.05, (len(mine), 3))).astype(np.float32)
-    return [Strands("beard", curves, 0.55 * MM, tint, 0.4)]
+    return [Strands("beard", curves, 0.42 * MM, tint, None, 0.4)]

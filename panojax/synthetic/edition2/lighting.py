@@ -20,8 +20,9 @@ from panojax.synthetic.pictures import LUMINANCE
 ROWS, COLUMNS = 32, 64
 KEY_RADIUS = np.radians(32.0)  # of the lobe about the brightest place that becomes the shadowing light
 SHARPEST = 60.0  # a map's radiance over its mean is cut there once the key light is out
-STRONGEST = 0.5  # the key's irradiance over the sum of the rest's from all sides
-KEY_CAST = 0.6  # share of its cast that the key light keeps: cameras balance it
+STRONGEST = 0.42  # the key's irradiance over the sum of the rest's from all sides
+KEY_CAST = 0.5  # share of its cast that the key light keeps: cameras balance it
+CAST = 0.45  # share of their colours that environments keep, so that hair is one colour all around
 STUDIO_LOBE = 6.0  # sharpness of lamps in the map
 
 
@@ -102,6 +103,7 @@ def surround_of(light: Light, assets: Path) -> Surround:
     _, angles = map_directions()
     mean = np.einsum("ij,ijk->k", angles, radiance) / (4 * np.pi)
     radiance = radiance / (mean / (LUMINANCE @ mean)) ** light.neutral
+    radiance = CAST * radiance + (1 - CAST) * (radiance @ LUMINANCE)[..., None]
     front = sum(LUMINANCE @ irradiance(radiance, normal) for normal in ((0, 0, 1), (0.7, 0, 0.7), (-0.7, 0, 0.7))) / 3
     floor = 0.2 * light.strength  # so that no side of a head is black
     return split_key(radiance * light.strength / front + floor * (mean / (LUMINANCE @ mean)) ** (1 - light.neutral))

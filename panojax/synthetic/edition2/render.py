@@ -14,6 +14,7 @@ from panojax.synthetic.cameras import FOCAL, RADIUS, Doubles, split_label
 from panojax.synthetic.edition2 import lighting, shaders, volume
 from panojax.synthetic.edition2.growth import MM, Strands
 from panojax.synthetic.edition2.scene import PARTS, Head
+from panojax.synthetic.edition2.solid import dot
 from panojax.synthetic.meshes import Floats
 from panojax.synthetic.render import (
     DEPTH_STEPS,
@@ -81,7 +82,7 @@ def ribbon_vertices(strands: Strands, ambient: Floats) -> tuple[bytes, bytes]:
     tangents = np.empty_like(points)
     tangents[:, 1:-1] = points[:, 2:] - points[:, :-2]
     tangents[:, 0], tangents[:, -1] = points[:, 1] - points[:, 0], points[:, -1] - points[:, -2]
-    tangents /= np.sqrt((tangents**2).sum(-1, keepdims=True) + 1e-14)
+    tangents /= np.sqrt(dot(tangents, tangents) + np.float32(1e-14))[..., None]
     along = np.linspace(0, 1, k, dtype=np.float32)
     values = np.empty((n, k, 12), np.float16)
     values[..., :3] = tangents
@@ -89,6 +90,8 @@ def ribbon_vertices(strands: Strands, ambient: Floats) -> tuple[bytes, bytes]:
     values[..., 5:8] = strands.tint[:, None]
     values[..., 8:11] = ambient
     values[..., 11] = 1 - (1 - strands.taper) * along**3
+    if strands.fine is not None:
+        values[..., 11] *= strands.fine[:, None].astype(np.float16)
     repeats = np.full(k, 2)
     repeats[[0, -1]] = 3
     at = np.repeat(np.arange(k), repeats)
@@ -215,7 +218,7 @@ class Renderer:
 
     def _upload_strands(self, strands: Strands, ambient: Floats) -> DrawnStrands:
         gl = self.gl
-        few = Strands(strands.label, strands.points[::FEW], 0.0, strands.tint[::FEW], strands.taper)
+        few = Strands(strands.label, strands.points[::FEW], 0.0, strands.tint[::FEW], None, strands.taper)
         whole = [gl.buffer(data) for data in ribbon_vertices(strands, ambient)]
         part = [gl.buffer(data) for data in ribbon_vertices(few, ambient[::FEW])]
         names = ("tangent", "at", "tint", "ambient", "wide")

@@ -3,7 +3,6 @@
 Shape and skin are drawn as in the first edition.
 """
 
-from typing import Any
 
 from dataclasses import replace
 
@@ -61,8 +60,8 @@ def sample_colours(rng: Rng, shape: Shape, ancestry: str) -> tuple[Colour, Colou
     dyed = rng.random()
     if dyed < 0.22 and shape.age > 16 and sex_of(shape) == "female":
         natural = np.array(HAIR_COLOURS[_pick(rng, tuple(HAIR_COLOURS))])
-    if dyed < 0.025:
-        natural = rng.uniform(0.02, 0.5, 3)
+    if dyed < 0.012 and 14 < shape.age < 50:
+        natural = rng.uniform(0.03, 0.4, 3)
     grey = np.clip(rng.normal((shape.age - 54) / 24, 0.3), 0, 1) * (dyed >= 0.15)
     root = natural * np.exp(rng.normal(0, 0.20) + rng.normal(0, 0.10) * np.array([1.0, 0.0, -1.0]))
     root = root * (1 - grey) + np.array(GREY) * grey * rng.uniform(0.6, 1.4) * (1.0, 0.985, 0.96)
@@ -109,8 +108,10 @@ def sample_hair(rng: Rng, shape: Shape, split: str) -> Hair:
 def sample_face(rng: Rng, shape: Shape, hair: Hair) -> Face:
     """Iris, brows, lashes, teeth and beard."""
     sex, ancestry = sex_of(shape), _pick(rng, tuple(shape.ancestry), list(shape.ancestry.values()))
-    brow = np.array(hair.colour) * rng.uniform(0.4, 0.85)
-    beard = np.array(hair.colour) * rng.uniform(0.7, 1.1) * (1.05, 0.95, 0.88)
+    brow = np.minimum(np.array(hair.colour), 0.3) * rng.uniform(0.4, 0.85)
+    hue = np.array(hair.colour)
+    hue = hue if hue[0] >= hue[1] >= 0.7 * hue[2] else hue.mean() * np.array([1.1, 0.95, 0.85])
+    beard = hue * rng.uniform(0.7, 1.1) * (1.05, 0.95, 0.88)
     grown = sex == "male" and shape.age > 18
     kinds = tuple(styles.BEARDS)
     kind = _pick(rng, kinds, [styles.BEARDS[name][0] for name in kinds]) if grown else "none"

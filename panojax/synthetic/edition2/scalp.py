@@ -12,8 +12,8 @@ from panojax.synthetic import paint
 from panojax.synthetic.meshes import Floats, Ints
 from panojax.synthetic.shape import read_body
 
-POOL = 60000  # roots on the scalp
-BEARD_POOL = 14000
+POOL = 38000  # roots on the scalp
+BEARD_POOL = 24000
 GUIDES = 480
 NEIGHBOURS = 5  # guides that a strand may be mixed from
 CLUMPS = (70, 160, 400, 1100, 3000)  # numbers of clumps that a head may have
@@ -34,7 +34,8 @@ class Roots:
 
     def on(self, vertex_values: Floats) -> Floats:
         """Values (n, channels) at the roots from values at the base mesh's vertices."""
-        return (vertex_values[self.vertices] * self.shares[..., None]).sum(axis=1)
+        corners = (vertex_values[self.vertices[:, k]] * self.shares[:, k : k + 1] for k in range(3))
+        return sum(corners, np.float32(0))
 
 
 def farthest(points: Floats, count: int) -> Ints:
@@ -97,6 +98,6 @@ def beard_roots(assets: Path) -> Roots:
 def smooth_noise(points: Floats, scale: float, seed: int) -> NDArray[np.float32]:
     """Noise (n,) of about -1..1 that varies over `scale` (in the points' unit): a sum of random waves."""
     rng = np.random.default_rng(seed)
-    waves = rng.normal(0, 2.5 / scale, (6, 3)).astype(np.float32)
-    phases = rng.uniform(0, 2 * np.pi, 6).astype(np.float32)
-    return np.sin(points @ waves.T + phases).mean(axis=1) * np.float32(1.8)
+    waves = rng.normal(0, 2.5 / scale, (5, 3)).astype(np.float32)
+    phases = rng.uniform(0, 2 * np.pi, 5).astype(np.float32)
+    return np.sin(points @ waves.T + phases).mean(axis=1) * np.float32(1.65)

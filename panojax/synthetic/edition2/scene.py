@@ -1,19 +1,29 @@
 """A head of the second edition as meshes, strands and light in world units, ready for its renderer."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from panojax.synthetic import paint
 from panojax.synthetic.edition2 import accessories, garments, growth, hair, lighting
 from panojax.synthetic.edition2.growth import MM, Landmarks, Strands
 from panojax.synthetic.edition2.lighting import Surround
-from panojax.synthetic.edition2.people import Hair, Light, Person
+from panojax.synthetic.edition2.people import Clothes, Hair, Light, Person
 from panojax.synthetic.edition2.solid import Solid, grid_points, make_solid
 from panojax.synthetic.meshes import CHIN, CROWN, FACE, Floats, fit_proxy, vertex_normals
-from panojax.synthetic.pictures import LUMINANCE, Bytes, iris_picture, picture_mean, read_picture, skin_colour, skin_picture
+from panojax.synthetic.pictures import (
+    LUMINANCE,
+    Bytes,
+    iris_picture,
+    picture_mean,
+    read_picture,
+    skin_colour,
+    skin_picture,
+)
 from panojax.synthetic.scene import (
     BUST_DEPTH,
     MOUTH_OPENERS,
@@ -32,11 +42,13 @@ from panojax.synthetic.shape import body_positions, read_body
 
 __all__ = ["PARTS", "Head", "build_head"]
 
+IRIS_SIDE = 384  # pixels
 EYE_VERTICES = slice(14598, 14670)
+EAR_FOOT, FLAT_EARS = 0.138, 0.35  # world units: how far ears stand out to hair, which hides or parts around them
 METERED = 0.40  # radiance of skin that the camera aims at
 METERING = 0.7  # how far it goes towards that from the scene's own
 WIDEST, BENT = 0.35, 0.24  # world units: hair's |x|, |z| is bent below the first, from the second on
-HIGHEST, RISING = 0.318, 0.26  # likewise its height
+HIGHEST, RISING = 0.322, 0.262  # likewise its height
 
 
 @dataclass(frozen=True)
@@ -90,11 +102,17 @@ def build_body(assets: Path, person: Person) -> Body:
     return Body(assets, points, normals, rest, body, origin, marks, lowest)
 
 
-def head_solid(body: Body, looseness: float) -> Solid:
-    """What hair collides with: the skin, and clothes below the neck."""
+def head_solid(body: Body, shirt: Clothes) -> Solid:
+    """What hair collides with: the skin with flat ears, and clothes below the neck."""
+    off = shirt.looseness + {"suit": 9.0, "jacket": 9.0, "hoodie": 6.0}.get(shirt.garment, 3.0)
     heights = grid_points()[0][0, :, 0, 1]
-    cloth = growth.smooth(-heights, -(body.marks.chin - 0.12), -(body.marks.chin - 0.20))
-    return make_solid(body.assets, body.points, (cloth * (looseness + 3) * MM).astype(np.float32))
+    cloth = growth.smooth(-heights, -(body.marks.chin - 0.07), -(body.marks.chin - 0.14))
+    ears, _ = paint._regions(body.assets)
+    x = body.points[:, 0]
+    flat = np.sign(x) * np.minimum(np.abs(x), EAR_FOOT + FLAT_EARS * np.maximum(np.abs(x) - EAR_FOOT, 0))
+    points = body.points.copy()
+    points[:, 0] = x + ears * (flat - x)
+    return make_solid(body.assets, points.astype(np.float32), (cloth * off * MM).astype(np.float32))
 
 
 def camera_gain(light: Light, surround: Surround, skin: Floats) -> tuple[float, float, float]:
@@ -103,6 +121,21 @@ def camera_gain(light: Light, surround: Surround, skin: Floats) -> tuple[float, 
     metered = (METERED / max(float(LUMINANCE @ (falling * skin)), 1e-4)) ** METERING
     red, green, blue = np.array(light.white_balance) * metered * 2.0**light.exposure
     return float(red), float(green), float(blue)
+
+
+@cache
+def small_iris(assets: Path, iris: str) -> Bytes:
+    """An eye's texture, untinted, at the size that pictures of heads can show."""
+    whole = iris_picture(assets, iris, (1.0, 1.0, 1.0))
+    return np.asarray(Image.fromarray(whole).resize((IRIS_SIDE, IRIS_SIDE), Image.Resampling.BOX))
+
+
+def tinted_iris(assets: Path, iris: str, tint: tuple[float, float, float]) -> Bytes:
+    """An eye's texture with its coloured pixels tinted."""
+    rgba = small_iris(assets, iris).astype(np.float32)
+    coloured = np.clip((rgba[..., :3].max(axis=-1) - rgba[..., :3].min(axis=-1)) / 35, 0, 1)[..., None]
+    rgb = rgba[..., :3] * (1 + coloured * (np.array(tint, np.float32) - 1))
+    return np.dstack([np.clip(rgb, 0, 255), rgba[..., 3]]).astype(np.uint8)
 
 
 def small_parts(body: Body, person: Person) -> list[Part]:
@@ -120,16 +153,16 @@ def small_parts(body: Body, person: Person) -> list[Part]:
     def picture(folder: str, name: str) -> Bytes:
         return read_picture(assets / f"{folder}/{name}.png")
 
-    iris = iris_picture(assets, face.iris, face.iris_tint)
+    iris = tinted_iris(assets, face.iris, face.iris_tint)
     density, lash_density = (face.brow_density, 0.0, 0.0, 0.0), (face.lash_density, 0.0, 0.0, 0.0)
     brows, lashes = picture("eyebrows", face.brows), picture("eyelashes", face.lashes)
     small = [
-        part("eyes", "HighPolyEyes", "eyes", "eyes", iris, colour=(0.74, 0.71, 0.69)),
+        part("eyes", "HighPolyEyes", "eyes", "eyes", iris, colour=(0.66, 0.63, 0.61)),
         part("eyebrows", face.brows, "thin", "brows", brows, colour=face.brow_colour, extra=density),
         part("eyelashes", face.lashes, "thin", "brows", lashes, colour=(0.012,) * 3, extra=lash_density),
     ]
     if any(person.shape.expression.get(unit, 0.0) > 0.02 for unit in MOUTH_OPENERS):
-        small.append(part("teeth", face.teeth, "teeth", "teeth", picture("teeth", face.teeth), colour=(0.95, 0.92, 0.86)))
+        small.append(part("teeth", face.teeth, "teeth", "teeth", picture("teeth", face.teeth), colour=(0.80, 0.74, 0.64)))
     return small
 
 
@@ -157,8 +190,12 @@ def bend_inside(points: Floats) -> Floats:
         over = np.maximum(np.abs(values) - start, 0) / (end - start)
         return np.sign(values) * (np.minimum(np.abs(values), start) + (end - start) * (1 - np.exp(-over)))
 
+    # What rises too high is shortened as a whole, so that tall hair stays round.
+    top, root = points[..., 1].max(axis=1), points[:, 0, 1]
+    over = np.where(top > RISING, bent(top, RISING, HIGHEST), top)
+    share = np.clip(np.where(over < top, (over - root) / np.maximum(top - root, 1e-4), 1), 0.2, 1)[:, None, None]
+    points = points[:, :1] + share * (points - points[:, :1])
     x, y, z = bent(points[..., 0], BENT, WIDEST), points[..., 1], bent(points[..., 2], BENT, WIDEST)
-    y = np.where(y > RISING, bent(y, RISING, HIGHEST), y)
     return np.stack([x, y, z], axis=-1).astype(np.float32)
 
 
@@ -180,14 +217,14 @@ def material(person: Person, label: str) -> dict[str, Any]:
     """Uniforms of strands of the head's hair or the beard."""
     own: Hair = person.hair
     if label == "beard":
-        return {"colour": person.face.beard_colour, "second": person.face.beard_colour, "gloss": 0.5, "thickness": 60.0}
-    return {"colour": own.colour, "second": own.tip_colour, "gloss": own.gloss, "thickness": 45.0}
+        return {"colour": person.face.beard_colour, "second": person.face.beard_colour, "gloss": 0.5, "thickness": 40.0}
+    return {"colour": own.colour, "second": own.tip_colour, "gloss": own.gloss, "thickness": 24.0}
 
 
 def build_head(assets: Path, person: Person) -> Head:
     """Assemble the head of `person` from an assets folder (see assets.open_assets)."""
     mesh, body = read_body(assets), build_body(assets, person)
-    solid = head_solid(body, person.shirt.looseness)
+    solid = head_solid(body, person.shirt)
     face, form, shirt = person.face, person.hair.form, person.shirt
     weights = paint.paint_weights(assets, hairline=0.0, beard_cover=face.beard_cover)
     weights[:, 0] = growth.hair_density(mesh.positions, form) * (0.5 + 0.5 * form.density)

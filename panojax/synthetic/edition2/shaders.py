@@ -55,9 +55,9 @@ Surface surface(vec4 c) {
     float hairy = hair_paint.w * smoothstep(0.25, 0.62, painted.x + 0.45 * (0.5 * fine + 0.5 * middle - 0.5));
     albedo = mix(albedo, hair_paint.rgb * (0.6 + 0.6 * fine), 0.93 * hairy);
     float bearded = beard_paint.w * smoothstep(0.05, 0.85, painted.y + 0.5 * (fine - 0.5));
-    albedo = mix(albedo, beard_paint.rgb * (0.7 + 0.5 * fine), 0.62 * bearded);
+    albedo = mix(albedo, beard_paint.rgb * (0.7 + 0.5 * fine), 0.75 * bearded);
     float central = exp(-r.x * r.x * 380.0) * smoothstep(0.02, 0.10, r.z) * smoothstep(-0.30, -0.16, r.y);
-    float shine = oil.x * (0.55 + 0.75 * central * oil.y) * (0.65 + 0.7 * middle) * (1.0 - 0.75 * max(hairy, bearded));
+    float shine = oil.x * (0.42 + 0.45 * central * oil.y) * (0.65 + 0.7 * middle) * (1.0 - 0.75 * max(hairy, bearded));
     return Surface(albedo, 1.0, shine * (1.0 + 0.9 * painted.z), mix(0.55, 0.36, central) - 0.10 * painted.z);
 }
 #elif KIND == CLOTH
@@ -83,7 +83,7 @@ Surface surface(vec4 c) {
     return Surface(albedo, c.a, 1.0, 0.06);
 }
 #elif KIND == TEETH
-Surface surface(vec4 c) { return Surface(pow(c.rgb, vec3(2.2)) * colour, c.a, 0.8, 0.25); }
+Surface surface(vec4 c) { return Surface(pow(c.rgb, vec3(2.2)) * colour, c.a, 0.35, 0.3); }
 #elif KIND == HARD
 Surface surface(vec4 c) {  // finish = pattern (1 tortoise), metal, roughness
     float blot = smoothstep(0.35, 0.65, grain(r * 130.0 + seed));
@@ -141,7 +141,7 @@ void main() {{
 #endif
     float f0 = KIND == LENS ? 0.05 : 0.03;
     float open_ = soft.a, fresnel = f0 + (1.0 - f0) * pow(graze, 5.0) * (1.0 - s.rough);
-    vec3 mirrored = around(reflect(-V, M), clamp(s.rough * 7.0, 0.0, 4.5)) * open_ * fresnel;
+    vec3 mirrored = around(reflect(-V, M), clamp(s.rough * 7.0, 0.0, 4.5)) * open_ * fresnel * (KIND == SKIN ? 0.4 : 1.0);
     vec3 shine = mirrored + key_colour * shadow * lobe * (f0 + (1.0 - f0) * fh) * 3.14159;
     vec3 light = soft.rgb + key_colour * diffuse;
 #if KIND == CLOTH
@@ -203,7 +203,7 @@ void main() {{
     float TRT = exp(-pow((a - 0.19) / 0.30, 2.0)) * (0.3 + 0.7 * facing);
     float TT = exp(-pow(a / 0.45, 2.0)) * pow(1.0 - facing, 3.0);
     vec3 glow = pow(albedo, vec3(0.65));
-    vec3 shine = vec3(0.045 * R * gloss) + glow * (0.10 * TRT * gloss + 0.40 * TT);
+    vec3 shine = vec3(0.058 * R * gloss) + glow * (0.12 * TRT * gloss + 0.40 * TT);
     vec3 mirrored = around(reflect(-V, N), 4.0) * 0.015 * gloss * clamp(dot(soft, vec3(1.2)), 0.0, 1.0);
     vec3 seen = albedo * light + key_colour * passed * shine * sl + mirrored * (0.6 + glow);
     shaded = vec4(developed(seen * camera_gain), 1.0); part_of = float(part) / 255.0;

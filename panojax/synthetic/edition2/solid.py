@@ -21,6 +21,11 @@ LOW, HIGH = np.array([-0.42, -0.58, -0.44]), np.array([0.42, 0.44, 0.44])
 COARSE = 2  # cells of the distance grid per cell of the deformation's
 
 
+def dot(a: Floats, b: Floats) -> Floats:
+    """Products (...) of vectors (..., 3); several times as fast as a sum over so short an axis."""
+    return np.einsum("...i,...i->...", a, b)
+
+
 @dataclass(frozen=True)
 class Solid:
     """Signed distance (world units, positive outside) with its gradient on a grid: (x, y, z, 4)."""
@@ -36,7 +41,7 @@ class Solid:
         found = self.field.reshape(-1, 4)[flat]
         gradient = found[..., 1:]
         step = (at - cell) * np.float32(CELL)
-        return found[..., 0] + (gradient * step).sum(-1), gradient
+        return found[..., 0] + dot(gradient, step), gradient
 
     def push(self, points: Floats, offset: Floats | float) -> Floats:
         """`points` (..., 3) moved outwards until they are `offset` (...) from the surface."""
@@ -123,7 +128,7 @@ def make_solid(assets: Path, points: Floats, padding: Floats | None = None) -> S
     if padding is not None:
         distance -= padding[None, :, None]
     gradient = np.stack(np.gradient(distance), axis=-1)
-    length = np.sqrt((gradient**2).sum(-1, keepdims=True))
+    length = np.sqrt(dot(gradient, gradient))[..., None]
     return Solid(np.concatenate([distance[..., None], gradient / np.maximum(length, 1e-6)], axis=-1))
 
 

@@ -30,14 +30,14 @@ CURLS = ("curly", "ringlets", "coily")
 SHORT: dict[str, Range] = {"gravity": (0.1, 0.3), "stiffness": (25, 45), "thickness": (2, 5), "strands": 22000,
                            "width": 0.75, "ragged": 4, "layers": (0.25, 0.5), "clumps": 3000.0}  # fmt: skip
 LONG: dict[str, Range] = {"front": 420, "top": 420, "side": 380, "back": 360, "radial": 0.25, "parted": 1.0,
-                          "lift": (12, 40), "gravity": (0.7, 1.3), "stiffness": (14, 24), "volume": (8, 20),
-                          "thickness": (8, 16), "sweep": (-0.5, 0.1), "strands": 15000, "width": 1.05,
+                          "lift": (6, 28), "gravity": (0.7, 1.3), "stiffness": (14, 24), "volume": (4, 12),
+                          "thickness": (6, 14), "sweep": (-0.5, 0.1), "strands": 21000, "width": 0.85,
                           "ragged": (3, 30), "layers": (0.05, 0.35), "face_gap": (50, 72)}  # fmt: skip
 MIDDLE: dict[str, Range] = {"part": (-6, 6), "part_bend": (-4, 4)}
 SIDE: dict[str, Range] = {"part": (18, 42), "part_bend": (-6, 6), "flip": True}
 TIED: dict[str, Range] = {"front": 200, "top": 200, "side": 200, "back": 200, "volume": (2, 9), "thickness": (1, 3),
-                          "strands": 15000, "width": 0.95, "lift": 10}  # fmt: skip
-FRINGE: dict[str, Range] = {"fringe": (22, 40), "fringe_width": (38, 58), "fringe_level": (3, 16), "front": 130,
+                          "strands": 17000, "width": 0.85, "lift": 10}  # fmt: skip
+FRINGE: dict[str, Range] = {"fringe": (22, 40), "fringe_width": (38, 58), "fringe_level": (12, 28), "front": 130,
                             "fringe_sweep": (-0.25, 0.25), "fringe_open": (-2, 8)}  # fmt: skip
 CURTAIN: dict[str, Range] = {"face_gap": (30, 46), "layers": (0.25, 0.5), "front": (140, 210)}
 
@@ -58,8 +58,8 @@ CUTS: dict[str, tuple[float, float, tuple[str, ...], dict[str, Range]]] = {
     "pompadour": (0.3, 1.2, SMOOTH, SHORT | {"cling": 0.5, "front": (120, 160), "top": (90, 120), "side": (20, 40), "back": (30, 60), "radial": 0.1, "sweep": (-1.4, -1.0), "lift": 35, "quiff": (30, 50), "volume": (14, 26), "clump": 0.6}),
     "spiky": (0.3, 1.8, ("straight", "soft"), SHORT | {"front": (28, 50), "top": (28, 48), "side": (12, 25), "back": (12, 25), "lift": (60, 85), "stiffness": 80, "gravity": 0.05, "clumps": 400.0, "clump": (0.7, 0.95), "clump_start": 0.4, "cling": 0.0}),
     "brushed_up": (0.3, 1.8, LOOSE, SHORT | {"front": (35, 60), "top": (30, 50), "side": (15, 30), "back": (15, 30), "lift": (55, 80), "sweep": (-0.6, 0.6), "radial": 0.5, "stiffness": (40, 70), "cling": 0.0}),
-    "bowl": (1.0, 0.8, ("straight", "soft"), SHORT | {"front": 130, "top": 150, "side": 110, "back": 100, "level": (-92, -62), "fringe": (25, 45), "fringe_width": (60, 75), "fringe_level": (10, 26), "gravity": 0.7, "lift": (10, 25), "volume": (6, 14), "thickness": 8, "stiffness": 20, "ragged": (1, 5), "face_gap": 56}),
-    "mop": (1.0, 2.2, LOOSE, SHORT | {"front": (65, 95), "top": (75, 110), "side": (50, 75), "back": (50, 85), "fringe": (25, 45), "fringe_width": (45, 70), "fringe_level": (8, 30), "fringe_sweep": (-0.7, 0.7), "gravity": (0.3, 0.7), "lift": (25, 55), "volume": (6, 16), "thickness": (5, 10), "layers": (0.25, 0.5)}),
+    "bowl": (1.0, 0.8, ("straight", "soft"), SHORT | {"front": 130, "top": 150, "side": 110, "back": 100, "level": (-92, -62), "fringe": (25, 45), "fringe_width": (60, 75), "fringe_level": (16, 30), "gravity": 0.7, "lift": (10, 25), "volume": (6, 14), "thickness": 8, "stiffness": 20, "ragged": (1, 5), "face_gap": 56}),
+    "mop": (1.0, 2.2, LOOSE, SHORT | {"front": (65, 95), "top": (75, 110), "side": (50, 75), "back": (50, 85), "fringe": (25, 45), "fringe_width": (45, 70), "fringe_level": (14, 34), "fringe_sweep": (-0.7, 0.7), "gravity": (0.3, 0.7), "lift": (25, 55), "volume": (6, 16), "thickness": (5, 10), "layers": (0.25, 0.5)}),
     "tousled": (1.2, 2.5, ("soft", "wavy", "curly", "ringlets"), SHORT | {"front": (60, 110), "top": (60, 100), "side": (30, 60), "back": (35, 75), "gravity": (0.2, 0.5), "lift": (35, 65), "sweep": (-0.8, 0.8), "across": (-0.6, 0.6), "volume": (5, 16), "thickness": (5, 10), "layers": (0.3, 0.5)}),
     "eighties": (0.8, 0.8, LOOSE, SHORT | {"front": (80, 110), "top": (90, 120), "side": (70, 90), "back": (90, 130), "radial": 0.4, "sweep": (-0.8, -0.2), "lift": (35, 60), "volume": (10, 22), "gravity": (0.4, 0.7), "thickness": 10, "parted": (0, 1), "part": (-30, 30)}),
     "mullet": (0.7, 0.9, LOOSE, SHORT | {"front": (40, 70), "top": (50, 80), "side": (20, 40), "back": (150, 230), "fringe": (18, 34), "fringe_level": (20, 45), "gravity": (0.5, 0.9), "lift": (25, 50), "volume": (5, 12), "thickness": 8}),
@@ -75,7 +75,7 @@ CUTS: dict[str, tuple[float, float, tuple[str, ...], dict[str, Range]]] = {
     "bob_aline": (1.5, 0.0, SMOOTH, LONG | SIDE | {"level": (5, 30), "level_tilt": (0.25, 0.55), "ragged": (1, 6)}),
     "bob_ear": (1.2, 0.2, LOOSE, LONG | SIDE | {"level": (-55, -30), "ragged": (2, 10), "volume": (10, 20)}),
     "lob": (2.5, 0.5, ANY, LONG | {"level": (35, 70), "part": (-30, 30)}),
-    "shag": (2.0, 0.8, LOOSE, LONG | FRINGE | {"level": (30, 90), "layers": (0.4, 0.65), "lift": (30, 55), "fringe_open": (8, 25)}),
+    "shag": (2.0, 0.8, LOOSE, LONG | FRINGE | {"level": (30, 90), "layers": (0.4, 0.65), "lift": (30, 55), "fringe_open": (6, 18)}),
     "shoulder_middle": (3.0, 1.2, ANY, LONG | MIDDLE | {"level": (55, 110)}),
     "shoulder_side": (3.0, 0.5, ANY, LONG | SIDE | {"level": (55, 110)}),
     "long_middle": (4.5, 0.8, ANY, LONG | MIDDLE | {"level": (130, 260)}),

@@ -4,7 +4,7 @@ import numpy as np
 
 from panojax.synthetic.cameras import Doubles
 from panojax.synthetic.edition2.growth import Strands
-from panojax.synthetic.edition2.solid import Solid
+from panojax.synthetic.edition2.solid import Solid, dot
 from panojax.synthetic.meshes import Floats
 
 SIDE = 44  # cells
@@ -30,7 +30,8 @@ def density_grid(strands: list[Strands]) -> Floats:
     for piece in strands:
         every = max(1, len(piece.points) // 4000)
         points = piece.points[::every]
-        lengths = np.sqrt((np.diff(points, axis=1) ** 2).sum(-1))
+        steps = np.diff(points, axis=1)
+        lengths = np.sqrt(dot(steps, steps))
         middles = 0.5 * (points[:, 1:] + points[:, :-1])
         area = lengths * piece.width * 0.7 * every
         total += np.bincount(cells_of(middles).reshape(-1), area.reshape(-1), SIDE**3).astype(np.float32)

@@ -1,7 +1,6 @@
 """Batches on the devices: photos from a source, samples from the generator, or both."""
 
 import functools
-import pathlib
 from typing import Any, Literal
 
 import jax
@@ -9,17 +8,26 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from panojax.data.augment import augment, person_mask
-from panojax.data.balance import label_yaw
-from panojax.data.sources import PhotoSource, Source, StoredPhoto, balance_photos, draw_samples, list_photos
+from panojax.data.augment import augment
+from panojax.data.drawn import draw_samples
+from panojax.data.opening import (
+    balance_photos,
+    has_other_views,
+    keep_near,
+    open_folders,
+    share_weights,
+    training_threads,
+)
+from panojax.data.picture_store import WHITE
+from panojax.data.pictures import person_mask
+from panojax.data.pipeline import Batches, PipelineConfig, Source, make_batches
+from panojax.data.reader import Reader
 from panojax.devices.sharding import batch_sharding, run_key, shard_batch
 from panojax.errors import InputError
 from panojax.nn.stylegan2 import pool
-from panojax.synthetic.storage import list_identities
 from panojax.train.encoder.presets import RunConfig
 from panojax.train.encoder.proxy import draw_proxies
 from panojax.train.encoder.state import Frozen
-from panojax.train.generator.gan_data import read_pictures
 
 # Streams of the seed. The steps' own is 0; 3 draws the networks.
 _TRAINING, _VALIDATION, _AUGMENTATION = 1, 2, 4
@@ -81,60 +89,49 @@ class Feed:
         return photos if samples is None else self._join(photos, samples)
 
 
-def open_source(config: RunConfig, frozen: Frozen, part: Literal["train", "validation"]) -> Source | None:
+def open_source(config: RunConfig, frozen: Frozen, part: Literal["train", "validation"]) -> Batches | None:
     """The photos of the configuration's data folders, or None where it has none or takes samples alone.
 
     Raises:
-      InputError: the folders cannot be read, or are of several kinds.
+      InputError: the folders cannot be read, or have no other views where `step.view_weight` asks for them.
     """
-    photos_a_batch = config.batch - config.drawn
+    photos_a_batch, count = config.batch - config.drawn, jax.process_count()
     if not photos_a_batch:
         return None
+    if photos_a_batch % count:
+        raise InputError(f"{photos_a_batch} photos a batch do not divide among {count} processes")
     encoder = frozen.config.encoder
     assert encoder is not None
-    resolution = max(encoder.resolution, config.step.loss_resolution)
     training = part == "train"
-    copies = config.max_copies if training else 1.0
-    others = training and config.step.view_weight > 0
-    common: dict[str, Any] = {
-        "seed": config.seed,
-        "mirror": config.mirror and training,
-        "masks": config.augment.enabled and training,
-        "processes": (jax.process_index(), jax.process_count()),
-    }
-    prepared = [folder for folder in config.data if is_prepared(folder)]
-    heads = [folder for folder in config.data if list_identities(folder)]
-    if (prepared or heads) and len(config.data) not in (len(prepared), len(heads)):
-        raise InputError(
-            f"data must be prepared sets, folders of `panojax heads` or other folders with dataset.json, not several "
-            f"kinds, got {', '.join(map(str, config.data))}"
-        )
-    if others and not heads:
-        raise InputError(f"step.view_weight needs folders of `panojax heads`, got {', '.join(map(str, config.data))}")
-    if prepared:
-        from panojax.data.prepared import open_prepared
-
-        return open_prepared(prepared, photos_a_batch, resolution, part=part, max_copies=copies, **common)
-    if heads:
-        pictures = read_pictures(heads, resolution, part=part)
-        near = np.flatnonzero(np.abs(label_yaw(pictures.labels)) <= np.radians(config.max_yaw))
-        if not len(near):
-            raise InputError(f"data must have pictures within max_yaw {config.max_yaw} degrees in its {part} split")
-        by_head: dict[int, list[StoredPhoto]] = {}
-        stored = []
-        for i in near:
-            head = by_head.setdefault(int(pictures.identities[i]), [])
-            head.append(StoredPhoto(pictures.pixels[i], pictures.labels[i], head))
-            stored.append(head[-1])
-        return PhotoSource(stored, photos_a_batch, resolution, others=others, **common)
-    photos = list_photos(config.data, masks=config.masks, part=part, held_out=config.held_out)
-    return PhotoSource(balance_photos(photos, copies), photos_a_batch, resolution, **common)
+    readers = keep_near(open_data(config, part), config.max_yaw)
+    readers = balance_photos(readers, config.max_copies if training else 1.0)
+    masked = all("mask" in reader.fields for reader in readers.values())
+    fields = ["image", "camera"]
+    if config.augment.enabled and training and masked:
+        fields.append("mask")
+    if training and config.step.view_weight > 0:
+        if not any(has_other_views(reader) for reader in readers.values()):
+            raise InputError(f"step.view_weight needs folders of `panojax heads`, got {', '.join(config.data)}")
+        fields += ["other_image", "other_camera"]
+    options = PipelineConfig(
+        batch_size=photos_a_batch // count,
+        resolution=max(encoder.resolution, config.step.loss_resolution),
+        fields=tuple(fields),
+        background=WHITE if masked else None,
+        mirror=0.5 if config.mirror and training else 0.0,
+        seed=config.seed,
+        cache_gigabytes=config.cache_gigabytes,
+        threads=training_threads(),
+        prefetch=training_threads() + 4,
+    )
+    return make_batches(
+        readers, options, weights=share_weights(readers), process_index=jax.process_index(), process_count=count
+    )
 
 
-def is_prepared(folder: str | pathlib.Path) -> bool:
-    """Whether a folder holds sets that `python -m panojax.data` wrote."""
-    folder = pathlib.Path(folder)
-    return not (folder / "dataset.json").exists() and any(folder.rglob("dataset_info.json"))
+def open_data(config: RunConfig, part: str) -> dict[str, Reader]:
+    """The readers of the configuration's data folders."""
+    return open_folders(config.data, part=part, masks=config.masks, held_out=config.held_out)
 
 
 def _draw(model, samples, proxy, count, masks, variables, key, step) -> Any:

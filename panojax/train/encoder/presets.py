@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from panojax.data.augment import AugmentConfig, photos
-from panojax.data.sources import SampleConfig
+from panojax.data.drawn import SampleConfig
 from panojax.encoders.encoder_config import EncoderConfig, light, released
 from panojax.errors import InputError, check_choice
 from panojax.losses.terms import EncoderWeights
@@ -32,7 +32,7 @@ class RunConfig:
     generator: str = "default"
     """Checkpoint folder of the generator, as `panojax convert` writes it, "default" or "random"."""
     data: tuple[str, ...] = ()
-    """Folders of pictures in EG3D's layout (`dataset.json`), or of `panojax heads`, or sets that `python -m
+    """Folders of pictures in EG3D's layout (`dataset.json`), of `panojax heads`, and sets that `python -m
     panojax.data` made; mixed by their sizes. None: the generator's samples alone."""
     masks: str | None = None
     """Folder inside each data folder with foreground masks; None: alpha channels, or no background. Prepared sets have
@@ -46,6 +46,9 @@ class RunConfig:
     heads always are."""
     max_yaw: float = 180.0
     """Pictures of `panojax heads` from farther around than so many degrees are left out."""
+    cache_gigabytes: float = 16.0
+    """Pictures stay in memory once they were read, as bytes at the loss's resolution, where all of them take no more
+    than this."""
     sample_ratio: float = 0.0
     """Share of each batch that is drawn from the generator (paper, Table 4: "Real imgs. + Z+"); 1 without `data`."""
     samples: SampleConfig = dataclasses.field(default_factory=SampleConfig)

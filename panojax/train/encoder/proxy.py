@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from panojax.camera import camera_rays
-from panojax.data.sources import SampleConfig, draw_heads, sample_cameras
+from panojax.data.drawn import SampleConfig, draw_heads, sample_cameras
 from panojax.errors import InputError
 from panojax.generators import generator
 from panojax.generators.generator import Head, render_heads

@@ -19,12 +19,12 @@ import numpy as np
 from panojax import camera as cameras
 from panojax.config import Config
 from panojax.data.framing import data_framing
-from panojax.data.sources import Source
+from panojax.data.pipeline import Source
 from panojax.devices.sharding import data_mesh, placed_template, replicate, replicated, run_key
 from panojax.encoders import dual
 from panojax.errors import InputError
 from panojax.files.checkpoint import load
-from panojax.generators.networks import fold
+from panojax.generators import networks
 from panojax.inversion.spaces import GROUPS, fit_encoder, mean_codes
 from panojax.losses.perception import load_perception
 from panojax.nn.stylegan2 import pool
@@ -45,7 +45,7 @@ YAWS = (0, 45, 90, 135, 180, 225, 270, 315)  # degrees, of the pictures
 # Fields that a resumed run may change.
 _FREE = frozenset(
     ["workdir", "steps", "minutes", "log_every", "save_every", "picture_every", "keep", "divergence"]
-) | frozenset(["distributed", "coordinator", "processes", "process"])
+) | frozenset(["cache_gigabytes", "distributed", "coordinator", "processes", "process"])
 
 
 def train(
@@ -60,7 +60,7 @@ def train(
     Args:
       config: the run.
       params: the generator, instead of `config.generator`'s.
-      source: photos, instead of `config.data`'s: see `panojax.data.sources`. Give `data` a name all the same.
+      source: photos, instead of `config.data`'s: see `panojax.data.pipeline`. Give `data` a name all the same.
       validation: held-out photos; needed with `source`.
 
     Raises:
@@ -77,13 +77,13 @@ def _train(config: RunConfig, params: Params, source: Source | None, validation:
     """`train`, in a folder that no other run has."""
     folder, mesh = pathlib.Path(config.workdir) / config.stage, data_mesh()
     frozen = freeze(config, params, mesh)
+    if source is None:
+        source, validation = (open_source(config, frozen, part) for part in ("train", "validation"))
     remember(folder, config, free=_FREE, model=frozen.config)
     with Checkpoints(folder / "checkpoints", keep=config.keep) as checkpoints:
         state, source_state, step = _begin(config, frozen, checkpoints, mesh)
         if jax.process_index() == 0:
             write_overview(folder / "parameters.txt", state.encoder.params.fast.tree())
-        if source is None:
-            source, validation = (open_source(config, frozen, part) for part in ("train", "validation"))
         if source is not None and source_state is not None:
             source.set_state(source_state)
         feed = Feed(config, frozen, mesh, source)
@@ -119,9 +119,10 @@ def freeze(config: RunConfig, params: Params, mesh: Any) -> Frozen:
         average = mean_codes(generator, params.generator, jax.random.key(0))
     perception = load_perception(config.lpips, config.identity)
     # The encoders see the data's crops, and photos are to be cropped as these.
-    model = Config(generator, encoder, framing=data_framing(config.data) or params.config.framing)
+    framing = data_framing(config.data) or params.config.framing
+    model = Config(generator, encoder, framing=framing)
     occluded = None if config.occluded is None else _encoder(config, "occluded", dual.OCCLUDED, model)
-    frozen = Frozen(fold(generator, params.generator), average, perception, occluded, config=model)
+    frozen = Frozen(networks.prepare(generator, params.generator), average, perception, occluded, config=model)
     placed: Frozen = replicate(frozen, mesh)
     return placed
 

@@ -13,7 +13,9 @@ import numpy as np
 from flax import linen as nn
 
 from panojax.errors import InputError
-from panojax.nn.stylegan2 import FullyConnected, clamp, conv, lrelu, normalize_2nd_moment, resize
+from panojax.kernels.activations import clamp, lrelu
+from panojax.kernels.convolution import conv
+from panojax.nn.stylegan2 import FullyConnected, normalize_2nd_moment, resize
 
 _FIR = np.array([1, 3, 3, 1], np.float32) / 8
 _SQRT_HALF = math.sqrt(0.5)

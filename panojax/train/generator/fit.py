@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import struct
 
@@ -154,8 +153,3 @@ def depth_distance(depth: jax.Array, target: jax.Array) -> jax.Array:
     known = pool(target, side) / jnp.maximum(solid, 0.1)
     apart = jnp.where(counted, jnp.abs(jnp.where(counted, depth, 0.0) - known), 0.0)
     return jnp.sum(apart) / jnp.maximum(jnp.sum(counted), 1)
-
-
-def count_heads(identities: np.ndarray) -> int:
-    """Latents that the identities of a set need, mirrored ones included."""
-    return 2 * (int(identities.max()) + 1)

@@ -4,9 +4,8 @@
     python -m panojax.train.generator.gan_export --files weights.npz.* --model MODEL
 
 The first writes `weights.npz.000`, `weights.npz.001`, ... of at most 15 MiB, which put together (`cat`) are one NumPy
-archive: generator, its average, discriminator, and the number of pictures shown. Adam's moments are left out: they are
-back within some hundred steps (the second one's decay is 0.99). `--start weights.npz.*` of a run goes on from these
-files. The second command writes the averaged generator as a model that `panojax.load` reads.
+archive: generator, its average, discriminator, Adam's second moments (a byte each; the first ones are not used), and
+the number of pictures shown. `--start weights.npz.*` of a run goes on from these files. The second command writes the averaged generator as a model that `panojax.load` reads.
 """
 
 import argparse
@@ -25,18 +24,18 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from panojax.config import Config, from_json, to_json
 from panojax.data.framing import data_framing
 from panojax.devices.sharding import data_mesh, placed_template
+from panojax.disk.reading import read_bytes, read_json
+from panojax.disk.staging import replaced_when_done
 from panojax.errors import InputError
 from panojax.files.array_file import NpzFile
 from panojax.files.checkpoint import save
-from panojax.files.reading import read_bytes, read_json
-from panojax.files.staging import replaced_when_done
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import Params
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.command import exit_code
 from panojax.train.generator.fit import abstract_run_state
 from panojax.train.generator.gan_presets import GeneratorRun
-from panojax.train.generator.gan_state import GanState
+from panojax.train.generator.gan_state import GanState, second_moments
 from panojax.train.loop import CONFIG_FILE
 
 PART_BYTES = 15 * 2**20
@@ -82,6 +81,9 @@ def write_weights(
             if not np.isfinite(half).all():
                 raise InputError(f"{network}/{name} has numbers that half precision cannot hold")
             arrays[f"{network}/{name}"] = half
+    for network, moments in second_moments(state).items():
+        for name, x in flatten_dict(moments, sep="/").items():
+            arrays[f"moments/{network}/{name}"] = _to_bytes(np.asarray(x))
     about = {"model": to_json(model), "images": int(state.images)}
     buffer = io.BytesIO()
     np.savez(buffer, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
@@ -97,7 +99,8 @@ def write_weights(
 
 
 def read_weights(files: Sequence[str | pathlib.Path]) -> tuple[GeneratorConfig, int, dict[str, Any]]:
-    """What `write_weights` wrote, in float32: the model, the pictures shown, {"generator", "average", "discriminator"}.
+    """What `write_weights` wrote, in float32: the model, the pictures shown, {"generator", "average", "discriminator"},
+    and "moments" where the files have them.
 
     Args:
       files: all of them, in any order.
@@ -109,9 +112,11 @@ def read_weights(files: Sequence[str | pathlib.Path]) -> tuple[GeneratorConfig, 
         parts = sorted(map(pathlib.Path, files), key=lambda path: path.name)
         archive = NpzFile(b"".join(read_bytes(path, limit=2**32) for path in parts))
         about = json.loads(archive.read("about").tobytes())
-        arrays = {name: archive.read(name).astype(np.float32) for name in archive.entries if name != "about"}
+        arrays = {name: _restored(archive.read(name)) for name in archive.entries if name != "about"}
         model = from_json(GeneratorConfig, about["model"])
         weights = {network: _branch(arrays, network) for network in _NETWORKS}
+        if any(name.startswith("moments/") for name in arrays):
+            weights["moments"] = _branch(arrays, "moments")
         return model, int(about["images"]), weights
     except (ValueError, KeyError, TypeError) as error:
         names = ", ".join(map(str, files))
@@ -119,10 +124,12 @@ def read_weights(files: Sequence[str | pathlib.Path]) -> tuple[GeneratorConfig, 
 
 
 def read_start(start: Sequence[str]) -> tuple[int, dict[str, Any]]:
-    """The pictures shown and the weights {"generator", "average", "discriminator"} of `GeneratorRun.start`."""
+    """The pictures shown and the weights {"generator", "average", "discriminator"} of `GeneratorRun.start`, with Adam's
+    second "moments" where they are known."""
     if len(start) == 1 and pathlib.Path(start[0]).is_dir():
         _, state = read_state(start[0])
-        return int(state.images), {name: jax.tree.map(np.asarray, getattr(state, name)) for name in _NETWORKS}
+        weights = {name: jax.tree.map(np.asarray, getattr(state, name)) for name in _NETWORKS}
+        return int(state.images), weights | {"moments": jax.tree.map(np.asarray, second_moments(state))}
     _, images, weights = read_weights(start)
     return images, weights
 
@@ -144,6 +151,19 @@ def write_model(
         target.rename(old)
     partial.rename(target)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _to_bytes(moment: np.ndarray) -> np.ndarray:
+    """Second moments as bytes: their logarithms in steps of 2^0.4, from 2^-80 on, so that a step's length is kept to
+    7%."""
+    return np.clip(np.round(2.5 * (np.log2(moment + 2.0**-80) + 80)), 0, 255).astype(np.uint8)
+
+
+def _restored(stored: np.ndarray) -> np.ndarray:
+    """Float32 of what an export holds: halves, or the bytes of moments."""
+    if stored.dtype != np.uint8:
+        return stored.astype(np.float32)
+    return np.where(stored > 0, 2.0 ** (stored / 2.5 - 80), 0).astype(np.float32)
 
 
 def _branch(arrays, network):

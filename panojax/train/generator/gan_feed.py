@@ -3,117 +3,143 @@
 Which pictures a step sees depends on the seed and the step alone, so a resumed run needs no saved position.
 """
 
-import functools
+import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from panojax import camera as cameras
+from panojax.data.balance import Resampled, back_copies
+from panojax.data.batch_maker import number_heads
+from panojax.data.opening import open_folders, share_weights, training_threads
+from panojax.data.picture_store import WHITE
+from panojax.data.pipeline import Batches, PipelineConfig, make_batches
+from panojax.data.reader import Reader
 from panojax.devices.sharding import batch_sharding, replicate, shard_batch
 from panojax.errors import InputError
 from panojax.synthetic.render import DEPTH_STEPS
-from panojax.train.generator.gan_data import Pictures
+from panojax.train.generator.gan_presets import GeneratorRun
+
+_FIELDS = ("camera", "pose", "head", "mirrored")
 
 
 class PictureFeed:
     """Gives the batch of each step, split over a mesh.
 
-    Every picture comes `copies` times an epoch, and as often mirrored; an epoch's order is random. Cameras for the
-    heads are drawn from the same distribution.
-
     Attributes:
-      on_device: whether all pictures lie on each device, where batches are gathered, or in the host's memory.
+      batches: the data path's.
+      heads: how many heads the pictures show; mirrored ones count as others.
+      stored: all pictures on each device, where batches are gathered, or None.
     """
 
-    def __init__(
-        self,
-        pictures: Pictures,
-        batch: int,
-        mesh: Mesh,
-        *,
-        seed: int = 0,
-        mirror: bool = True,
-        copies: np.ndarray | None = None,
-        on_device: bool = True,
-    ):
-        if batch < 1 or batch % mesh.size:
-            raise InputError(f"batch must be a positive multiple of the {mesh.size} devices, got {batch}")
-        self.on_device = on_device
-        self._pictures, self._batch, self._mesh, self._seed = pictures, batch, mesh, seed
-        rows = np.arange(len(pictures), dtype=np.int32)
-        self._rows = rows if copies is None else np.repeat(rows, copies)
-        self._size = len(self._rows) * (2 if mirror else 1)
-        share = batch // jax.process_count()
-        self._own = slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+    def __init__(self, batches: Batches, mesh: Mesh, *, on_device: bool):
+        self.batches, self._mesh = batches, mesh
+        self.heads = int(number_heads([store.sized.reader for store in batches.stores]).max()) + 1
+        self.stored = _on_devices(batches, mesh) if on_device else None
         self._prepare = jax.jit(_prepare, out_shardings=batch_sharding(mesh))
         self._gather = jax.jit(_gather, out_shardings=batch_sharding(mesh))
-        self._arrays = {"pixels": pictures.pixels}
-        if pictures.depths is not None:
-            self._arrays["depths"] = pictures.depths
-        self._stored = replicate(self._arrays, mesh) if on_device else None
 
     def __call__(self, step: int) -> dict[str, jax.Array]:
         """{"image": [N, S, S, 3] in [-1, 1], "mask": [N, S, S, 1] in [0, 1], "camera": [N, 25], "pose": [N, 25],
 
         "identity": [N]}, mirrored heads counted as others, and "depth": [N, S, S, 1] in world units where there is one.
         """
-        rows, mirrored = self.choose(step)
-        poses, turned = self._entries(
-            np.random.default_rng((self._seed, 2, step)).integers(self._size, size=self._batch)
-        )
-        labels = self._pictures.labels
-        part = {
-            "rows": rows,
-            "mirrored": mirrored,
-            "camera": labels[rows],
-            "pose": labels[poses],
-            "turned": turned,
-            "identity": self._pictures.identities[rows] + mirrored * (self._pictures.identities[-1] + 1),
-        }
-        part = {name: x[self._own] for name, x in part.items()}
-        if self._stored is not None:
-            return self._gather(self._stored, shard_batch(part, self._mesh))
-        chosen = {name: x[part["rows"]] for name, x in self._arrays.items()}
-        return self._prepare(shard_batch(part | chosen, self._mesh))
-
-    def choose(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """The rows [N] of the pictures of a step, and whether they are mirrored [N]."""
-        positions = step * self._batch + np.arange(self._batch)
-        turns, places = np.divmod(positions, self._size)
-        entries = [_order(self._seed, int(turn), self._size)[place] for turn, place in zip(turns, places)]
-        return self._entries(np.array(entries))
-
-    def _entries(self, entries):
-        mirrored, index = np.divmod(entries, len(self._rows))
-        return self._rows[index], mirrored.astype(bool)
+        if step != self.batches.position:
+            self.batches.seek(step)
+        batch = next(self.batches)
+        batch["identity"] = batch.pop("head") + self.heads * batch["mirrored"].astype(np.int32)
+        if self.stored is None:
+            return self._prepare(shard_batch(batch, self._mesh))
+        return self._gather(self.stored, shard_batch(batch, self._mesh))
 
 
-@functools.lru_cache(maxsize=2)
-def _order(seed: int, turn: int, size: int) -> np.ndarray:
-    return np.random.default_rng((seed, 1, turn)).permutation(size)
+def open_feed(config: GeneratorRun, mesh: Mesh, readers: dict[str, Reader] | None = None) -> PictureFeed:
+    """The feed of a run, its pictures read where they are kept.
+
+    Args:
+      config: the run.
+      mesh: of its devices.
+      readers: instead of `config.data`'s.
+
+    Raises:
+      InputError: there is nothing to read, something cannot be read, or a photo has no mask; depths are asked for that
+        the pictures have not; the batch does not divide among the devices.
+    """
+    if config.batch % mesh.size:
+        raise InputError(f"batch must be a multiple of the {mesh.size} devices, got {config.batch}")
+    if readers is None:
+        readers = open_folders(config.data, masks=config.masks, held_out=0.0, need_masks=True)
+    depth = config.stage == "fit" and config.fit.depth > 0
+    size, count = config.discriminator.resolution, sum(len(reader) for reader in readers.values())
+    gigabytes = count * size**2 * (6 if depth else 4) / 1e9
+    on_device = {"yes": True, "no": False, "auto": gigabytes <= config.device_gigabytes}[config.data_on_device]
+    kept = on_device or gigabytes <= config.cache_gigabytes
+    batches = _open_batches(config, readers, depth=depth, on_device=on_device, kept=kept)
+    if kept:
+        for store in batches.stores:
+            store.fill(np.arange(len(store)))
+    feed = PictureFeed(batches, mesh, on_device=on_device)
+    if jax.process_index() == 0:
+        where = "device" if on_device else "host" if kept else "disk"
+        print(f"{count} pictures of {feed.heads} heads, {gigabytes:.2f} GB, on the {where}", file=sys.stderr)
+    return feed
 
 
-def _gather(stored, part):
-    return _prepare(part | {name: x[part["rows"]] for name, x in stored.items()})
+def _open_batches(config, readers, *, depth, on_device, kept) -> Batches:
+    without = [name for name, reader in readers.items() if depth and "depth" not in reader.fields]
+    if without:
+        raise InputError(f"data must be of `panojax heads`, which have depths, got {', '.join(without)}")
+    shown = {}
+    for name, reader in readers.items():
+        copies = back_copies(reader.cameras, config.back_repeat, degrees=config.back_degrees)
+        shown[name] = Resampled(reader, np.repeat(np.arange(len(reader)), copies))
+    options = PipelineConfig(
+        batch_size=config.batch // jax.process_count(),
+        resolution=config.discriminator.resolution,
+        fields=("row" if on_device else "pixels", *(("depths",) if depth else ()), *_FIELDS),
+        background=WHITE if config.background == "white" else None,
+        mirror="both" if config.mirror else 0.0,
+        seed=config.seed,
+        cache_gigabytes=float("inf") if kept else 0.0,
+        threads=training_threads(),
+        prefetch=training_threads() + 4,
+    )
+    return make_batches(
+        shown,
+        options,
+        weights=share_weights(shown),
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
 
 
-def _prepare(part):
+def _on_devices(batches: Batches, mesh: Mesh) -> Any:
+    """All pictures on each device; the host forgets them."""
+    arrays = [store.arrays() for store in batches.stores]
+    joined = {name: np.concatenate([own[name] for own in arrays]) for name in arrays[0]} if arrays[1:] else arrays[0]
+    stored = replicate(joined, mesh)
+    for store in batches.stores:
+        store.forget()
+    return stored
+
+
+def _gather(stored, batch):
+    rows = batch.pop("row")
+    return _prepare(batch | {name: x[rows] for name, x in stored.items()})
+
+
+def _prepare(batch):
     """Bytes to numbers, mirrored where they shall be."""
-    pixels = _where(part["mirrored"], part["pixels"][:, :, ::-1], part["pixels"])
-    batch = {
-        "image": pixels[..., :3].astype(jnp.float32) / 127.5 - 1,
-        "mask": pixels[..., 3:].astype(jnp.float32) / 255,
-        "camera": _where(part["mirrored"], cameras.mirror(part["camera"]), part["camera"]),
-        "pose": _where(part["turned"], cameras.mirror(part["pose"]), part["pose"]),
-        "identity": part["identity"],
-    }
-    if "depths" in part:
-        depths = _where(part["mirrored"], part["depths"][:, :, ::-1], part["depths"])
-        batch["depth"] = depths[..., None].astype(jnp.float32) / DEPTH_STEPS
+    mirrored = batch.pop("mirrored")
+    pixels = _flipped(batch.pop("pixels"), mirrored)
+    batch["image"] = pixels[..., :3].astype(jnp.float32) / 127.5 - 1
+    batch["mask"] = pixels[..., 3:].astype(jnp.float32) / 255
+    if "depths" in batch:
+        batch["depth"] = _flipped(batch.pop("depths"), mirrored)[..., None].astype(jnp.float32) / DEPTH_STEPS
     return batch
 
 
-def _where(chosen, x, y):
-    return jnp.where(chosen.reshape(-1, *(1,) * (x.ndim - 1)), x, y)
+def _flipped(x, mirrored):
+    return jnp.where(mirrored.reshape(-1, *(1,) * (x.ndim - 1)), x[:, :, ::-1], x)

@@ -23,9 +23,10 @@ class GeneratorRun:
     workdir: str = ""
     """Folder of the run: checkpoints, log, pictures, and the finished `model/`."""
     data: tuple[str, ...] = ()
-    """Folders of `panojax heads`, or of pictures in EG3D's layout (`dataset.json`) with masks."""
+    """Folders of `panojax heads`, of pictures in EG3D's layout (`dataset.json`) with masks, and sets with masks that
+    `python -m panojax.data` made; mixed by their sizes."""
     masks: str | None = None
-    """Folder inside each of the latter with foreground masks; None: their pictures have alpha channels."""
+    """Folder inside each of those in EG3D's layout with foreground masks; None: their pictures have alpha channels."""
     background: Literal["white", "kept"] = "kept"
     """White behind the head, or what the photos have there; a generator without a background needs white."""
     mirror: bool = True
@@ -38,6 +39,9 @@ class GeneratorRun:
     """Keep all pictures, as bytes, on each device, where batches are gathered, or in the host's memory."""
     device_gigabytes: float = 30.0
     """"auto" takes the device up to so many gigabytes of pictures."""
+    cache_gigabytes: float = 100.0
+    """Pictures that are not on the devices are kept in the host's memory up to so many gigabytes; more are read from
+    disk for each batch."""
     stage: Literal["gan", "fit"] = "gan"
     """Adversarial training, or the warm start, which reconstructs the data's own heads."""
     model: GeneratorConfig = dataclasses.field(default_factory=GeneratorConfig)

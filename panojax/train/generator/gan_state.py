@@ -172,6 +172,32 @@ def take_over(weights: Mapping[str, Any], earlier: Mapping[str, Any]) -> tuple[d
     return result, "\n".join(lines)
 
 
+def second_moments(state: GanState) -> dict[str, Any]:
+    """Adam's second moments {"generator", "discriminator"}, like the parameters."""
+    optimizers = {"generator": state.generator_optimizer, "discriminator": state.discriminator_optimizer}
+    return {name: optax.tree_utils.tree_get(optimizer, "nu") for name, optimizer in optimizers.items()}
+
+
+def with_moments(state: GanState, moments: Mapping[str, Any], steps: int = 1000) -> GanState:
+    """The state with second moments of an earlier run, where names and shapes agree, as after so many steps.
+
+    New arrays have the mean of the others' moments, so that none of them moves by whole learning rates at once.
+    """
+    taken = {}
+    for name, field in (("generator", "generator_optimizer"), ("discriminator", "discriminator_optimizer")):
+        optimizer = getattr(state, field)
+        mine, other = (flatten_dict(tree) for tree in (optax.tree_utils.tree_get(optimizer, "nu"), moments[name]))
+        known = {path for path, x in mine.items() if path in other and np.shape(other[path]) == np.shape(x)}
+        middle = float(np.mean([np.mean(other[path]) for path in known])) if known else 0.0
+        filled = {
+            path: jnp.array(other[path], jnp.float32) if path in known else jnp.full(x.shape, middle, jnp.float32)
+            for path, x in mine.items()
+        }
+        count = jnp.asarray(steps if known else 0, jnp.int32)
+        taken[field] = optax.tree_utils.tree_set(optimizer, nu=unflatten_dict(filled), count=count)
+    return dataclasses.replace(state, **taken)
+
+
 def _lr_multiplier(model, layers):
     """Of a layer, by its path."""
     if layers[-1].startswith("fc") and layers[-2] in ("backbone.mapping", "mapping"):

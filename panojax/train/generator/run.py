@@ -27,12 +27,11 @@ from panojax.generators.generator_config import GeneratorConfig
 from panojax.nn.stylegan2 import pool
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.command import run_command
-from panojax.train.generator.fit import FitState, abstract_run_state, compile_fit_step, count_heads, init_fit
-from panojax.train.generator.gan_data import back_copies, read_pictures
+from panojax.train.generator.fit import FitState, abstract_run_state, compile_fit_step, init_fit
 from panojax.train.generator.gan_export import read_start, write_model
-from panojax.train.generator.gan_feed import PictureFeed
+from panojax.train.generator.gan_feed import open_feed
 from panojax.train.generator.gan_presets import PRESETS, GeneratorRun
-from panojax.train.generator.gan_state import GanState, init_state, init_weights, take_over
+from panojax.train.generator.gan_state import GanState, init_state, init_weights, take_over, with_moments
 from panojax.train.generator.gan_steps import Step, compile_step
 from panojax.train.generator.schedules import rendering_resolution
 from panojax.train.loop import Loop, alone, remember, write_overview
@@ -42,8 +41,12 @@ TRUNCATION = 0.7
 _SIDE = 128  # of a picture in a sheet, at most
 # Fields that a resumed run may change.
 _FREE = frozenset(
-    ["workdir", "kimg", "minutes", "log_every", "save_every", "picture_every", "picture_seeds", "keep"]
-) | (frozenset(["start", "data_on_device", "device_gigabytes", "distributed", "coordinator", "processes", "process"]))
+    [
+        *("workdir", "kimg", "minutes", "log_every", "save_every", "picture_every", "picture_seeds", "keep", "start"),
+        *("data_on_device", "device_gigabytes", "cache_gigabytes"),
+        *("distributed", "coordinator", "processes", "process"),
+    ]
+)
 
 
 def train(config: GeneratorRun) -> GanState | FitState:
@@ -62,8 +65,8 @@ def train(config: GeneratorRun) -> GanState | FitState:
 def _train(config: GeneratorRun) -> GanState | FitState:
     """`train`, in a folder that no other run has."""
     folder, mesh = pathlib.Path(config.workdir), data_mesh()
-    feed, heads = open_feed(config, mesh)
-    config = dataclasses.replace(config, fit=dataclasses.replace(config.fit, heads=heads))
+    feed = open_feed(config, mesh)
+    config = dataclasses.replace(config, fit=dataclasses.replace(config.fit, heads=2 * feed.heads))
     remember(folder, config, free=_FREE)
     with Checkpoints(folder / "checkpoints", keep=config.keep) as checkpoints:
         state, step = _begin(config, checkpoints, mesh)
@@ -91,36 +94,6 @@ def _train(config: GeneratorRun) -> GanState | FitState:
     if jax.process_index() == 0:
         write_model(folder / "model", config.model, state.average, data=config.data)
     return state
-
-
-def open_feed(config: GeneratorRun, mesh: Mesh) -> tuple[PictureFeed, int]:
-    """Reads the run's pictures and puts them where batches are made; and counts heads, mirrored ones included."""
-    pictures = read_pictures(
-        config.data,
-        config.discriminator.resolution,
-        masks=config.masks,
-        background=config.background,
-        depth=config.stage == "fit" and config.fit.depth > 0,
-    )
-    fits = pictures.pixels.nbytes <= 1e9 * config.device_gigabytes
-    on_device = config.data_on_device == "yes" or (config.data_on_device == "auto" and fits)
-    if jax.process_index() == 0:
-        print(
-            f"{len(pictures)} pictures of {pictures.identities[-1] + 1} heads, {pictures.pixels.nbytes / 1e9:.2f} GB, "
-            f"on the {'device' if on_device else 'host'}",
-            file=sys.stderr,
-        )
-    copies = back_copies(pictures.labels, config.back_repeat, degrees=config.back_degrees)
-    feed = PictureFeed(
-        pictures,
-        config.batch,
-        mesh,
-        seed=config.seed,
-        mirror=config.mirror,
-        copies=copies,
-        on_device=on_device,
-    )
-    return feed, count_heads(pictures.identities)
 
 
 def picture_sheet(model: GeneratorConfig, variables: dict, seeds: int) -> jax.Array:
@@ -171,13 +144,16 @@ def _begin(config: GeneratorRun, checkpoints: Checkpoints, mesh: Mesh) -> tuple[
     if checkpoints.latest is not None:
         restored, _, step = checkpoints.restore(placed_template(abstract_run_state(config), mesh))
         return restored, step
-    weights, images = init_weights(objective, config.seed), 0
+    weights, images, moments = init_weights(objective, config.seed), 0, None
     if config.start:
         images, earlier = read_start(config.start)
+        moments = earlier.get("moments")
         weights, message = take_over(weights, earlier)
         if jax.process_index() == 0:
-            print(f"start: {images / 1000:.0f} kimg, Adam's moments are new\n{message}", file=sys.stderr)
+            print(f"start: {images / 1000:.0f} kimg\n{message}", file=sys.stderr)
     state: Any = init_state(objective, weights, images=images)
+    if moments is not None:
+        state = with_moments(state, moments)
     if config.stage == "fit":
         state = init_fit(state, config.fit, jax.random.fold_in(jax.random.key(config.seed), 3))
     return replicate(state, mesh), 0

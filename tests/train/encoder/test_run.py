@@ -15,10 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from folders_of_pictures import make_folder
 from PIL import Image
 
 import panojax
-from panojax.data.sources import draw_samples
+from panojax.data.drawn import draw_samples
 from panojax.errors import InputError
 from panojax.generators.generator import render_heads
 from panojax.inversion import pipeline as inversion
@@ -193,7 +194,8 @@ def loop_in(folder, generator, patch):
     def run(name, spoil=None, **options):
         patch.setattr(training, "compile_step", lambda config, mesh: counting_step(spoil))
         config = dataclasses.replace(short, workdir=str(folder / name), **options)
-        return training.train(config, params=generator, source=Counter(), validation=Counter())
+        given = {} if "data" in options else {"source": Counter(), "validation": Counter()}
+        return training.train(config, params=generator, **given)
 
     return run
 
@@ -220,6 +222,15 @@ def test_a_run_in_pieces_equals_a_whole_one(loop, whole):
     pieces = loop("pieces")
     assert int(whole.step) == 20
     assert equal(whole, pieces)
+
+
+def test_a_run_on_folders_in_pieces_equals_a_whole_one(loop, whole, tmp_path):
+    """Pictures come by the seed and the step alone, mirrored and balanced, from disk or from memory."""
+    data = (str(make_folder(tmp_path / "raw", masks=False)),)
+    on_data = loop("all at once", data=data, held_out=0.3)
+    loop("in pieces", data=data, held_out=0.3, steps=7)
+    assert equal(loop("in pieces", data=data, held_out=0.3, cache_gigabytes=0.0), on_data)
+    assert not equal(loop("other seed", data=data, held_out=0.3, seed=1), on_data) and not equal(on_data, whole)
 
 
 def test_nan_stops_with_the_last_good_checkpoint(loop, whole):

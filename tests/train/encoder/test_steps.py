@@ -8,7 +8,7 @@ import pytest
 import recipe
 
 from panojax.config import Config
-from panojax.data.sources import draw_samples
+from panojax.data.drawn import draw_samples
 from panojax.devices.sharding import data_mesh, run_key
 from panojax.errors import InputError
 from panojax.generators.generator import head_occlusion

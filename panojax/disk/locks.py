@@ -8,8 +8,8 @@ import pathlib
 import socket
 from collections.abc import Iterator
 
+from panojax.disk.reading import is_disk_fault, reason, shown
 from panojax.errors import OutputError
-from panojax.files.reading import is_disk_fault, reason, shown
 
 PREFIX = ".panojax-"
 LOCK = ".lock"

@@ -9,8 +9,8 @@ import tempfile
 
 import pytest
 
+from panojax.disk.staging import output_folder, replaced_when_done
 from panojax.errors import InputError, OutputError
-from panojax.files.staging import output_folder, replaced_when_done
 
 
 def everything(folder):
@@ -148,7 +148,7 @@ def in_a_namespace(script, folder):
 
 FILL = f"""{sys.executable} -c '
 import sys
-from panojax.files.staging import output_folder
+from panojax.disk.staging import output_folder
 with output_folder(sys.argv[1]) as folder:
     (folder / "a.txt").write_text("new a")
 ' """
@@ -189,7 +189,7 @@ def test_a_folder_or_file_that_appears_meanwhile_is_kept(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from panojax.files.staging import output_folder
+from panojax.disk.staging import output_folder
 with output_folder(sys.argv[1]) as folder:
     (folder / "half.txt").write_text("half")
     print(flush=True)

@@ -9,10 +9,10 @@ import zipfile
 import numpy as np
 import pytest
 
+from panojax.disk.reading import check_tree, read_bytes, read_json, shown
 from panojax.errors import InputError
 from panojax.files.array_file import NpzFile, read_npz
 from panojax.files.image_file import read_image
-from panojax.files.reading import check_tree, read_bytes, read_json, shown
 
 
 def special_files(folder):

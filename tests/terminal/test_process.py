@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from panojax.commands.process import run_process
+from panojax.disk import cache
 from panojax.errors import InputError, OutputError
-from panojax.files import cache
+from panojax.terminal.process import run_process
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -64,8 +64,8 @@ def test_signals_are_as_before_afterwards():
 
 BODY = """
 import sys
-from panojax.commands.process import run_process
-from panojax.files.staging import output_folder
+from panojax.terminal.process import run_process
+from panojax.disk.staging import output_folder
 {setup}
 def body():
     with output_folder("out") as folder:

@@ -7,7 +7,7 @@ import pytest
 import recipe
 
 from panojax.errors import InputError
-from panojax.eval.deeplab import DeepLabV3, person_probability
+from panojax.nn.deeplab import DeepLabV3, person_probability
 
 STAGES = ((2, 1, 1, 1, 1), (3, 1, 2, 1, 1), (3, 2, 1, 1, 2), (4, 2, 1, 2, 4))
 

@@ -8,6 +8,9 @@ import math
 
 import jax
 import jax.numpy as jnp
+from flax import struct
+
+from panojax.kernels.preparation import once
 
 EPSILON = 1e-5
 """PyTorch's: joins a variance under the root."""
@@ -31,6 +34,30 @@ def normalize(x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array | 
     gain = jax.lax.rsqrt(var + EPSILON)
     x = x.astype(jnp.float32) - mean
     return x * gain if scale is None or bias is None else x * (gain * scale) + bias
+
+
+@struct.dataclass
+class Affine:
+    """A batch norm of running statistics as one factor and one summand for each channel, [C] each."""
+
+    gain: jax.Array
+    shift: jax.Array
+
+
+def batch_norm(x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array | None, bias: jax.Array | None):
+    """`normalize` by a network's running statistics. Prepared weights are `Affine`."""
+    weights = once(lambda *weights: weights, scale, bias, mean, var, keep=_affine)
+    if isinstance(weights, Affine):
+        return x.astype(jnp.float32) * weights.gain + weights.shift
+    return normalize(x, mean, var, scale, bias)
+
+
+def _affine(weights) -> Affine:
+    scale, bias, mean, var = weights
+    gain = jax.lax.rsqrt(var + EPSILON)
+    if scale is not None:
+        gain = gain * scale
+    return Affine(gain, (0 if bias is None else bias) - mean * gain)
 
 
 @jax.custom_vjp

@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from panojax.commands.progress import one_line
+from panojax.disk.reading import is_disk_fault, reason, shown
+from panojax.disk.staging import remove_open
 from panojax.errors import InputError, OutputError
-from panojax.files.reading import is_disk_fault, reason, shown
-from panojax.files.staging import remove_open
+from panojax.terminal.progress import one_line
 
 DISK_FAULT, INTERRUPTED, NO_READER, TERMINATED = 74, 130, 141, 143
 GRACE = 2.0  # seconds that a stopped command has to clean up, as it may be in a long call of XLA

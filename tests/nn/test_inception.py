@@ -6,7 +6,7 @@ import recipe
 
 from panojax.converters.layout import from_state_dict
 from panojax.errors import InputError
-from panojax.eval.inception import FIDInception
+from panojax.nn.inception import FIDInception
 
 
 @pytest.fixture(scope="module")

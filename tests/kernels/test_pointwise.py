@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import recipe
 
-from panojax.nn.pointwise import add_bias, batch_normalize, channel_sums, normalize, prelu, weigh_channels
+from panojax.kernels.pointwise import add_bias, batch_normalize, channel_sums, normalize, prelu, weigh_channels
 
 # Fewer values a channel than are summed in one go, and more.
 SHAPES = [(2, 3, 4, 5), (3, 20, 24, 5)]
@@ -100,7 +100,7 @@ TWO_DEVICES = """
 import re
 import chex, jax, jax.numpy as jnp
 chex.set_n_cpu_devices(2)
-from panojax.nn.pointwise import batch_normalize
+from panojax.kernels.pointwise import batch_normalize
 from panojax.devices.sharding import batch_sharding, data_mesh, traced_over
 mesh = data_mesh()
 x = jax.device_put(jnp.ones((4, 6, 5)), batch_sharding(mesh))

@@ -14,9 +14,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 
+from panojax.disk.locks import LOCK, PREFIX, alone_in, contents, hold, is_ours, release
+from panojax.disk.reading import is_disk_fault, kind_of, reason, shown
 from panojax.errors import InputError, OutputError
-from panojax.files.locks import LOCK, PREFIX, alone_in, contents, hold, is_ours, release
-from panojax.files.reading import is_disk_fault, kind_of, reason, shown
 
 SUFFIX = ".partial"
 LAST = ("report.json", "model.json", "_CHECKPOINT_METADATA")

@@ -1,0 +1,123 @@
+"""The encoders' photos, from folders of every kind."""
+
+import dataclasses
+import itertools
+import json
+
+import numpy as np
+import pytest
+from folders_of_pictures import make_folder, make_heads
+
+from panojax.data.augment import AugmentConfig, photos
+from panojax.data.balance import label_yaw
+from panojax.data.eg3d_folder import FolderOptions
+from panojax.data.head_reader import open_heads
+from panojax.data.picture_store import WHITE, SizedPictures
+from panojax.data.prepare import prepare
+from panojax.errors import InputError
+from panojax.train.encoder.feed import open_source
+from panojax.train.encoder.presets import tiny
+
+# Apache Beam needs a protobuf that warns about what TFDS asks it.
+pytestmark = pytest.mark.filterwarnings(r"ignore:label\(\) is deprecated:DeprecationWarning")
+
+
+class Frozen:
+    class config:
+        encoder = tiny().encoder
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    return make_heads(tmp_path_factory.mktemp("heads") / "heads")
+
+
+def take(source, count):
+    return list(itertools.islice(source, count))
+
+
+def test_the_training_command_takes_every_kind_of_folder_and_mixes_them(heads, tmp_path):
+    folder = make_folder(tmp_path / "raw")
+    (folder.parent / "masks").rename(folder / "masks")
+    options = FolderOptions(folder, "faces", masks=folder / "masks", size=32, test_share=0.5)
+    prepared = prepare(options, tmp_path / "sets")
+    run = dataclasses.replace(tiny(), batch=4, masks="masks", augment=photos())
+    for data in ((prepared,), (folder,), (heads,), (prepared, folder, heads)):
+        source = open_source(dataclasses.replace(run, data=tuple(map(str, data))), Frozen, "train")
+        batch = next(source)
+        assert {name: x.shape for name, x in batch.items()} == {
+            "image": (4, 64, 64, 3),
+            "camera": (4, 25),
+            "mask": (4, 64, 64, 1),
+        }
+        np.testing.assert_array_equal(batch["mask"][:, 0, 0], 0)
+        np.testing.assert_array_equal(batch["image"][:, 0, 0], 1)
+        state = json.loads(json.dumps(source.get_state()))
+        wanted = take(source, 2)
+        again = open_source(dataclasses.replace(run, data=tuple(map(str, data))), Frozen, "train")
+        again.set_state(state)
+        for got, batch in zip(take(again, 2), wanted):
+            for name in batch:
+                np.testing.assert_array_equal(got[name], batch[name])
+    assert next(open_source(dataclasses.replace(run, data=(str(prepared),)), Frozen, "validation")).keys() == {
+        "image",
+        "camera",
+    }
+
+
+def test_heads_are_taken_as_they_were_written(heads):
+    """Each picture once a turn, on white; with masks where pictures are augmented."""
+    reader = open_heads(heads)
+    count = len(reader)
+    pixels, _ = SizedPictures(reader, 64, WHITE).read(range(count))
+    run = dataclasses.replace(tiny(), data=(str(heads),), batch=count, mirror=False, augment=photos())
+    source = open_source(run, Frozen, "train")
+    batch = next(source)
+    order, expected = (
+        np.argsort(x.reshape(count, -1).astype(np.float64).sum(1)) for x in (batch["image"], pixels[..., :3])
+    )
+    wanted = pixels[expected].astype(np.float32)
+    np.testing.assert_array_equal(batch["camera"][order], reader.cameras[expected])
+    np.testing.assert_allclose(batch["image"][order], wanted[..., :3] / 127.5 - 1, atol=1e-6)
+    np.testing.assert_allclose(batch["mask"][order], wanted[..., 3:] / 255, atol=1e-6)
+    plain = next(open_source(dataclasses.replace(run, augment=AugmentConfig()), Frozen, "train"))
+    assert plain.keys() == {"image", "camera"}
+    mirrored = next(open_source(dataclasses.replace(run, mirror=True), Frozen, "train"))
+    flipped = np.abs(mirrored["camera"] - batch["camera"]).max(1) > 1e-6
+    assert 0 < np.mean(flipped) < 1
+    for name in ("image", "mask"):
+        np.testing.assert_array_equal(mirrored[name][flipped], batch[name][flipped][:, :, ::-1])
+
+
+def test_other_views_are_of_the_same_heads(heads):
+    reader = open_heads(heads)
+    run = dataclasses.replace(tiny(), data=(str(heads),), batch=len(reader), mirror=False)
+    views = dataclasses.replace(run, step=dataclasses.replace(run.step, view_weight=1.0))
+    plain, both = (next(open_source(config, Frozen, "train")) for config in (run, views))
+    np.testing.assert_array_equal(both["image"], plain["image"])
+    assert np.abs(both["camera"] - both["other_camera"]).max(1).min() > 1e-3
+    pixels, _ = SizedPictures(reader, 64, WHITE).read(range(len(reader)))
+
+    def heads_of(images):
+        stored = pixels[..., :3].astype(np.float32) / 127.5 - 1
+        return [reader.heads[np.argmin(np.abs(stored - image).sum((1, 2, 3)))] for image in images]
+
+    assert heads_of(both["image"]) == heads_of(both["other_image"])
+
+
+def test_heads_from_farther_around_are_left_out(heads):
+    run = dataclasses.replace(tiny(), data=(str(heads),), batch=8)
+    yaws = np.abs(np.degrees(label_yaw(open_heads(heads).cameras)))
+    middle = float(np.median(yaws)) + 1e-3
+    near = next(open_source(dataclasses.replace(run, max_yaw=middle), Frozen, "train"))
+    assert np.abs(np.degrees(label_yaw(near["camera"]))).max() <= middle < yaws.max()
+
+
+def test_what_cannot_be_fed_is_named(tmp_path):
+    folder = make_folder(tmp_path / "raw", masks=False)
+    run = dataclasses.replace(tiny(), data=(str(folder),), batch=2)
+    with pytest.raises(InputError, match="view_weight needs folders of `panojax heads`"):
+        open_source(dataclasses.replace(run, step=dataclasses.replace(run.step, view_weight=1.0)), Frozen, "train")
+    with pytest.raises(InputError, match=r"data folder must hold dataset\.json"):
+        open_source(dataclasses.replace(run, data=(str(tmp_path),)), Frozen, "train")
+    assert open_source(dataclasses.replace(run, sample_ratio=1.0), Frozen, "train") is None
