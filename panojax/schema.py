@@ -10,6 +10,8 @@ import inspect
 import numbers
 import types
 import typing
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from panojax.errors import InputError
@@ -17,72 +19,28 @@ from panojax.errors import InputError
 BUDGET = 2**34
 """Bytes that a model's parameters, a head or a picture's samples may take, each: 16 GiB."""
 
-# Field -> (least, most), by the dataclass or "" for all. Where no range is given, `_USUAL` ones hold.
+Ranges = Mapping[str, tuple[float, float]]
+"""{field: (least, most)}."""
+
+# Where no range is given.
 _USUAL = {int: (-(2**31), 2**53), float: (-1e9, 1e9)}
-_RANGES: dict[str, dict[str, tuple[float, float]]] = {
-    "GeneratorConfig": {
-        "z_dim": (1, 2**14),
-        "c_dim": (25, 25),
-        "w_dim": (1, 2**14),
-        "mapping_layers": (1, 64),
-        "channel_base": (4, 2**20),
-        "channel_max": (4, 2**13),
-        "plane_resolution": (4, 4096),
-        "plane_depth": (1, 256),
-        "plane_features": (1, 1024),
-        "decoder_hidden": (1, 2**13),
-        "decoder_lr_multiplier": (1e-6, 1e6),
-        "camera_scale": (-1e6, 1e6),
-        "image_resolution": (4, 8192),
-        "superresolution_channels": (1, 2**13),
-        "superresolution_clamp": (0, 1e9),
-        "conv_clamp": (0, 1e9),
-        "mapping_embedding": (1, 2**14),
-        "mapping_width": (1, 2**14),
-        "mapping_lr_multiplier": (1e-6, 1e6),
-        "density_noise": (0, 1e6),
-        "rendering_resolution": (2, 1024),
-        "ray_start": (0, 1e4),
-        "ray_end": (1e-4, 1e4),
-        "depth_samples": (4, 4096),
-        "importance_samples": (0, 4096),
-        "box_warp": (1e-3, 1e3),
-        "crop_margin": (0, 1e3),
-        "cull_clouds": (0, 1),
-        "binarize_clouds": (0, 1),
-        "camera_radius": (1e-2, 1e3),
-        "camera_pivot": (-1e3, 1e3),
-    },
-    "EncoderConfig": {
-        "resolution": (32, 4096),
-        "n_styles": (1, 64),
-        "w_dim": (1, 2**14),
-        "offset_in_channels": (1, 1024),
-        "planes_channels": (0, 2**14),
-        "out_channels": (1, 2**14),
-        "head_width": (1, 2**13),
-        "local_features": (0, 2**13),
-        "local_hidden": (1, 2**13),
-        "local_channels": (1, 2**13),
-    },
-    "TrunkConfig": {"depths": (1, 256), "widths": (16, 2**13)},
-}
-# Texts that stand for a number, by field.
-_WORDS = {"ray_start": ("auto",), "ray_end": ("auto",)}
 
 
-def check_config(config: Any) -> None:
+def check_config(config: Any, ranges: Ranges = MappingProxyType({}), words: tuple[str, ...] = ()) -> None:
     """Checks a dataclass's own fields: their types, and the ranges of numbers.
+
+    Args:
+      ranges: of numbers, and of all numbers in tuples; others lie within wide ones.
+      words: texts that may take the place of a number.
 
     Raises:
       InputError: names the first field that is wrong.
     """
-    ranges = _RANGES.get(type(config).__name__, {})
     for name, hint in hints(config.__class__).items():
         value = getattr(config, name)
         check_type(name, value, hint)
-        if isinstance(value, str) and name in _WORDS and value not in _WORDS[name]:
-            raise InputError(f"{name} must be a number or {' or '.join(map(repr, _WORDS[name]))}, got {value!r:.80}")
+        if isinstance(value, str) and name in ranges and value not in words:
+            raise InputError(f"{name} must be a number or {' or '.join(map(repr, words))}, got {value!r:.80}")
         for number in _numbers(value):
             low, high = ranges.get(name) or _USUAL[int if isinstance(number, numbers.Integral) else float]
             if not low <= number <= high:

@@ -7,6 +7,20 @@ from panojax.nn.ir_se import TrunkConfig
 from panojax.nn.layers import Numerics
 from panojax.schema import check_budget, check_config
 
+# Of the numbers that a file or a user may give.
+RANGES = {
+    "resolution": (32, 4096),
+    "n_styles": (1, 64),
+    "w_dim": (1, 2**14),
+    "offset_in_channels": (1, 1024),
+    "planes_channels": (0, 2**14),
+    "out_channels": (1, 2**14),
+    "head_width": (1, 2**13),
+    "local_features": (0, 2**13),
+    "local_hidden": (1, 2**13),
+    "local_channels": (1, 2**13),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
@@ -48,7 +62,7 @@ class EncoderConfig:
     """The mapped axis over which batch norms average in training; None: over the whole (under `jit`, global) batch."""
 
     def __post_init__(self):
-        check_config(self)
+        check_config(self, RANGES)
         widest = self.out_channels + self.planes_channels + self.head_width
         check_budget(
             # Convolutions of the style heads, and the offsets with what they are made of.

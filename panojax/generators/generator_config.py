@@ -17,6 +17,42 @@ SUPERRESOLUTION = {
 }
 
 
+# Of the numbers that a file or a user may give.
+RANGES = {
+    "z_dim": (1, 2**14),
+    "c_dim": (25, 25),
+    "w_dim": (1, 2**14),
+    "mapping_layers": (1, 64),
+    "channel_base": (4, 2**20),
+    "channel_max": (4, 2**13),
+    "plane_resolution": (4, 4096),
+    "plane_depth": (1, 256),
+    "plane_features": (1, 1024),
+    "decoder_hidden": (1, 2**13),
+    "decoder_lr_multiplier": (1e-6, 1e6),
+    "camera_scale": (-1e6, 1e6),
+    "image_resolution": (4, 8192),
+    "superresolution_channels": (1, 2**13),
+    "superresolution_clamp": (0, 1e9),
+    "conv_clamp": (0, 1e9),
+    "mapping_embedding": (1, 2**14),
+    "mapping_width": (1, 2**14),
+    "mapping_lr_multiplier": (1e-6, 1e6),
+    "density_noise": (0, 1e6),
+    "rendering_resolution": (2, 1024),
+    "ray_start": (0, 1e4),
+    "ray_end": (1e-4, 1e4),
+    "depth_samples": (4, 4096),
+    "importance_samples": (0, 4096),
+    "box_warp": (1e-3, 1e3),
+    "crop_margin": (0, 1e3),
+    "cull_clouds": (0, 1),
+    "binarize_clouds": (0, 1),
+    "camera_radius": (1e-2, 1e3),
+    "camera_pivot": (-1e3, 1e3),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class GeneratorConfig:
     """A PanoHead or EG3D generator. The defaults are PanoHead's released configuration."""
@@ -115,7 +151,7 @@ class GeneratorConfig:
     """Compute type of convolutions and stored planes: "float32" or "bfloat16". Rays and marching stay float32."""
 
     def __post_init__(self):
-        check_config(self)
+        check_config(self, RANGES, ("auto",))
         self._check_budget()
         check_choice("superresolution", self.superresolution, SUPERRESOLUTION)
         check_choice("superresolution_noise", self.superresolution_noise, ("none", "const", "random"))

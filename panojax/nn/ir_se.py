@@ -34,7 +34,7 @@ class TrunkConfig:
     """Whether bottlenecks weigh their channels by squeeze-and-excitation (IR-SE) or not (IR)."""
 
     def __post_init__(self):
-        check_config(self)
+        check_config(self, {"depths": (1, 256), "widths": (16, 2**13)})
         if len(self.depths) != 4 or min(self.depths) < 1:
             raise InputError(f"depths must be four positive numbers, got {self.depths}")
         if len(self.widths) != 4 or min(self.widths) < 16 or any(width % 16 for width in self.widths):
