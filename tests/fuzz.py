@@ -37,6 +37,7 @@ from panojax.config import from_json, to_json
 from panojax.converters.generator_settings import generator_config
 from panojax.converters.read import read_array, read_checkpoint, read_tensors
 from panojax.data import eg3d_folder
+from panojax.disk.reading import read_bytes, read_json
 from panojax.editing.directions import read_directions, save_directions
 from panojax.encoders.encoder_config import light
 from panojax.files import packed
@@ -89,14 +90,15 @@ def kinds() -> dict[str, Kind]:
         save_head(head, folder / "head.npz", params=params)
         with np.load(folder / "head.npz") as arrays:
             (folder / "record.json").write_bytes(arrays["model"].tobytes())
+        (folder / "head.npz").unlink()
 
     def read_record(folder: pathlib.Path) -> None:
         """The head's file, whose record is what the JSON beside it says."""
-        record = np.frombuffer((folder / "record.json").read_bytes(), np.uint8)
+        record = np.frombuffer(read_bytes(folder / "record.json", limit=2**20), np.uint8)
         buffer = io.BytesIO()
         np.savez(buffer, model=record, planes=np.asarray(head.planes), ws=np.asarray(head.ws))
-        (folder / "head.npz").write_bytes(buffer.getvalue())
-        read_head(folder / "head.npz")
+        (folder / "made.npz").write_bytes(buffer.getvalue())
+        read_head(folder / "made.npz")
 
     def options(folder: pathlib.Path) -> None:
         found = read_checkpoint(GOLDEN / "panohead_mini.pkl")
@@ -104,8 +106,10 @@ def kinds() -> dict[str, Kind]:
         (folder / "options.json").write_text(json.dumps(texts))
 
     def read_options(folder: pathlib.Path) -> None:
-        found = json.loads((folder / "options.json").read_text())
-        if not all(isinstance(found.get(name), dict) for name in ("init_kwargs", "rendering_kwargs")):
+        found = read_json(folder / "options.json")
+        if not isinstance(found, dict) or not all(
+            isinstance(found.get(name), dict) for name in ("init_kwargs", "rendering_kwargs")
+        ):
             return  # the reader gives nothing else
         resolution = found.get("resolution")
         generator_config(found["init_kwargs"], found["rendering_kwargs"], neural_rendering_resolution=resolution)
@@ -152,7 +156,7 @@ def kinds() -> dict[str, Kind]:
         assert all(jax.tree.leaves(same)), "a damaged checkpoint was loaded"
 
     def config_json(folder: pathlib.Path) -> None:
-        from_json(panojax.Config, json.loads((folder / "config.json").read_text()))
+        from_json(panojax.Config, read_json(folder / "config.json"))
 
     return {
         "checkpoint": Kind(lambda folder: panojax.save(params, folder / "model"), loaded),
@@ -172,9 +176,7 @@ def kinds() -> dict[str, Kind]:
         "pictures": Kind(pictures, lambda folder: [_either(read_image, path) for path in folder.iterdir()]),
         "training checkpoint": Kind(training, resume),
         "training config": Kind(run, read_config),
-        "model config": Kind(
-            lambda f: (f / "config.json").write_text(json.dumps(to_json(params.config))), _json_or_none(config_json)
-        ),
+        "model config": Kind(lambda f: (f / "config.json").write_text(json.dumps(to_json(params.config))), config_json),
         "identity": Kind(identity, lambda folder: storage.read_identity(folder / "000001.zip")),
         "directions": Kind(
             lambda f: save_directions({"age": np.ones((config.num_ws, 16))}, f / "a.npz", params=params),
@@ -192,18 +194,6 @@ def _either(read: Callable[[Any], Any], path: pathlib.Path) -> None:
         read(path)
     except panojax.InputError as error:
         _check_line(error)
-
-
-def _json_or_none(read: Callable[[pathlib.Path], None]) -> Callable[[pathlib.Path], None]:
-    """For readers of what is JSON already."""
-
-    def only_json(folder: pathlib.Path) -> None:
-        try:
-            read(folder)
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, OSError):
-            return
-
-    return only_json
 
 
 def _check_line(error: Exception) -> None:

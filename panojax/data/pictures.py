@@ -16,7 +16,7 @@ from PIL import Image
 from panojax import camera
 from panojax.disk.reading import kind_of, read_bytes
 from panojax.errors import InputError
-from panojax.files.image_file import FORMATS, MAX_BYTES
+from panojax.files.image_file import MAX_BYTES, readable_formats
 from panojax.files.mask_file import read_mask
 
 Encoding = Literal["png", "jpeg"]
@@ -86,7 +86,7 @@ def read_picture(path: pathlib.Path, size: int, mode: Literal["RGB", "L"]) -> Im
 
 def _open(path: pathlib.Path) -> Image.Image:
     """A picture's file, of the formats that photos may have."""
-    return Image.open(io.BytesIO(read_bytes(path, limit=MAX_BYTES)), formats=FORMATS)
+    return Image.open(io.BytesIO(read_bytes(path, limit=MAX_BYTES)), formats=readable_formats())
 
 
 def resize(image: Image.Image, size: int, *, smooth: bool = True) -> Image.Image:

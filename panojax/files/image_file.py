@@ -154,9 +154,14 @@ def _file_bytes(source):
     return data, name
 
 
-def _open(data, name):
+def readable_formats() -> list[str]:
+    """Those of `FORMATS` that this Pillow reads; asking loads what reads them."""
     Image.init()
-    formats = [f for f in FORMATS if f in Image.OPEN]
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _open(data, name):
+    formats = readable_formats()
     try:
         return Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError as error:
