@@ -97,8 +97,9 @@ def kinds() -> dict[str, Kind]:
         record = np.frombuffer(read_bytes(folder / "record.json", limit=2**20), np.uint8)
         buffer = io.BytesIO()
         np.savez(buffer, model=record, planes=np.asarray(head.planes), ws=np.asarray(head.ws))
-        (folder / "made.npz").write_bytes(buffer.getvalue())
-        read_head(folder / "made.npz")
+        made = folder.parent / "made.npz"
+        made.write_bytes(buffer.getvalue())
+        read_head(made)
 
     def options(folder: pathlib.Path) -> None:
         found = read_checkpoint(GOLDEN / "panohead_mini.pkl")
