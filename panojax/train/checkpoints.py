@@ -42,25 +42,29 @@ class Checkpoints:
         self.folder = pathlib.Path(folder).resolve()
         self._read_only = read_only
         self._check_losses()
-        self._manager = ocp.CheckpointManager(
-            self.folder,
-            item_handlers={"state": ocp.StandardCheckpointHandler(), "source": ocp.JsonCheckpointHandler()},
-            options=ocp.CheckpointManagerOptions(
-                best_fn=_validation_loss,
-                best_mode="min",
-                preservation_policy=policies.preservation_policy.AnyPreservationPolicy(
-                    [
-                        policies.preservation_policy.LatestN(keep),
-                        policies.preservation_policy.BestN(
-                            get_metric_fn=_validation_loss, reverse=True, n=1, keep_checkpoints_without_metrics=False
-                        ),
-                    ]
+        with quiet_orbax():
+            self._manager = ocp.CheckpointManager(
+                self.folder,
+                item_handlers={"state": ocp.StandardCheckpointHandler(), "source": ocp.JsonCheckpointHandler()},
+                options=ocp.CheckpointManagerOptions(
+                    best_fn=_validation_loss,
+                    best_mode="min",
+                    preservation_policy=policies.preservation_policy.AnyPreservationPolicy(
+                        [
+                            policies.preservation_policy.LatestN(keep),
+                            policies.preservation_policy.BestN(
+                                get_metric_fn=_validation_loss,
+                                reverse=True,
+                                n=1,
+                                keep_checkpoints_without_metrics=False,
+                            ),
+                        ]
+                    ),
+                    cleanup_tmp_directories=not read_only,
+                    read_only=read_only,
+                    enable_async_checkpointing=True,
                 ),
-                cleanup_tmp_directories=not read_only,
-                read_only=read_only,
-                enable_async_checkpointing=True,
-            ),
-        )
+            )
 
     def save(self, step: int, state: Any, source: Any, *, validation: float | None = None) -> None:
         """Starts to write a checkpoint, once the one before is written. A step that has one is left as it is.

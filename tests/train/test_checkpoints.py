@@ -89,6 +89,13 @@ def saved(folder):
             checkpoints.save(step, state(step), {"position": step}, validation=1.0 / step)
 
 
+def spoil(folder):
+    """Empties all files of numbers, as a loss of power does."""
+    for path in list(folder.rglob("*")):
+        if path.parent.name == "d":
+            path.write_bytes(b"")
+
+
 def damage(path, how):
     if how == "flipped":
         data = bytearray(path.read_bytes())
@@ -126,7 +133,7 @@ def test_damage_to_any_file_of_the_newest_one_is_noticed(tmp_path, how, capsys):
 
 def test_a_run_goes_on_after_damage(tmp_path):
     saved(tmp_path / "checkpoints")
-    next(path for path in (tmp_path / "checkpoints" / "2").rglob("*") if path.parent.name == "d").write_bytes(b"")
+    spoil(tmp_path / "checkpoints" / "2")
     with Checkpoints(tmp_path / "checkpoints", keep=3) as checkpoints:
         assert checkpoints.restore(state(0))[2] == 1
         checkpoints.save(2, state(20), {"position": 20})
@@ -137,9 +144,7 @@ def test_a_run_goes_on_after_damage(tmp_path):
 
 def test_where_all_are_damaged_nothing_is_moved_and_the_message_helps(tmp_path):
     saved(tmp_path / "checkpoints")
-    for path in list((tmp_path / "checkpoints").rglob("*")):
-        if path.parent.name == "d":
-            path.write_bytes(b"")
+    spoil(tmp_path / "checkpoints")
     with Checkpoints(tmp_path / "checkpoints", keep=3) as checkpoints:
         with pytest.raises(InputError, match=r"has no checkpoint that can be read: .*; move the folder away"):
             checkpoints.restore(state(0))
@@ -149,7 +154,7 @@ def test_where_all_are_damaged_nothing_is_moved_and_the_message_helps(tmp_path):
 def test_a_reader_changes_nothing(tmp_path):
     saved(tmp_path / "checkpoints")
     (tmp_path / "checkpoints" / "3.orbax-checkpoint-tmp-0").mkdir()  # a run is writing it
-    next(path for path in (tmp_path / "checkpoints" / "2").rglob("*") if path.parent.name == "d").write_bytes(b"")
+    spoil(tmp_path / "checkpoints" / "2")
     before = sorted(tmp_path.rglob("*"))
     with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
         assert checkpoints.restore(state(0))[2] == 1
