@@ -13,36 +13,31 @@ import dataclasses
 import os
 import pathlib
 import shutil
-import subprocess
 import sys
 import time
 
 
 def draw(options: argparse.Namespace) -> int:
-    """Heads by as many commands as there are GPUs, each into a folder of its own, HEADS/0, HEADS/1, ..."""
-    share, cores = -(-options.identities // options.devices), os.cpu_count() or 1
-    commands = []
-    for device in range(options.devices):
-        command = [
-            *(sys.executable, "benchmarks/generator_piece.py", "draw-some", "--out", f"{options.out}/{device}"),
-            *("--identities", share, "--seed", options.seed, "--start", options.start + device * share),
-            *("--assets", options.assets, "--views", options.views, "--size", options.size),
-            *("--processes", max(1, (cores - 2) // options.devices), "--device", device if options.egl else -1),
-        ]
-        commands.append(subprocess.Popen(list(map(str, command))))
-    return max(command.wait() for command in commands)
-
-
-def draw_some(options: argparse.Namespace) -> int:
-    """One of `draw`'s commands."""
+    """Heads by as many processes as there are cores, which take turns on the GPUs: what is asked for, or what time
+    allows, by the speed of a first tenth of it."""
     from panojax.synthetic.generate import generate_heads
 
-    sizes = options.identities, options.views, options.size, options.seed
-    device = None if options.device < 0 else options.device
-    begun = time.time()
-    generate_heads(*sizes, options.out, options.processes, start=options.start, assets=options.assets, device=device)
-    rate = options.identities * options.views / (time.time() - begun)
-    print(f"{options.out}: {options.identities} heads, {rate:.0f} pictures/s", flush=True)
+    processes = max(1, (os.cpu_count() or 1) - 2)
+    places = {"start": options.start, "assets": options.assets, "devices": options.devices}
+
+    def make(identities: int) -> float:
+        begun = time.time()
+        generate_heads(identities, options.views, options.size, options.seed, options.out, processes, **places)
+        return time.time() - begun
+
+    first = min(options.identities, 8 * processes)
+    seconds = make(first)
+    print(f"{first} heads in {seconds:.0f} s", flush=True)
+    left = options.seconds - seconds - 15  # processes start again
+    wanted = min(options.identities, first + int(max(0, left) * first / seconds))
+    seconds = make(wanted)
+    rate = (wanted - first) * options.views / seconds
+    print(f"{options.out}: {wanted} heads, {rate:.0f} pictures/s by {processes} processes", flush=True)
     return 0
 
 
@@ -52,7 +47,6 @@ def train(options: argparse.Namespace) -> int:
     from panojax.train.generator import run
     from panojax.train.generator.gan_presets import PRESETS
 
-    data = tuple(sorted(str(path) for path in pathlib.Path(options.heads).iterdir() if path.is_dir()))
     start = tuple(options.start)
     for stage in options.stages:
         preset, minutes, *batch = stage.split(":")
@@ -60,7 +54,7 @@ def train(options: argparse.Namespace) -> int:
         config = dataclasses.replace(
             PRESETS[preset](),
             workdir=str(folder),
-            data=data,
+            data=(options.heads,),
             start=start,
             minutes=float(minutes),
             seed=options.seed,
@@ -95,18 +89,13 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="step", required=True)
-    for name in ("draw", "draw-some"):
-        step = steps.add_parser(name)
-        for field, default in (("identities", 4000), ("seed", 0), ("start", 0), ("views", 20), ("size", 256)):
-            step.add_argument(f"--{field}", type=int, default=default)
-        step.add_argument("--out", required=True)
-        step.add_argument("--assets", required=True)
-        if name == "draw":
-            step.add_argument("--devices", type=int, default=1, help="GPUs")
-            step.add_argument("--egl", action="store_true", help="one GPU's OpenGL each, not EGL's own choice")
-        else:
-            step.add_argument("--processes", type=int, default=1)
-            step.add_argument("--device", type=int, default=-1)
+    step = steps.add_parser("draw")
+    for field, default in (("identities", 4000), ("seed", 0), ("start", 0), ("views", 20), ("size", 256)):
+        step.add_argument(f"--{field}", type=int, default=default)
+    step.add_argument("--seconds", type=float, default=1e9, help="to draw in, about")
+    step.add_argument("--out", required=True)
+    step.add_argument("--assets", required=True)
+    step.add_argument("--devices", type=int, default=0, help="GPUs whose OpenGL is used in turn; 0: EGL's own choice")
     step = steps.add_parser("train")
     step.add_argument("--heads", required=True)
     step.add_argument("--work", required=True)
@@ -117,7 +106,7 @@ def main() -> int:
     step.add_argument("--run", required=True)
     step.add_argument("--out", required=True)
     options = parser.parse_args()
-    return {"draw": draw, "draw-some": draw_some, "train": train, "export": export}[options.step](options)
+    return {"draw": draw, "train": train, "export": export}[options.step](options)
 
 
 if __name__ == "__main__":

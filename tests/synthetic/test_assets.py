@@ -1,11 +1,14 @@
+import base64
+import io
 import json
 
+import numpy as np
 import pytest
 
 from panojax.errors import InputError
 from panojax.synthetic import assets
 
-from .conftest import CORE, write_npm, write_wheel
+from .conftest import CORE, write_environments, write_npm, write_wheel
 
 
 def test_fetch_keeps_listed_files_with_notice(archives, tmp_path):
@@ -98,3 +101,35 @@ def test_a_failing_download_says_why(monkeypatch, tmp_path):
     monkeypatch.setattr(assets.sys, "executable", "false")
     with pytest.raises(InputError, match="must succeed to fetch the assets"):
         assets.download(tmp_path)
+
+
+def test_environments_are_cc0_and_whole(archives, tmp_path):
+    write_environments(archives / "pmndrs-assets-1.7.0.tgz", licence="MIT License")
+    with pytest.raises(InputError, match="must be CC0 1.0 Universal"):
+        assets.fetch_assets(tmp_path / "kept", archives=archives)
+    assert not (tmp_path / "kept").exists()
+
+
+def test_the_second_edition_asks_for_environments_and_the_first_does_not_see_them(archives, tmp_path):
+    folder = assets.fetch_assets(tmp_path / "kept", archives=archives)
+    whole = assets.assets_digest(folder, 1), assets.assets_digest(folder, 2)
+    hashes = json.loads((folder / "files.json").read_text())
+    first = {place: digest for place, digest in hashes.items() if not place.startswith("environments/")}
+    (folder / "files.json").write_text(assets.list_files(first))
+    assert assets.assets_digest(folder, 1) == whole[0] != whole[1]
+    (folder / assets.environment_place("hall")).unlink()
+    assert assets.open_assets(folder, 1) == folder
+    with pytest.raises(InputError, match="--fetch-assets"):
+        assets.open_assets(folder, 2)
+
+
+def test_an_environment_is_read_from_its_module(tmp_path):
+    exr = pytest.importorskip("OpenEXR")
+    pixels = np.random.default_rng(0).uniform(0, 4, (64, 128, 3)).astype(np.float32)
+    exr.File({"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage}, {"RGB": pixels}).write(str(tmp_path / "a.exr"))
+    text = "export default 'data:application/exr;base64," + base64.b64encode((tmp_path / "a.exr").read_bytes()).decode()
+    small = np.load(io.BytesIO(assets.read_environment(text + "'")))
+    assert small.dtype == np.float16 and small.shape == (32, 64, 3)
+    np.testing.assert_allclose(small, pixels.reshape(32, 2, 64, 2, 3).mean((1, 3)), rtol=2e-3)
+    with pytest.raises(InputError, match="base64"):
+        assets.read_environment("export default 1")

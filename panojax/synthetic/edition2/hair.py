@@ -128,7 +128,9 @@ def gather_point(name: str, solid: Solid, marks: Landmarks, side: float) -> tupl
         "low": (0.0, -0.32, -1.0),
         "top": (0.0, 1.0, -0.12),
         "half": (0.0, 0.55, -0.9),
+        "side": (0.80, -0.30, -0.62),
         "sides": (0.80, -0.15, -0.60),
+        "low_sides": (0.62, -0.52, -0.70),
         "horns": (0.62, 0.85, -0.15),
         "rows": (0.0, 0.0, -1.0),
     }[name]
@@ -214,13 +216,14 @@ def tied_hair(style: Style, ground: Ground, kept: NDArray[np.int32], solid: Soli
     # Hair before the ears is too short to be tied: it would lie over them.
     burns = (ground.azimuth > 58) & (ground.azimuth < 98) & (ground.above < 14) & ~free
     loose, tied = kept[free[kept]], kept[~free[kept] & ~burns[kept]]
-    sides = (1.0, -1.0) if style.gather in ("sides", "horns") else (0.0,)
+    both = style.gather in ("sides", "low_sides", "horns")
+    sides = (1.0, -1.0) if both else (1.0 if style.seed % 2 else -1.0,)
     pieces: list[Floats] = []
     if style.gather == "rows":
         return rows(style, ground, solid, rng)
     for side in sides:
         goal, outward = gather_point(style.gather, solid, marks, side)
-        mine = tied[flow.side[tied] == side] if side else tied
+        mine = tied[flow.side[tied] == side] if both else tied
         mine = mine[: POINTS // STEPS // 2]
         if style.rope > 0:
             centres = ground.roots.clumps[style.clumps][0]

@@ -35,7 +35,7 @@ TEXTURE_WEIGHTS = {  # straight, soft, wavy, curly, ringlets, coily
     "asian": (0.50, 0.28, 0.16, 0.04, 0.01, 0.01),
     "caucasian": (0.27, 0.28, 0.27, 0.12, 0.05, 0.01),
 }
-HATTED = 0.07
+HATTED = 0.06
 HAT_WEIGHTS = {  # of women, of men
     "beanie": (2.0, 3.0), "slouch": (1.0, 0.8), "cap": (1.2, 3.5), "cap_back": (0.3, 1.2), "bucket": (0.8, 0.8),
     "fedora": (0.6, 1.2), "sun": (1.2, 0.1), "beret": (1.0, 0.3), "turban": (0.7, 0.7), "hijab": (2.6, 0.0),
@@ -68,7 +68,7 @@ def sample_colours(rng: Rng, shape: Shape, ancestry: str) -> tuple[Colour, Colou
     tip = root * np.exp(rng.normal(0.15, 0.18)) * (1.0, 0.97, 0.92)
     if sex_of(shape) == "female" and shape.age > 16 and rng.random() < 0.14:  # balayage
         tip = 0.4 * root + 0.6 * np.array(HAIR_COLOURS[_pick(rng, ("blond", "dark blond", "light brown", "red"))])
-    return _colour(np.clip(root, 0.010, 0.72)), _colour(np.clip(tip, 0.010, 0.78))
+    return _colour(np.clip(root, 0.010, 0.50)), _colour(np.clip(tip, 0.010, 0.56))
 
 
 def sample_hair(rng: Rng, shape: Shape, split: str) -> Hair:
@@ -137,9 +137,9 @@ def sample_face(rng: Rng, shape: Shape, hair: Hair) -> Face:
 def sample_wear(rng: Rng, shape: Shape, hair: Hair) -> Wear:
     """Glasses, a hat or earrings, each on some; one head in three wears something."""
     sex = sex_of(shape)
-    glasses = rng.random() < 0.13 + 0.08 * (shape.age > 50)
+    glasses = rng.random() < 0.09 + 0.05 * (shape.age > 50)
     hat = rng.random() < HATTED
-    rings = rng.random() < (0.22 if sex == "female" and shape.age > 10 else 0.02)
+    rings = rng.random() < (0.15 if sex == "female" and shape.age > 10 else 0.01)
     metals: tuple[Colour, ...] = ((0.62, 0.60, 0.57), (0.65, 0.48, 0.22), (0.05, 0.05, 0.055), (0.55, 0.36, 0.27))
     frames = tuple(accessories.FRAMES)
     frame = _pick(rng, frames)

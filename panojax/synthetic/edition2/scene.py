@@ -46,7 +46,7 @@ IRIS_SIDE = 384  # pixels
 EYE_VERTICES = slice(14598, 14670)
 EAR_FOOT, FLAT_EARS = 0.138, 0.35  # world units: how far ears stand out to hair, which hides or parts around them
 METERED = 0.40  # radiance of skin that the camera aims at
-METERING = 0.7  # how far it goes towards that from the scene's own
+METERING = 0.58  # how far it goes towards that from the scene's own
 WIDEST, BENT = 0.35, 0.24  # world units: hair's |x|, |z| is bent below the first, from the second on
 HIGHEST, RISING = 0.322, 0.262  # likewise its height
 
