@@ -88,10 +88,17 @@ def replaced_when_done(path: str | os.PathLike, *, overwrite: bool = False) -> I
 
 
 def check_writable(path: str | os.PathLike, name: str = "out") -> None:
-    """Raises OutputError unless files can be made where `path` is to be, without leaving any."""
+    """Raises an error unless files can be made in the folder `path`, be it there or not, without leaving any.
+
+    Raises:
+      InputError: it is a file.
+      OutputError: it cannot be written.
+    """
     with _told(path, name):
         target = pathlib.Path(os.path.realpath(path))
-        base = target if kind_of(target) == "folder" else _above(target)
+        if (kind := kind_of(target)) in ("file", "other"):
+            raise InputError(f"{name} must be a folder, got the file {shown(path)}")
+        base = target if kind == "folder" else _above(target)
         clean_leftovers(base)
         with _staging(base) as work:
             (work / "bytes").write_bytes(bytes(4096))

@@ -1,5 +1,6 @@
 """The checkpoint that holds a model's parameters and configuration, and what names stand for which model."""
 
+import contextlib
 import errno
 import json
 import os
@@ -192,10 +193,13 @@ def check_new(folder: str | pathlib.Path, name: str = "checkpoint folder") -> No
       InputError: something is there, an empty folder aside.
       OutputError: nothing can be written there.
     """
-    check_writable(folder, name)
-    kind = kind_of(folder)
-    if kind == "file" or (kind == "folder" and contents(pathlib.Path(folder))):
+    taken = False
+    with contextlib.suppress(OSError, ValueError):  # an impossible name is told below
+        kind = kind_of(folder)
+        taken = kind in ("file", "other") or (kind == "folder" and bool(contents(pathlib.Path(folder))))
+    if taken:
         raise InputError(f"{name} must not exist or be empty, got {shown(folder)}")
+    check_writable(folder, name)
 
 
 def _disk_error(error: ValueError) -> Exception:

@@ -118,7 +118,7 @@ def test_paths(tmp_path):
 
 def test_file_size(refuse, monkeypatch):
     monkeypatch.setattr(read, "MAX_FILE_BYTES", 100)
-    refuse(bytes(101), "expected a file of 1 to 100 bytes, got 101")
+    refuse(bytes(101), "expected a file of at most 100 bytes, got 101")
 
 
 SAFETENSORS = {

@@ -90,7 +90,7 @@ def test_turntable(files, tmp_path, monkeypatch):
         ("glb", "a.ply", {}, "out must end in .glb for glb"),
         ("colmap", "mine.txt", {}, "out must be a folder for colmap, got the file"),
         ("transforms", ".", {}, "out must not exist or be empty for transforms"),
-        ("glb", "mine.txt/a.glb", {}, "out must be writable"),
+        ("glb", "mine.txt/a.glb", {}, "out must be a folder, got the file"),
         ("glb", "a.glb", {"faces": 3}, "faces must be 100"),
         ("glb", "a.glb", {"texture": 1}, "texture must be 64"),
         ("glb", "a.glb", {"views": 0}, "views must be"),
