@@ -60,7 +60,8 @@ def test_picture_sheet_equals_loop(generator):
 
 
 def test_lines_that_are_damaged_are_passed_over(tmp_path):
-    (tmp_path / "log.jsonl").write_bytes(b'{"step": 1, "loss": 2.0}\n\xff\x00\n5\n{"loss": 1}\n{"step": "2"}\n{"step": 2')
+    lines = [b'{"step": 1, "loss": 2.0}', b"\xff\x00", b"5", b'{"loss": 1}', b'{"step": "2"}', b'{"step": 2']
+    (tmp_path / "log.jsonl").write_bytes(b"\n".join(lines))
     assert read_log(tmp_path) == [{"step": 1, "loss": 2.0}]
     Log(tmp_path, step=1).write(2, {"loss": 1.5})
     assert read_log(tmp_path) == [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.5}]
