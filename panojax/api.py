@@ -17,6 +17,7 @@ from panojax.inversion import pipeline as inversion
 from panojax.params import Params
 from panojax.render.renderer import draw_uniforms
 
+MAX_SIDE = 4096  # of a volume rendering
 BEYOND = 1.2  # as far as bicubic resizing overshoots
 
 
@@ -33,7 +34,9 @@ def map_latent(
       z: [z_dim], standard normal.
       camera: conditioning label [25]; None is the front camera.
       truncation: 1 keeps the code, 0 gives the mean one.
-      cutoff: how many of the first codes are truncated; None is all.
+      cutoff: how many of the first codes are truncated, 0 to L; None is all.
+
+    Values are checked where they are known; inside a trace (`jit`, `vmap`, `grad`) NaN goes through.
 
     Returns:
       ws [L, w_dim].
@@ -41,6 +44,10 @@ def map_latent(
     config = params.config.generator
     z = check_array("z", z, (config.z_dim,))
     camera = _camera(camera)
+    check_finite("z", z)
+    check_finite("truncation", truncation)
+    if cutoff is not None and (not isinstance(cutoff, int | np.integer) or not 0 <= cutoff <= config.num_ws):
+        raise InputError(f"cutoff must be None or 0 to {config.num_ws}, how many style codes there are, got {cutoff!r}")
     return generator.map_latent(config, params.generator, z[None], camera[None], truncation=truncation, cutoff=cutoff)[
         0
     ]
@@ -111,8 +118,8 @@ def render(
     check_head(params, head)
     camera = _camera(camera)
     side = config.rendering_resolution if resolution is None else resolution
-    if side < 2:
-        raise InputError(f"resolution must be at least 2, got {resolution}")
+    if not 2 <= side <= MAX_SIDE:
+        raise InputError(f"resolution must be at least 2 and at most {MAX_SIDE}, got {resolution}")
     if density_noise is None:
         density_noise = config.density_noise if key is not None else 0.0
     if key is None and (density_noise or config.superresolution_noise == "random"):
@@ -223,7 +230,7 @@ def _portrait(params, image, camera, face):
             except (TypeError, ValueError):
                 kind = type(image).__name__
                 raise InputError(f"image must be a photo or floats [S, S, 3] in [-1, 1], got a {kind}") from None
-    if jnp.ndim(image) != 3 or image.shape[0] != image.shape[1]:
+    if jnp.ndim(image) != 3 or image.shape[0] != image.shape[1] or not image.shape[0]:
         raise InputError(f"image must be [S, S, 3], got {jnp.shape(image)}")
     image = check_array("image", image, (None, None, 3))
     camera = _camera(camera)
@@ -246,8 +253,13 @@ def check_range(image: Any) -> None:
 
 
 def _camera(camera):
-    hint = " (16 extrinsics, then 9 intrinsics)"
-    return cameras.front() if camera is None else check_array("camera", camera, (25,), hint)
+    if camera is None:
+        return cameras.front()
+    camera = check_array("camera", camera, (25,), " (16 extrinsics, then 9 intrinsics)")
+    check_finite("camera", camera)
+    if not isinstance(camera, jax.core.Tracer) and not np.asarray(camera)[[16, 20]].all():
+        raise InputError("camera must have focal lengths (its 17th and 21st number), got 0")
+    return camera
 
 
 def check_head(params: Params, head: Head, name: str = "head") -> None:
@@ -261,6 +273,12 @@ def check_head(params: Params, head: Head, name: str = "head") -> None:
         check_array(f"{name}.occluded_planes", head.occluded_planes, config.field.shape)
     if head.local is not None:
         check_branch(head.local, config.field.features, f"{name}.local")
+
+
+def check_finite(name: str, value: Any) -> None:
+    """Raises InputError for NaN and infinity, where the value is known: a trace does not know it."""
+    if not isinstance(value, jax.core.Tracer) and not np.isfinite(np.asarray(value, np.float32)).all():
+        raise InputError(f"{name} must be finite, got NaN or infinity")
 
 
 def check_array(name: str, value: Any, shape: tuple[int | None, ...], hint: str = "") -> jax.Array:

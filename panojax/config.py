@@ -10,6 +10,7 @@ from panojax.encoders.encoder_config import EncoderConfig
 from panojax.encoders.stage import OwnEncoder
 from panojax.errors import InputError, check_choice
 from panojax.generators.generator_config import GeneratorConfig
+from panojax.schema import check_config, check_type, hints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Config:
     """How its training pictures were cropped, and photos are to be: as PanoHead's, or "heads", the synthetic ones."""
 
     def __post_init__(self):
+        check_config(self)
         check_choice("framing", self.framing, ("panohead", "heads"))
         if self.encoders not in (1, 2):
             raise InputError(f"encoders must be 1 or 2, got {self.encoders}")
@@ -71,15 +73,30 @@ def from_json(cls: type, data: Mapping[str, Any], own: Collection[Any] = ()) -> 
       own: representation and encoder that are not the package's: files hold no code, only their class's name.
 
     Raises:
-      InputError: `data` has unknown names (absent ones take defaults), or needs what `own` lacks.
+      InputError: `data` has unknown names (absent ones take defaults), a value that is not of its field's type or
+        range, or needs what `own` lacks.
     """
     if not isinstance(data, Mapping):
         raise InputError(f"{cls.__name__} must be a mapping, got {type(data).__name__}")
-    hints = typing.get_type_hints(cls)
-    unknown = sorted(set(data) - set(hints))
+    fields = hints(cls)
+    unknown = [ascii(name)[:80].strip("'") for name in data if name not in fields]
     if unknown:
-        raise InputError(f"{cls.__name__} has no {', '.join(unknown)}: the checkpoint is of another version")
-    return cls(**{name: _value(name, hints[name], value, own) for name, value in data.items()})
+        raise InputError(
+            f"{cls.__name__} has no {', '.join(sorted(unknown)[:10])}: the checkpoint is of another version"
+        )
+    if missing := [
+        field.name
+        for field in dataclasses.fields(cls)
+        if field.name not in data and dataclasses.MISSING is field.default is field.default_factory
+    ]:
+        raise InputError(f"{cls.__name__} must have {', '.join(missing)}, got {', '.join(data) or 'nothing'}")
+    values = {name: _value(name, fields[name], value, own) for name, value in data.items()}
+    for name, value in values.items():
+        check_type(f"{cls.__name__}.{name}", value, fields[name])
+    try:
+        return cls(**values)
+    except InputError as error:
+        raise InputError(f"{cls.__name__}: {error}") from error
 
 
 def _value(name, hint, value, own):

@@ -11,6 +11,18 @@ class InputError(ValueError):
     """
 
 
+class OutputError(InputError):
+    """The place for results cannot take them: it is full, read-only, in use, or its name is impossible.
+
+    No input is to blame, so work on many inputs stops here instead of leaving one out. `code` is the process's exit
+    code: 2, or 74 where the disk is at fault.
+    """
+
+    def __init__(self, message: str, code: int = 2):
+        super().__init__(message)
+        self.code = code
+
+
 def check_choice(name: str, value: Any, choices: Collection) -> None:
     """Raises InputError unless `value` is one of `choices`."""
     if value not in choices:

@@ -85,7 +85,7 @@ def zeros(*shape):
             r"head.occluded_planes must be floats \[3, 3, 16, 16, 8\], got float32 \(3, 3\)",
         ),
         (lambda p, h, v: panojax.render(p, h, zeros(24)), r"camera must be floats \[25\] .* got float32 \(24,\)"),
-        (lambda p, h, v: panojax.render(p, h, CAMERA, 1), "resolution must be at least 2, got 1"),
+        (lambda p, h, v: panojax.render(p, h, CAMERA, 1), "resolution must be at least 2 and at most 4096, got 1"),
         (
             lambda p, h, v: panojax.render(p, h, CAMERA, uniforms=(zeros(255, 8), zeros(256, 8))),
             r"uniforms\[0\] must be floats \[256, 8\], got float32 \(255, 8\)",

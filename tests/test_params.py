@@ -164,11 +164,11 @@ def test_inference_storage_is_neither_saved_nor_tuned(params, tmp_path):
 
 def test_existing_folders_are_left_alone(generator, folder, tmp_path):
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
-    with pytest.raises(panojax.InputError, match=f"checkpoint folder must not exist, got {folder}"):
+    with pytest.raises(panojax.InputError, match=f"checkpoint folder must not exist or be empty, got '{folder}'"):
         panojax.save(generator, folder)
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(panojax.InputError, match="checkpoint folder must not exist"):
+    with pytest.raises(panojax.InputError, match="checkpoint folder must not exist or be empty"):
         panojax.save(generator, tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
 

@@ -1,6 +1,5 @@
 """From the strings of a command line to seeds, cameras and models."""
 
-import json
 import math
 import os
 import pathlib
@@ -12,11 +11,12 @@ import numpy as np
 
 from panojax.camera import front, look_at
 from panojax.camera_conventions import check_camera
+from panojax.disk.reading import read_json
 from panojax.errors import InputError
 from panojax.files.checkpoint import load
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import Params
-from panojax.terminal.progress import one_line, step
+from panojax.terminal.progress import step
 
 MAX_SEEDS = 10_000
 MAX_VIEWS = 1_000
@@ -118,11 +118,10 @@ def read_camera(text: str, picture: str, *, convention: str = "opencv", side: in
         return check_camera([float(value) for value in values], convention=convention, side=side)
     path = pathlib.Path(text)
     try:
-        data = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        kind = "a folder" if path.is_dir() else one_line(getattr(error, "strerror", None) or str(error))
+        data = read_json(path)
+    except InputError as error:
         raise InputError(
-            f"camera must be {FRONT!r}, 25 numbers or a .json file with a label, got {text[:80]!r} ({kind})"
+            f"camera must be {FRONT!r}, 25 numbers or a .json file with a label, got {text[:80]!r}: {error}"
         ) from error
     label = _find_label(data, picture, text)
     return check_camera(label, f"the camera in {text}", convention=convention, side=side)

@@ -15,8 +15,8 @@ import tyro
 
 from panojax.commands import align, convert, edit, export, generate, heads, info, interpolate, invert, render, view
 from panojax.commands.overview import answer
-from panojax.errors import InputError
-from panojax.terminal.progress import one_line
+from panojax.disk.cache import cache_folder
+from panojax.terminal.process import check_platforms, run_process
 
 Command = (
     Annotated[convert.Options, tyro.conf.subcommand("convert")]
@@ -39,31 +39,23 @@ RUN: dict[type, Callable[[Any], None]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line (None: this process's) and gives its exit code."""
-    if text := answer(sys.argv[1:] if arguments is None else arguments):
-        print(text)
-        return 0
-    options = tyro.cli(
-        Command,  # type: ignore[arg-type]
-        args=arguments,
-        prog="panojax",
-        description="Single-image 360-degree head reconstruction.",
-        config=(tyro.conf.OmitSubcommandPrefixes,),
-    )
-    keep_compiled_programs()
-    try:
+
+    def body() -> None:
+        if text := answer(sys.argv[1:] if arguments is None else arguments):
+            print(text)
+            return
+        options = tyro.cli(
+            Command,  # type: ignore[arg-type]
+            args=arguments,
+            prog="panojax",
+            description="Single-image 360-degree head reconstruction.",
+            config=(tyro.conf.OmitSubcommandPrefixes,),
+        )
+        check_platforms()
+        keep_compiled_programs()
         RUN[type(options)](options)
-        sys.stdout.flush()
-    except InputError as error:
-        print(f"panojax: error: {one_line(str(error))}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("panojax: stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # Who reads our lines, `head` say, has gone; Python would complain once more when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    return 0
+
+    return run_process(body)
 
 
 def keep_compiled_programs() -> None:
@@ -75,9 +67,11 @@ def keep_compiled_programs() -> None:
 
     if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    cache = cache_folder()
+    if cache is None:
+        return
     # Programs for one processor may crash another, and homes are shared between machines.
-    folder = cache / "panojax" / "xla" / processor()
+    folder = cache / "xla" / processor()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

@@ -22,7 +22,7 @@ class Options:
     ckpt: Annotated[pathlib.Path, tyro.conf.Positional, tyro.conf.arg(metavar="CKPT")]
     """Network pickle of the generator (.pkl), or TriPlaneNet's file of one."""
     out: pathlib.Path
-    """Checkpoint folder to make; it must not exist."""
+    """Checkpoint folder, new or empty."""
     visible: pathlib.Path | None = None
     """File of the encoder that is faithful to the photo (.pt); it comes with --occluded."""
     occluded: pathlib.Path | None = None

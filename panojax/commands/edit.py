@@ -77,7 +77,7 @@ class Options:
 
 def run(options: Options) -> None:
     """Runs the command. InputError says what is wrong with its input; nothing is written then."""
-    from panojax.commands.output_folder import output_folder
+    from panojax.disk.staging import output_folder
 
     check(options)
     with output_folder(options.out, overwrite=options.overwrite) as folder:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from panojax.disk.locks import contents
+from panojax.disk.staging import check_writable
 from panojax.errors import InputError
 from panojax.extras import need
 
@@ -129,7 +131,7 @@ def check_target(out: pathlib.Path, to: str, *, overwrite: bool) -> None:
       InputError: another suffix; the file exists and is not to be replaced; the folder is not empty; a file where a
         folder is needed or the other way round; nothing may be written there.
     """
-    suffix, target = SUFFIXES.get(to), out.absolute()
+    suffix, target = SUFFIXES.get(to), pathlib.Path(os.path.realpath(out))
     if suffix and target.suffix.lower() != suffix:
         raise InputError(f"out must end in {suffix} for {to}, got {str(out)!r}")
     if suffix and target.is_dir():
@@ -138,11 +140,9 @@ def check_target(out: pathlib.Path, to: str, *, overwrite: bool) -> None:
         raise InputError(f"out must not exist, unless --overwrite is given, got {str(out)!r}")
     if not suffix and target.exists() and not target.is_dir():
         raise InputError(f"out must be a folder for {to}, got the file {str(out)!r}")
-    if not suffix and target.is_dir() and any(target.iterdir()):
+    if not suffix and target.is_dir() and contents(target):
         raise InputError(f"out must not exist or be empty for {to}, got {str(out)!r}")
-    above = next(path for path in (target, *target.parents)[bool(suffix) :] if path.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise InputError(f"out must be writable, got {str(out)!r}: {above} is no folder that may be written to")
+    check_writable(target.parent if suffix else target)
 
 
 def _turn_pitch(options: Options) -> float:
@@ -219,7 +219,7 @@ def _write_splat(options: Options, params: Any, head: Any) -> str:
 
 
 def _write_posed(options: Options, params: Any, head: Any) -> str:
-    from panojax.commands.output_folder import output_folder
+    from panojax.disk.staging import output_folder
     from panojax.export.colours import gather_colours
     from panojax.export.posed import write_colmap, write_transforms
     from panojax.export.surface import closed_surface, sample_surface

@@ -54,7 +54,7 @@ def run(options: Options) -> None:
     """Runs the command. InputError says what is wrong with its input; nothing is written then."""
     from panojax.commands import results
     from panojax.commands.arguments import parse_seeds, view_grid
-    from panojax.commands.output_folder import output_folder
+    from panojax.disk.staging import output_folder
     from panojax.generators.generator_config import GeneratorConfig
 
     seeds = parse_seeds(options.seeds)

@@ -86,7 +86,7 @@ class Options:
 def run(options: Options) -> None:
     """Runs the command. InputError says what is wrong with its input; nothing is written then."""
     from panojax.commands import results
-    from panojax.commands.output_folder import output_folder
+    from panojax.disk.staging import output_folder
 
     results.check_turn(options.frames, options.pitch, options.fps)
     if options.steps < 1:

@@ -1,12 +1,18 @@
 """`panojax invert` of a folder or several photos: a head of each, dealt to the devices as they become free."""
 
-import json
 import pathlib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from panojax.commands.invert import Model, Options, invert_photo, load, request
-from panojax.errors import InputError
+from panojax.disk.locks import alone_in, contents
+from panojax.disk.reading import read_json
+from panojax.disk.staging import check_writable
+from panojax.errors import InputError, OutputError
+
+# What `invert_photo` writes, the report aside.
+FILES = re.compile(r"(input|reconstruction|sheet)\.png|turntable\.(mp4|webp)|mesh\.\w+|head\.npz|tuned_model")
 
 
 def invert_folder(options: Options) -> None:
@@ -25,12 +31,14 @@ def invert_folder(options: Options) -> None:
     from panojax.terminal.bars import bar
     from panojax.terminal.progress import note
 
+    check_writable(options.out)
     if options.out.exists() and not options.out.is_dir():
         raise InputError(f"out must be a folder, got the file {str(options.out)!r}")
     photos = list(dict.fromkeys(list_photos(options.photo)))
     jobs = {photo: options.out / name for photo, name in zip(photos, folder_names(photos))}
     old = {photo: read_report(folder) for photo, folder in jobs.items()}
-    todo = [photo for photo in photos if options.overwrite or not is_current(old[photo], options, photo)]
+    made = {photo for photo in photos if is_current(old[photo], options, photo) and _is_whole(old[photo], jobs[photo])}
+    todo = [photo for photo in photos if options.overwrite or photo not in made]
     if anew := [photo for photo in todo if old[photo] is not None and not options.overwrite]:
         note(f"{len(anew)} photos or their options have changed since, their heads are made anew: {_some(anew)}")
     if gone := _others(options.out, set(jobs.values())):
@@ -45,16 +53,20 @@ def invert_folder(options: Options) -> None:
             with jax.default_device(device):
                 try:
                     warned[photo] = _invert(photo, options, own, jobs[photo], old[photo])
+                except OutputError:
+                    raise  # no photo is to blame
                 except InputError as error:
                     failed[photo] = str(error)
 
         return work
 
     if todo:
-        model = load(options, {})
-        workers = [worker(model, device) for device in jax.local_devices()]
-        with bar(total=len(jobs), initial=len(jobs) - len(todo), desc="invert", unit="photo", leave=True) as shown:
-            deal(todo, workers, shown.update)
+        with alone_in(options.out):
+            model = load(options, {})
+            workers = [worker(model, device) for device in jax.local_devices()]
+            done = len(jobs) - len(todo)
+            with bar(total=len(jobs), initial=done, desc="invert", unit="photo", leave=True) as shown:
+                deal(todo, workers, shown.update)
     for photo in photos:
         if photo in failed:
             note(f"{photo} was left out: {failed[photo]}")
@@ -67,15 +79,28 @@ def invert_folder(options: Options) -> None:
 
 def _invert(photo: str, options: Options, model: Model, folder: pathlib.Path, old: dict[str, Any] | None) -> list[str]:
     """Inverts one photo into its folder; what its alignment warns of."""
-    from panojax.commands.output_folder import output_folder
+    from panojax.disk.staging import output_folder
     from panojax.terminal.progress import quietly
 
-    with quietly(), output_folder(folder, overwrite=options.overwrite or old is not None) as work:
+    overwrite = options.overwrite or old is not None or _half_made(folder)
+    with quietly(), output_folder(folder, overwrite=overwrite) as work:
         report = invert_photo(photo, options, model, work, {})
     for name in set((old or {}).get("files", ())) - set(report["files"]):
         if pathlib.PurePath(name).name == name and (folder / name).is_file():
             (folder / name).unlink()
     return list((report["alignment"] or {}).get("warnings", ()))
+
+
+def _is_whole(report: dict[str, Any] | None, folder: pathlib.Path) -> bool:
+    """Whether all files that a report lists are there."""
+    files = (report or {}).get("files")
+    return isinstance(files, list) and all(isinstance(name, str) and (folder / name).exists() for name in files)
+
+
+def _half_made(folder: pathlib.Path) -> bool:
+    """Whether a folder holds files of ours alone, without the report that is the last of them: a kill left it."""
+    names = {path.name for path in contents(folder)} if folder.is_dir() else set()
+    return bool(names) and "report.json" not in names and all(map(FILES.fullmatch, names))
 
 
 def folder_names(photos: Sequence[str]) -> list[str]:
@@ -99,8 +124,8 @@ def folder_names(photos: Sequence[str]) -> list[str]:
 def read_report(folder: pathlib.Path) -> dict[str, Any] | None:
     """The report of a head that lies in a folder, or None where there is none."""
     try:
-        report = json.loads((folder / "report.json").read_text())
-    except (OSError, ValueError):
+        report = read_json(folder / "report.json")
+    except InputError:
         return None
     return report if isinstance(report, dict) else None
 

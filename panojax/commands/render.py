@@ -63,7 +63,7 @@ def run(options: Options) -> None:
     """Runs the command. InputError says what is wrong with its input; nothing is written then."""
     from panojax.commands import results
     from panojax.commands.arguments import view_grid
-    from panojax.commands.output_folder import output_folder
+    from panojax.disk.staging import output_folder
     from panojax.export.views import check_size
     from panojax.generators.generator_config import GeneratorConfig
 

@@ -52,7 +52,8 @@ class Options:
     stitching: Literal["texel", "sample"] = "texel"
     """How the two encoders' heads are joined: texel by texel once, or at every lookup."""
     host: str = "127.0.0.1"
-    """Address to listen at; by default browsers on other machines cannot reach it."""
+    """Address to listen at; by default browsers on other machines cannot reach it. Others need the token that is part
+    of the address that is printed."""
     port: int = 8080
     """Port to listen at; 0 is any that is free."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -61,9 +62,11 @@ class Options:
 
 def run(options: Options) -> None:
     """Runs the command until Ctrl-C. InputError says what is wrong with its input."""
-    server = start(options)
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    print(f"http://{host}:{server.get_port()} (Ctrl-C ends it)", flush=True)
+    from panojax.viewer.guard import Guard
+
+    guard = Guard(options.host)
+    server = start(options, guard)
+    print(f"{guard.url(server.get_port())} (Ctrl-C ends it)", flush=True)
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
@@ -72,8 +75,8 @@ def run(options: Options) -> None:
         server.stop()
 
 
-def start(options: Options) -> Any:
-    """Loads what is to be seen and gives the running server."""
+def start(options: Options, guard: Any = None) -> Any:
+    """Loads what is to be seen and gives the running server, whose requests `guard` looks at."""
     from panojax.commands import results
     from panojax.commands.arguments import load_model, parse_seeds
     from panojax.editing.directions import own_directions, read_directions
@@ -100,7 +103,7 @@ def start(options: Options) -> Any:
         request = Request(tuple(scene.subjects[0].camera.tolist()), 1.0, (panel,))
         for quality in (*moving_qualities(scene.config), full_quality(scene.config)):
             scene.picture(request, quality)
-    return serve(scene, host=options.host, port=options.port, truncation=options.truncation)
+    return serve(scene, host=options.host, port=options.port, truncation=options.truncation, guard=guard)
 
 
 def _is_head(text: str) -> bool:

@@ -210,7 +210,9 @@ def _tensor(
     last = offset + sum((n - 1) * s for n, s in zip(shape, strides)) if elements else offset - 1
     if offset < 0 or min(strides, default=0) < 0 or last >= storage.count:
         raise InputError(f"a tensor of {elements} elements reaches outside its storage of {storage.count}")
-    return Tensor(storage, offset, tuple(shape), tuple(strides), _is_negative(bits, storage))
+    # The stride of an axis of one element says nothing, and may be too large for NumPy.
+    used = tuple(s if n > 1 else 0 for n, s in zip(shape, strides))
+    return Tensor(storage, offset, tuple(shape), used, _is_negative(bits, storage))
 
 
 def _is_negative(bits: Any, storage: Storage) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 
 from panojax.converters.pickle_objects import Global, Module, NumpyArray, Tensor, kind
 from panojax.converters.torch_file import is_torch_legacy, read_embedded_pickle, read_torch_legacy, read_torch_zip
+from panojax.disk.reading import read_bytes
 from panojax.errors import InputError, printable
 from panojax.files.array_file import NPY_START, is_safetensors, read_npy, read_npz, read_safetensors
 
@@ -165,16 +166,10 @@ def _naming(path: str | pathlib.Path) -> Iterator[None]:
 
 
 def _read_bytes(path: str | pathlib.Path) -> bytes:
-    path = pathlib.Path(path)
-    try:
-        if not path.is_file():
-            raise InputError("expected a file, got a directory" if path.is_dir() else "expected a file, there is none")
-        size = path.stat().st_size
-        if not 0 < size <= MAX_FILE_BYTES:
-            raise InputError(f"expected a file of 1 to {MAX_FILE_BYTES} bytes, got {size}")
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"the file cannot be read: {error.strerror}") from error
+    data = read_bytes(path, limit=MAX_FILE_BYTES)
+    if not data:
+        raise InputError(f"expected a file of 1 to {MAX_FILE_BYTES} bytes, got 0")
+    return data
 
 
 def _read_any(data: bytes) -> Any:

@@ -10,7 +10,7 @@ from panojax.data.eg3d_folder import FolderOptions
 from panojax.data.heads_set import HeadsOptions
 from panojax.data.mead import MeadOptions
 from panojax.data.prepare import prepare
-from panojax.errors import InputError
+from panojax.terminal.process import run_process
 
 SetOptions = (
     Annotated[HeadsOptions, tyro.conf.subcommand("heads")]
@@ -36,17 +36,16 @@ def command(
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; 2 for input that cannot be used."""
-    try:
+
+    def body() -> None:
         tyro.cli(
             command,
             args=arguments,
             prog="python -m panojax.data",
             config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitSubcommandPrefixes),
         )
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return run_process(body, "")
 
 
 if __name__ == "__main__":

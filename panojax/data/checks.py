@@ -1,7 +1,6 @@
 """Checks that find everything wrong with a set before a byte of it is written, and say it in one line."""
 
 import concurrent.futures
-import json
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
@@ -11,6 +10,7 @@ import numpy as np
 
 from panojax.camera_conventions import check_camera
 from panojax.data import pictures
+from panojax.disk import reading
 from panojax.errors import InputError, check_choice
 from panojax.terminal.bars import bar
 
@@ -36,10 +36,10 @@ def check_storage(size: int, encoding: str) -> None:
 def read_json(path: pathlib.Path, argument: str) -> Any:
     """The contents of a JSON file; InputError that names `argument` if there is none."""
     try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{argument} must be there, got no file {path}") from None
-    except (OSError, ValueError) as error:
+        return reading.read_json(path)
+    except InputError as error:
+        if "nothing there" in str(error):
+            raise InputError(f"{argument} must be there, got no file {path}") from None
         raise InputError(f"{argument} must be a JSON file, got {path}: {error}") from None
 
 

@@ -6,6 +6,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from panojax.disk.reading import read_json
+from panojax.errors import InputError
 from panojax.photo.framing import FRAMINGS
 
 DEPTHS = "", "*/", "*/*/", "*/*/*/"  # a prepared set lies up to three folders down
@@ -41,7 +43,7 @@ def _name(stored: Any) -> str | None:
 
 def _read(path: pathlib.Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        content = read_json(path)
+    except InputError:
         return None
     return content if isinstance(content, dict) else None

@@ -14,7 +14,7 @@ from panojax.data.reader import Reader, digest
 from panojax.errors import InputError, check_choice
 from panojax.synthetic.render import DEPTH_STEPS
 from panojax.synthetic.splits import split_of
-from panojax.synthetic.storage import decode_png, list_identities, read_parameters
+from panojax.synthetic.storage import BROKEN, decode_png, list_identities, read_parameters
 
 
 class HeadReader(Reader):
@@ -54,7 +54,7 @@ class HeadReader(Reader):
         path, view = self.paths[head], row - int(self._starts[head])
         sample: dict[str, Any] = {"camera": self._cameras[row], "head": head}
         try:
-            with zipfile.ZipFile(path) as archive:
+            with zipfile.ZipFile(path) as archive:  # a view of many: not read whole
                 if "image" in fields or "mask" in fields:
                     with Image.open(io.BytesIO(archive.read(f"{view:03d}.png"))) as image:
                         rgba = np.asarray(image)
@@ -62,7 +62,7 @@ class HeadReader(Reader):
                 if "depth" in fields:
                     steps = decode_png(archive.read(f"{view:03d}_depth.png"))
                     sample["depth"] = steps[..., None] * np.float32(1 / DEPTH_STEPS)
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except BROKEN as error:
             raise InputError(f"{path} must be an identity written by `panojax heads`: {error}") from error
         return {name: sample[name] for name in fields}
 

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import pathlib
-import zipfile
 from collections.abc import Iterator
 
 import numpy as np
@@ -60,10 +59,10 @@ def identity_split(path: pathlib.Path, size: int, problems: list[str]) -> str:
     """The split of an identity's file; what is wrong with the file goes to `problems`."""
     try:
         identity, labels = storage.read_parameters(path)
-        with zipfile.ZipFile(path) as archive:
+        with storage.open_identity(path) as archive:
             damaged = archive.testzip()
             names = set(archive.namelist())
-    except (InputError, OSError, zipfile.BadZipFile) as error:
+    except storage.BROKEN as error:
         problems.append(f"{path.name} cannot be read ({error})")
         return ""
     if damaged:

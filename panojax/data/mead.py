@@ -12,6 +12,7 @@ to the manifest. MEAD's frames are wide: crop them first, as docs/data.md shows.
 import csv
 import dataclasses
 import functools
+import io
 import math
 import pathlib
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from panojax.camera import look_at
 from panojax.camera_conventions import Convention
 from panojax.data import checks, eg3d_folder, pictures, splits
 from panojax.data.plan import Plan, fill_splits
+from panojax.disk.reading import JSON_BYTES, read_bytes
 from panojax.errors import InputError
 
 COLUMNS = ("subject", "camera", "frame", "path")
@@ -107,10 +109,10 @@ def read_manifest(path: pathlib.Path, problems: list[str]) -> list[dict[str, Any
             raise InputError(f"source must be a list of objects with {', '.join(COLUMNS)}, got {str(rows)[:60]}")
     else:
         try:
-            with path.open(newline="") as file:
-                reader = csv.DictReader(file)
-                rows, header = list(reader), reader.fieldnames or ()
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            text = read_bytes(path, limit=JSON_BYTES).decode()
+            reader = csv.DictReader(io.StringIO(text, newline=""))
+            rows, header = list(reader), reader.fieldnames or ()
+        except (InputError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"source must be a manifest, CSV or JSON, got {path}: {error}") from None
         if missing := [name for name in COLUMNS if name not in header]:
             raise InputError(f"source must have the columns {', '.join(COLUMNS)}, {path} lacks {', '.join(missing)}")

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
 import zlib
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from panojax.camera_conventions import check_camera
 from panojax.data.eg3d_folder import find_mask
 from panojax.data.pictures import resize_floats
 from panojax.data.reader import Reader, digest
+from panojax.disk.reading import kind_of, read_json
 from panojax.errors import InputError, check_choice
 from panojax.files.image_file import read_image
 from panojax.files.mask_file import read_mask
@@ -153,7 +153,9 @@ def _labels(folder: pathlib.Path) -> list[tuple[str, Any]]:
 def _index(folder: pathlib.Path) -> dict[str, Any]:
     path = folder / "dataset.json"
     try:
-        index = json.loads(path.read_text())
+        if kind_of(path) == "nothing":
+            raise FileNotFoundError(path)
+        index = read_json(path)
         if not isinstance(index, dict):
             raise ValueError(f"got {str(index)[:60]}")
         return index

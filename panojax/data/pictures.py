@@ -14,7 +14,9 @@ import numpy as np
 from PIL import Image
 
 from panojax import camera
+from panojax.disk.reading import kind_of, read_bytes
 from panojax.errors import InputError
+from panojax.files.image_file import MAX_BYTES, readable_formats
 from panojax.files.mask_file import read_mask
 
 Encoding = Literal["png", "jpeg"]
@@ -36,13 +38,13 @@ def picture_problem(path: pathlib.Path, size: int, *, mask: bool = False) -> str
     if mask:
         return _mask_problem(path)
     try:
-        with Image.open(path) as image:
+        with _open(path) as image:
             image.load()
             width, height = image.size
             mode, transparent = image.mode, image.has_transparency_data
-    except FileNotFoundError:
-        return f"{path} is missing"
     except DAMAGED as error:
+        if kind_of(path) == "nothing":
+            return f"{path} is missing"
         return f"{path} cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
     if width != height:
         return f"{path} must be square, got {width} x {height}"
@@ -68,7 +70,7 @@ def _mask_problem(path: pathlib.Path) -> str | None:
 def picture_side(path: pathlib.Path) -> int | None:
     """The longer side of a picture in pixels, from its header, or None where it cannot be read."""
     try:
-        with Image.open(path) as image:
+        with _open(path) as image:
             return max(image.size)
     except DAMAGED:
         return None
@@ -78,8 +80,13 @@ def read_picture(path: pathlib.Path, size: int, mode: Literal["RGB", "L"]) -> Im
     """A file as an RGB picture ("RGB") or a mask ("L") of `size` x `size` pixels, resized with Lanczos' filter."""
     if mode == "L":
         return resize(Image.fromarray(np.round(read_mask(path) * 255).astype(np.uint8)), size)
-    with Image.open(path) as image:
+    with _open(path) as image:
         return resize(image.convert(mode), size)
+
+
+def _open(path: pathlib.Path) -> Image.Image:
+    """A picture's file, of the formats that photos may have."""
+    return Image.open(io.BytesIO(read_bytes(path, limit=MAX_BYTES)), formats=readable_formats())
 
 
 def resize(image: Image.Image, size: int, *, smooth: bool = True) -> Image.Image:

@@ -17,6 +17,8 @@ from absl import logging
 
 from panojax.data import eg3d_folder, heads_set, mead
 from panojax.data.plan import Plan
+from panojax.disk.locks import alone_in
+from panojax.disk.staging import check_writable
 from panojax.errors import InputError
 from panojax.extras import need
 
@@ -47,13 +49,15 @@ def prepare(options: Options, out: str | os.PathLike, *, beam: Sequence[str] | N
         raise InputError(f"name must be letters, digits, '_', '-' and '.', got {options.name!r}")
     out = pathlib.Path(out)
     target = out / builder_class.name / options.name / str(builder_class.VERSION)
+    check_writable(out)
     if target.exists():
         raise InputError(f"out must not hold this set yet, got {target}: remove it or give another name")
     settings = tfds.download.DownloadConfig(try_download_gcs=False)
     if beam is not None:
         settings = dataclasses.replace(settings, beam_options=_beam_options(beam))
     config = builders.SetConfig(name=options.name, plan=make_plan(options), beam=beam is not None)
-    with _quiet(), tempfile.TemporaryDirectory() as downloads:  # TFDS wants a folder for them, though there are none
+    # TFDS wants a folder for downloads, though there are none.
+    with alone_in(out), _quiet(), tempfile.TemporaryDirectory() as downloads:
         builder = builder_class(data_dir=out, config=config, file_format="array_record")
         builder.download_and_prepare(download_config=settings, download_dir=downloads)
     return target

@@ -15,6 +15,7 @@ from panojax.data.picture_store import WHITE
 from panojax.data.pipeline import PipelineConfig, make_batches
 from panojax.data.reader import Reader
 from panojax.errors import InputError
+from panojax.terminal.process import run_process
 
 # What batches hold for whom: encoders take numbers, with masks and other views where they need them; generators bytes.
 KINDS = {
@@ -106,12 +107,11 @@ def command(
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; 2 for input that cannot be used."""
-    try:
+
+    def body() -> None:
         tyro.cli(command, args=arguments, prog="python -m panojax.data.speed")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return run_process(body, "")
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import optimize, special, stats
 
+from panojax.disk.reading import read_bytes
+from panojax.disk.staging import replaced_when_done
 from panojax.errors import InputError
 from panojax.files.array_file import read_npz
 from panojax.files.checkpoint import DEFAULT_FOLDER
 from panojax.files.head_file import model_mark
-from panojax.files.image_file import replaced_when_done
 from panojax.params import Params
 
 MAX_DIRECTIONS = 64
@@ -128,9 +129,7 @@ def read_directions(path: str | os.PathLike, params: Params) -> dict[str, np.nda
     """
     path = pathlib.Path(path)
     try:
-        arrays = read_npz(path.read_bytes(), limit=2**28)
-    except OSError as error:
-        raise InputError(f"directions must be an .npz file, got {str(path)!r}: {error.strerror}") from error
+        arrays = read_npz(read_bytes(path, limit=2**28), limit=2**28)
     except InputError as error:
         raise InputError(f"directions must be an .npz file, got {str(path)!r}: {error}") from error
     mark = arrays.pop("model", None)

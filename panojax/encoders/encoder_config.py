@@ -5,6 +5,21 @@ import dataclasses
 from panojax.errors import InputError
 from panojax.nn.ir_se import TrunkConfig
 from panojax.nn.layers import Numerics
+from panojax.schema import check_budget, check_config
+
+# Of the numbers that a file or a user may give.
+RANGES = {
+    "resolution": (32, 4096),
+    "n_styles": (1, 64),
+    "w_dim": (1, 2**14),
+    "offset_in_channels": (1, 1024),
+    "planes_channels": (0, 2**14),
+    "out_channels": (1, 2**14),
+    "head_width": (1, 2**13),
+    "local_features": (0, 2**13),
+    "local_hidden": (1, 2**13),
+    "local_channels": (1, 2**13),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +62,13 @@ class EncoderConfig:
     """The mapped axis over which batch norms average in training; None: over the whole (under `jit`, global) batch."""
 
     def __post_init__(self):
+        check_config(self, RANGES)
+        widest = self.out_channels + self.planes_channels + self.head_width
+        check_budget(
+            # Convolutions of the style heads, and the offsets with what they are made of.
+            n_styles_x_w_dim=4 * 9 * 2 * self.n_styles * self.w_dim**2 * self.resolution.bit_length(),
+            resolution_x_out_channels=4 * self.resolution**2 * widest,
+        )
         if self.resolution < 32 or self.resolution & (self.resolution - 1):
             raise InputError(f"resolution must be a power of two, at least 32, got {self.resolution}")
         positive = ("n_styles", "w_dim", "offset_in_channels", "out_channels", "head_width")

@@ -23,7 +23,7 @@ from panojax.eval.run import Run, run_inversion
 from panojax.eval.samples import Sample
 from panojax.eval.tables import Table
 from panojax.losses.perception import Perception, load_perception
-from panojax.terminal.progress import one_line
+from panojax.terminal.process import check_platforms, run_process
 
 PARTS = ("validation", "train", "all")
 UNFINISHED = "this shard is done; run any shard again when all are, to write the tables"
@@ -273,23 +273,20 @@ def _shard(text: str) -> tuple[int, int]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 2 for input that cannot be used."""
-    options = tyro.cli(
-        Protocol,  # type: ignore[arg-type]
-        args=arguments,
-        prog="python -m panojax.eval",
-        description="The field's evaluation.",
-        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
-    )
-    keep_compiled_programs()
-    try:
+
+    def body() -> None:
+        options = tyro.cli(
+            Protocol,  # type: ignore[arg-type]
+            args=arguments,
+            prog="python -m panojax.eval",
+            description="The field's evaluation.",
+            config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
+        )
+        check_platforms()
+        keep_compiled_programs()
         evaluate(options)
-    except InputError as error:
-        print(f"error: {one_line(str(error))}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
+
+    return run_process(body, "")
 
 
 if __name__ == "__main__":

@@ -16,16 +16,16 @@ from PIL import Image
 
 from panojax.commands.arguments import load_model, parse_seeds
 from panojax.commands.cli import keep_compiled_programs
+from panojax.disk.staging import replaced_when_done
 from panojax.errors import InputError
 from panojax.eval import gallery
 from panojax.eval.figures import write_curves, write_jpeg
 from panojax.eval.records import digest, weights_digest
 from panojax.eval.samples import heads_samples
 from panojax.files.checkpoint import DEFAULT, checkpoint_folder
-from panojax.files.image_file import replaced_when_done
 from panojax.files.packed import is_packed, read_manifest
 from panojax.params import Params, count
-from panojax.terminal.progress import one_line
+from panojax.terminal.process import check_platforms, run_process
 from panojax.train.logs import read_log
 
 PAGE = "default_model.md"
@@ -221,15 +221,15 @@ def _write_page(path: pathlib.Path, parts: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 2 for input that cannot be used."""
-    config = tyro.cli(PageConfig, args=arguments, prog="python -m panojax.eval.default_model", description=__doc__)
-    keep_compiled_programs()
-    try:
+
+    def body() -> None:
+        config = tyro.cli(PageConfig, args=arguments, prog="python -m panojax.eval.default_model", description=__doc__)
+        check_platforms()
+        keep_compiled_programs()
         files = make_page(config)
-    except InputError as error:
-        print(f"error: {one_line(str(error))}", file=sys.stderr)
-        return 2
-    print(f"{config.out / PAGE}: {', '.join(path.name for path in files)}")
-    return 0
+        print(f"{config.out / PAGE}: {', '.join(path.name for path in files)}")
+
+    return run_process(body, "")
 
 
 if __name__ == "__main__":

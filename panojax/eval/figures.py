@@ -9,9 +9,10 @@ from html import escape
 import numpy as np
 from PIL import Image
 
+from panojax.disk.staging import replaced_when_done
 from panojax.errors import InputError
 from panojax.eval.records import Record
-from panojax.files.image_file import replaced_when_done, write_image
+from panojax.files.image_file import write_image
 from panojax.files.output import contact_sheet
 
 COLOURS = ("#1b6ca8", "#d1495b", "#3a7d44", "#e08e1b", "#6a4c93", "#17a2a2", "#7f5539", "#555555")

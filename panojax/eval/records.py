@@ -8,7 +8,6 @@ import hashlib
 import json
 import pathlib
 import re
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -17,12 +16,15 @@ import numpy as np
 from tqdm import tqdm
 
 from panojax.devices.dealing import deal
+from panojax.disk.reading import read_bytes, read_json
+from panojax.disk.staging import check_writable, replaced_when_done
 from panojax.errors import InputError
-from panojax.files.image_file import replaced_when_done
+from panojax.files.array_file import read_npz
 
 Record = dict[str, np.ndarray]
 Work = TypeVar("Work")
 SETTINGS = "settings.json"
+MAX_RECORD = 2**32  # bytes
 
 
 def claim(folder: pathlib.Path, settings: Mapping[str, Any]) -> None:
@@ -35,11 +37,12 @@ def claim(folder: pathlib.Path, settings: Mapping[str, Any]) -> None:
     settings = json.loads(json.dumps(settings))
     try:
         if path.is_file():
-            there = json.loads(path.read_text())
+            there = read_json(path)
             if different := sorted(k for k in there.keys() | settings.keys() if there.get(k) != settings.get(k)):
                 told = ", ".join(f"{k} {there.get(k)!r:.60} there, {settings.get(k)!r:.60} asked" for k in different)
                 raise InputError(f"out must be new or hold results of the same settings, got {folder} with {told}")
             return
+        check_writable(folder)
         if folder.exists() and (not folder.is_dir() or any(p.name[0] != "." for p in folder.iterdir())):
             raise InputError(f"out must be a new or empty folder, or one of an earlier run, got {folder}")
         with replaced_when_done(path) as partial:
@@ -88,9 +91,8 @@ class Records(Generic[Work]):
         """
         path = self._paths[name]
         try:
-            with open(path, "rb") as file, np.load(file) as arrays:
-                return dict(arrays)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            return read_npz(read_bytes(path, limit=MAX_RECORD), limit=MAX_RECORD)
+        except InputError as error:
             raise InputError(f"out must hold whole records, {path} cannot be read ({error}): delete it") from error
 
     def read_all(self) -> list[Record]:

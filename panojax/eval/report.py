@@ -7,12 +7,12 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from panojax.disk.staging import replaced_when_done
 from panojax.eval.feature_networks import distance_names
 from panojax.eval.figures import write_curves
 from panojax.eval.reconstruction import AROUND
 from panojax.eval.samples import INPUT
 from panojax.eval.tables import Column, Row, Table, filled, to_latex, to_markdown
-from panojax.files.image_file import replaced_when_done
 from panojax.synthetic.cameras import WORLD_UNITS_PER_METRE
 
 FACES_TO = 90

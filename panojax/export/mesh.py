@@ -180,7 +180,7 @@ def write_mesh(mesh: Mesh, path: str | os.PathLike, *, overwrite: bool = False) 
     Raises:
       InputError: another suffix, trimesh is not installed, or the file exists.
     """
-    from panojax.files.image_file import replaced_when_done
+    from panojax.disk.staging import replaced_when_done
 
     path = pathlib.Path(path)
     suffix = check_mesh_suffix(path)

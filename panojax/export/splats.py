@@ -7,11 +7,11 @@ import pathlib
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from panojax.disk.staging import replaced_when_done
 from panojax.errors import InputError
 from panojax.export.colours import gather_colours
 from panojax.export.surface import Surface, sample_surface
 from panojax.export.views import Views
-from panojax.files.image_file import replaced_when_done
 
 # The spherical harmonic of degree 0: a colour is 0.5 + SH0 * f_dc.
 SH0 = 0.28209479177387814

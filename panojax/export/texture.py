@@ -8,12 +8,13 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from panojax.disk.staging import replaced_when_done
 from panojax.errors import InputError
 from panojax.export.colours import gather_colours
 from panojax.export.surface import Surface, interpolate
 from panojax.export.views import Views
 from panojax.extras import need
-from panojax.files.image_file import replaced_when_done, write_image
+from panojax.files.image_file import write_image
 
 # Empty texels between the charts of the layout, for bilinear lookups and the coarser levels of viewers.
 PADDING = 4

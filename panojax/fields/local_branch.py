@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from panojax.camera import project
@@ -147,16 +148,16 @@ def sample_map(table: jax.Array, positions: jax.Array) -> jax.Array:
 def check_branch(local: LocalBranch | LocalMix, channels: int, name: str) -> None:
     """Raises InputError unless a branch's arrays, or those of each of a mix, fit each other and `channels`."""
     if isinstance(local, LocalMix):
-        if jnp.shape(local.shares) != (len(local.branches),) or not local.branches:
+        if np.shape(local.shares) != (len(local.branches),) or not local.branches:
             raise InputError(
-                f"{name}.shares must be one for each of 1 or more branches, got {jnp.shape(local.shares)} for "
+                f"{name}.shares must be one for each of 1 or more branches, got {np.shape(local.shares)} for "
                 f"{len(local.branches)}"
             )
         for i, branch in enumerate(local.branches):
             check_branch(branch, channels, f"{name}.branches[{i}]")
         return
-    features, hidden = jnp.shape(local.features)[-1:], jnp.shape(local.hidden_bias)
-    side, low = jnp.shape(local.features)[:1], jnp.shape(local.depth)[:1]
+    features, hidden = np.shape(local.features)[-1:], np.shape(local.hidden_bias)
+    side, low = np.shape(local.features)[:1], np.shape(local.depth)[:1]
     width = features[0] + EXTRA if features else 0
     wanted = {
         "features": (*side, *side, *features),
@@ -169,7 +170,7 @@ def check_branch(local: LocalBranch | LocalMix, channels: int, name: str) -> Non
         "film_bias": (2 * channels,),
     }
     for field, shape in wanted.items():
-        value = jnp.asarray(getattr(local, field))
+        value = getattr(local, field)
         if value.shape != shape or not jnp.issubdtype(value.dtype, jnp.floating):
             raise InputError(f"{name}.{field} must be floats {list(shape)}, got {value.dtype} {list(value.shape)}")
 

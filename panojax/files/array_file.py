@@ -1,5 +1,7 @@
 """Reads files of plain arrays: safetensors, .npy and .npz. Their headers are checked before any array is made."""
 
+import contextlib
+import dataclasses
 import io
 import json
 import math
@@ -8,6 +10,7 @@ import tokenize
 import warnings
 import zipfile
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import ml_dtypes
@@ -18,6 +21,8 @@ from panojax.errors import InputError, printable
 MAX_HEADER_BYTES = 16 * 2**20
 MAX_ELEMENTS = 2**40
 MAX_RANK = 32
+MAX_NPY_HEADER = 2**16
+MAX_INFLATION = 64  # times a file's size; what NumPy deflates shrinks far less
 NPY_START = b"\x93NUMPY"
 
 _SAFETENSORS_TYPES = {
@@ -114,14 +119,56 @@ def read_npy(data: bytes) -> np.ndarray:
         another length.
     """
     stream = io.BytesIO(data)
+    entry = _npy_entry(stream)
+    held = len(data) - stream.tell()
+    if entry.nbytes != held:
+        raise InputError(
+            f"an array of shape {entry.shape} and dtype {entry.dtype} has {entry.nbytes} bytes; the file holds {held}"
+        )
+    return entry.array(data[stream.tell() :])
+
+
+@dataclasses.dataclass(frozen=True)
+class NpyEntry:
+    """What a .npy header says of the array that follows."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran: bool
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return count_elements(self.shape) * self.dtype.itemsize
+
+    def array(self, body: bytes) -> np.ndarray:
+        """The array of `nbytes` bytes, contiguous and in the machine's byte order."""
+        flat = np.frombuffer(body, self.dtype) if body else np.zeros(0, self.dtype)
+        array = flat.reshape(self.shape, order="F" if self.fortran else "C")
+        return np.array(array, self.dtype.newbyteorder("="), order="C")
+
+
+def _npy_entry(stream: Any) -> NpyEntry:
+    """Reads a .npy header from a stream and leaves it at the array's first byte."""
+    start = stream.read(10)
+    size = int.from_bytes(start[8:10], "little")
+    if start[:6] == NPY_START and start[6:8] == b"\x02\x00":
+        more = stream.read(2)
+        start, size = start + more, size + (int.from_bytes(more, "little") << 16)
+    if size > MAX_NPY_HEADER:
+        raise InputError(f"expected a .npy header of at most {MAX_NPY_HEADER} bytes, got one of {size}")
+    header = io.BytesIO(start + stream.read(size))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            version = np.lib.format.read_magic(stream)
+            version = np.lib.format.read_magic(header)
             headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
             if version not in headers:
                 raise InputError(f"expected .npy version 1.0 or 2.0, got {version[0]}.{version[1]}")
-            shape, fortran, dtype = headers[version](stream)
+            shape, fortran, dtype = headers[version](header)
     except InputError:
         raise
     except (
@@ -137,11 +184,56 @@ def read_npy(data: bytes) -> np.ndarray:
         raise InputError(f"broken .npy header: {printable(str(error))}") from error
     if dtype.kind not in "fiub" or dtype.subdtype:
         raise InputError(f"expected an array of numbers, got dtype {printable(str(dtype))}, which is not read")
-    nbytes, held = count_elements(shape) * dtype.itemsize, len(data) - stream.tell()
-    if nbytes != held:
-        raise InputError(f"an array of shape {shape} and dtype {dtype} has {nbytes} bytes; the file holds {held}")
-    array = np.frombuffer(data, dtype, offset=stream.tell()) if held else np.zeros(0, dtype)
-    return np.array(array.reshape(shape, order="F" if fortran else "C"), dtype.newbyteorder("="), order="C")
+    count_elements(shape)
+    return NpyEntry(tuple(shape), dtype, fortran)
+
+
+class NpzFile:
+    """An .npz file in memory: what its arrays are is known before any is inflated.
+
+    Attributes:
+      entries: {name: NpyEntry}.
+    """
+
+    def __init__(self, data: bytes):
+        """Reads the headers.
+
+        Raises:
+          InputError: the zip or a header is broken, the compression is none that NumPy writes, two arrays have one
+            name, or the arrays are far larger than the file: they are a trap.
+        """
+        with _broken_zip():
+            self._archive = zipfile.ZipFile(io.BytesIO(data))
+            self._members: dict[str, zipfile.ZipInfo] = {}
+            self.entries: dict[str, NpyEntry] = {}
+            for member in self._archive.infolist():
+                name = member.filename.removesuffix(".npy")
+                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.flag_bits & 1:
+                    raise InputError(f"{printable(name)} must be stored or deflated, got another packing")
+                if name in self.entries:
+                    raise InputError(f"{printable(name)} must be there once, got it twice")
+                with self._archive.open(member) as stream:
+                    self.entries[name] = _npy_entry(stream)
+                self._members[name] = member
+        total = sum(entry.nbytes for entry in self.entries.values())
+        if total > MAX_INFLATION * len(data) + 2**24:
+            raise InputError(
+                f"expected at most {MAX_INFLATION} times the file's {len(data)} bytes inflated, got {total}"
+            )
+
+    def read(self, name: str) -> np.ndarray:
+        """Inflates one array: as many bytes as its entry says.
+
+        Raises:
+          InputError: it is broken, or has more or fewer bytes.
+        """
+        entry = self.entries[name]
+        with _broken_zip(), self._archive.open(self._members[name]) as stream:
+            _npy_entry(stream)
+            body = stream.read(entry.nbytes) if entry.nbytes else b""
+            if len(body) != entry.nbytes or stream.read(1):  # the end is where zipfile compares the checksum
+                raise InputError(f"{printable(name)} must have {entry.nbytes} bytes, got more or fewer")
+        return entry.array(body)
 
 
 def read_npz(data: bytes, *, limit: int) -> dict[str, np.ndarray]:
@@ -150,14 +242,18 @@ def read_npz(data: bytes, *, limit: int) -> dict[str, np.ndarray]:
     Raises:
       InputError: the zip or one of its arrays is broken, or too large.
     """
-    arrays = {}
+    file = NpzFile(data)
+    total = sum(entry.nbytes for entry in file.entries.values())
+    if total > limit:
+        raise InputError(f"expected an .npz of at most {limit} bytes inflated, got {total}")
+    return {name: file.read(name) for name in file.entries}
+
+
+@contextlib.contextmanager
+def _broken_zip() -> Iterator[None]:
+    """What zipfile and zlib raise of a broken file, as an InputError."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            total = sum(entry.file_size for entry in archive.infolist())
-            if total > limit:
-                raise InputError(f"expected an .npz of at most {limit} bytes inflated, got {total}")
-            for entry in archive.infolist():
-                arrays[entry.filename.removesuffix(".npy")] = read_npy(archive.read(entry))
+        yield
     except InputError:
         raise
     except (
@@ -167,8 +263,8 @@ def read_npz(data: bytes, *, limit: int) -> dict[str, np.ndarray]:
         OSError,
         EOFError,
         OverflowError,
+        IndexError,
         struct.error,
         zlib.error,
     ) as error:
         raise InputError(f"broken .npz file: {printable(str(error))}") from error
-    return arrays

@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from panojax.config import from_json, to_json
+from panojax.disk.reading import read_bytes, shown
 from panojax.errors import InputError, check_choice
 from panojax.fields.local_branch import LocalBranch, LocalMix, check_branch
+from panojax.files.array_file import NpyEntry, NpzFile
 from panojax.generators.generator import Head
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import Params
@@ -85,7 +87,7 @@ def save_head(
     Raises:
       InputError: the head is not finite or not the model's, or does not fit float16, or the file exists.
     """
-    from panojax.files.image_file import replaced_when_done
+    from panojax.disk.staging import replaced_when_done
 
     check_choice("dtype", dtype, ("float32", "float16"))
     _check_shapes(head, params.config.generator, "head")
@@ -158,28 +160,40 @@ def own_checkpoint(path: str | os.PathLike) -> pathlib.Path | None:
 
 def read_head(path: str | os.PathLike) -> tuple[Head, ModelMark]:
     """The head in a file, in float32, and the mark of its model. See `load_head`."""
-    from panojax.files.array_file import read_npz
-
     try:
-        arrays = read_npz(_bytes(pathlib.Path(path)), limit=MAX_BYTES)
-        mark = _read_mark(arrays.pop("model", None))
-        known = _ARRAYS | _local_names(arrays)
-        unknown = sorted(set(arrays) - set(known))
-        missing = [name for name in known if name not in arrays and name not in _OPTIONAL]
+        file = NpzFile(read_bytes(path, limit=MAX_BYTES))
+        entries = dict(file.entries)
+        mark = _read_mark(file, entries.pop("model", None))
+        known = _ARRAYS | _local_names(entries)
+        unknown = sorted(set(entries) - set(known))
+        missing = [name for name in known if name not in entries and name not in _OPTIONAL]
         if unknown or missing:
-            raise InputError(f"a head has {', '.join(known)}; missing {missing or 'none'}, unknown {unknown or 'none'}")
-        for name, array in arrays.items():
-            if array.dtype.kind != "f" or array.ndim != known[name] or not np.isfinite(array).all():
+            told = ", ".join(unknown)[:200] or "none"
+            raise InputError(f"a head has {', '.join(known)}; missing {missing or 'none'}, unknown {told}")
+        for name, entry in entries.items():
+            if entry.dtype.kind != "f" or len(entry.shape) != known[name]:
                 raise InputError(
-                    f"{name} must be {known[name]}-dimensional and of finite floats, got {array.dtype} {array.shape}"
+                    f"{name} must be {known[name]}-dimensional and of finite floats, got {entry.dtype} {entry.shape}"
                 )
-        found = {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}
-        local = _pop_local(found)
-        head = Head(**found, local=local)
-        _check_shapes(head, mark.config, "the head")
+        # Before anything is inflated, shapes must be those of the model.
+        _check_shapes(_head(entries), mark.config, "the head")
+        if (total := sum(entry.nbytes for entry in entries.values())) > MAX_BYTES:
+            raise InputError(f"expected arrays of at most {MAX_BYTES} bytes, got {total}")
+        arrays = {name: file.read(name) for name in entries}
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise InputError(f"{name} must be of finite floats, got NaN or infinity")
+        head = _head({name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()})
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{shown(path)}: {error}") from error
     return head, mark
+
+
+def _head(found: dict[str, Any]) -> Head:
+    """The head of arrays, or of their entries, by their names in the file."""
+    found = dict(found)
+    local = _pop_local(found)
+    return Head(**found, local=local)
 
 
 def _prefix(i: int) -> str:
@@ -197,43 +211,31 @@ def _local_arrays(local: LocalBranch | LocalMix | None) -> dict[str, Any]:
     return arrays | ({"local.shares": local.shares} if isinstance(local, LocalMix) else {})
 
 
-def _local_names(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+def _local_names(arrays: Mapping[str, NpyEntry]) -> dict[str, int]:
     """Names and dimensions of the local branches' arrays that a file must have that has these."""
     if not any(name.startswith("local") for name in arrays):
         return {}
     shares = arrays.get("local.shares")
-    count = 1 if shares is None or shares.ndim != 1 else min(len(shares), MAX_BRANCHES)
+    count = 1 if shares is None or len(shares.shape) != 1 else min(shares.shape[0], MAX_BRANCHES)
     names = {f"{_prefix(i)}{name}": dimensions for i in range(count) for name, dimensions in _LOCAL.items()}
     return names | ({} if shares is None else {"local.shares": 1})
 
 
-def _pop_local(found: dict[str, jax.Array]) -> LocalBranch | LocalMix | None:
+def _pop_local(found: dict[str, Any]) -> LocalBranch | LocalMix | None:
     """Takes the local branches out of a file's arrays."""
     shares = found.pop("local.shares", None)
-    count = len(shares) if shares is not None else int("local.features" in found)
+    count = shares.shape[0] if shares is not None else int("local.features" in found)
     branches = tuple(LocalBranch(**{name: found.pop(f"{_prefix(i)}{name}") for name in _LOCAL}) for i in range(count))
     if shares is not None:
         return LocalMix(branches, shares)
     return branches[0] if branches else None
 
 
-def _bytes(path: pathlib.Path) -> bytes:
+def _read_mark(file: NpzFile, entry: NpyEntry | None) -> ModelMark:
     try:
-        if not path.is_file():
-            kind = "a folder" if path.is_dir() else "nothing there"
-            raise InputError(f"expected a head's file, got {kind}")
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"expected a file of at most {MAX_BYTES} bytes, got {path.stat().st_size}")
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"the file cannot be read: {error.strerror}") from error
-
-
-def _read_mark(stored: np.ndarray | None) -> ModelMark:
-    try:
-        if stored is None or stored.dtype != np.uint8 or stored.ndim != 1:
+        if entry is None or entry.dtype != np.uint8 or len(entry.shape) != 1 or entry.nbytes > 2**20:
             raise ValueError("it does not say which model it belongs to")
-        record: dict[str, Any] = json.loads(stored.tobytes())
+        record: dict[str, Any] = json.loads(file.read("model").tobytes())
         if record["format"] != FORMAT:
             raise InputError(f"expected a head of format {FORMAT}, got {str(record['format'])[:40]}")
         checkpoint = record.get("checkpoint")
@@ -252,15 +254,15 @@ def _planes_of(head):
 
 def _check_shapes(head: Head, config: GeneratorConfig, name: str) -> None:
     for field in _planes_of(head):
-        shape = jnp.shape(getattr(head, field))
+        shape = np.shape(getattr(head, field))
         if shape != config.field.shape:
             raise InputError(f"{name}'s {field} must be {list(config.field.shape)} for the model, got {list(shape)}")
-    if jnp.ndim(head.ws) != 2 or head.ws.shape[1] != config.w_dim:
-        raise InputError(f"{name}'s ws must be [L, {config.w_dim}] for the model, got {list(jnp.shape(head.ws))}")
-    if head.background is not None and jnp.shape(head.background)[2:] != (config.field.features,):
+    if np.ndim(head.ws) != 2 or head.ws.shape[1] != config.w_dim:
+        raise InputError(f"{name}'s ws must be [L, {config.w_dim}] for the model, got {list(np.shape(head.ws))}")
+    if head.background is not None and np.shape(head.background)[2:] != (config.field.features,):
         raise InputError(
             f"{name}'s background must be [r, r, {config.field.features}] for the model, "
-            f"got {list(jnp.shape(head.background))}"
+            f"got {list(np.shape(head.background))}"
         )
     if head.local is not None:
         check_branch(head.local, config.field.features, f"{name}'s local")

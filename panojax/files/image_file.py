@@ -1,22 +1,23 @@
 """Read any picture a user brings, and write pictures so that none is ever left half-written."""
 
-import contextlib
 import io
 import os
 import pathlib
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
+from panojax.disk.reading import kind_of, read_bytes, reason, shown
+from panojax.disk.staging import replaced_when_done
 from panojax.errors import InputError
 
 # EPS and PDF start other programs and WMF needs Windows, so the formats are listed rather than left to Pillow.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "MPO", "GIF", "BMP", "AVIF", "JPEG2000", "PPM", "TGA")
 MIN_SIDE = 16
+MAX_BYTES = 2**30  # of a file
 _BROKEN = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, struct.error, zlib.error)
 
 
@@ -130,45 +131,22 @@ def float_to_uint8(array: np.ndarray) -> np.ndarray:
     return np.round(np.clip(array * 127.5 + 127.5, 0, 255)).astype(np.uint8)
 
 
-@contextlib.contextmanager
-def replaced_when_done(path: str | os.PathLike, *, overwrite: bool = False) -> Iterator[pathlib.Path]:
-    """Gives a temporary path beside `path`; renames it to `path` if the block ends well and deletes it if not.
-
-    Raises:
-      InputError: if `path` is a directory, exists and `overwrite` is not set, or its folder cannot be made.
-    """
-    path = pathlib.Path(path)
-    if path.is_dir():
-        raise InputError(f"path must be a file to write, got the directory {str(path)!r}")
-    if path.exists() and not overwrite:
-        raise InputError(f"path must not exist yet, or overwriting be asked for, got {str(path)!r}")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f"path must be writable, got {str(path)!r}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(NotADirectoryError):  # a file stands where its folder should
-            partial.unlink(missing_ok=True)
-
-
 def _file_bytes(source):
     """The encoded picture and how to call it in a message."""
     if isinstance(source, bytes | bytearray | memoryview):
         data, name = bytes(source), f"{len(source)} bytes"
     elif isinstance(source, str | os.PathLike):
-        name = repr(os.fspath(source))
-        if os.path.isdir(source):
-            raise InputError(f"source must be a picture file, got the directory {name}")
+        name = shown(source)
         try:
-            data = pathlib.Path(source).read_bytes()
-        except FileNotFoundError:
-            raise InputError(f"source must be a picture file, got {name}, which does not exist") from None
-        except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"source must be a readable file, got {name}: {reason}") from error
+            kind = kind_of(source)
+            if kind in ("folder", "nothing"):
+                got = f"the directory {name}" if kind == "folder" else f"{name}, which does not exist"
+                raise InputError(f"source must be a picture file, got {got}")
+            data = read_bytes(source, limit=MAX_BYTES)
+        except (OSError, ValueError) as error:
+            if str(error).startswith("source"):
+                raise
+            raise InputError(f"source must be a readable file, got {name}: {reason(error)}") from error
     else:
         raise InputError(f"source must be a path or bytes, got {type(source).__name__}")
     if not data:
@@ -176,9 +154,14 @@ def _file_bytes(source):
     return data, name
 
 
-def _open(data, name):
+def readable_formats() -> list[str]:
+    """Those of `FORMATS` that this Pillow reads; asking loads what reads them."""
     Image.init()
-    formats = [f for f in FORMATS if f in Image.OPEN]
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _open(data, name):
+    formats = readable_formats()
     try:
         return Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError as error:

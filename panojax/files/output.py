@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from panojax.disk.staging import replaced_when_done
 from panojax.errors import InputError
-from panojax.files.image_file import float_to_uint8, replaced_when_done
+from panojax.files.image_file import float_to_uint8
 
 VIDEO_SUFFIXES = (".mp4", ".webp")
 PAPER, INK = 255, 32

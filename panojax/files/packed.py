@@ -20,6 +20,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from panojax.config import Config, from_json, to_json
+from panojax.disk.reading import kind_of, read_bytes, read_json
+from panojax.disk.staging import output_folder
 from panojax.encoders import dual
 from panojax.errors import InputError
 
@@ -29,12 +31,15 @@ GENERATOR, VISIBLE, OCCLUDED = "generator.npz", "visible.npz", "occluded.npz"
 AVERAGE = "latent_average"
 SMALL = 4096
 MAX_BYTES = 40_000_000
-_INFLATED = 2 * 2**30  # at most, of a file that is read
+MAX_INFLATED = 2 * 2**30  # of a file that is read
 
 
 def is_packed(folder: pathlib.Path) -> bool:
     """Whether a folder holds a packed model."""
-    return (folder / MANIFEST).is_file()
+    try:
+        return kind_of(folder / MANIFEST) != "nothing"
+    except (OSError, ValueError):
+        return False
 
 
 def write_packed(
@@ -82,21 +87,11 @@ def write_packed(
     if sum(sizes.values()) > max_bytes:
         told = ", ".join(f"{name} {size / 1e6:.1f}" for name, size in sizes.items())
         raise InputError(f"the model must take at most {max_bytes / 1e6:.1f} MB, got {told}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = {name: folder / f".{name}.{os.getpid()}.partial" for name in files}
-        try:
-            for name, data in files.items():
-                partial[name].write_bytes(data)
-            for name in (MANIFEST, *({GENERATOR, VISIBLE, OCCLUDED} - files.keys())):
-                (folder / name).unlink(missing_ok=True)
-            for name in files:  # the manifest last
-                partial[name].replace(folder / name)
-        finally:
-            for path in partial.values():
-                path.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"out must be a folder that can be written, got {str(folder)!r}: {error}") from error
+    with output_folder(folder, overwrite=True) as staged:
+        for name, data in files.items():
+            (staged / name).write_bytes(data)
+    for name in {GENERATOR, VISIBLE, OCCLUDED} - files.keys():
+        (folder / name).unlink(missing_ok=True)
     return sizes
 
 
@@ -108,7 +103,7 @@ def read_manifest(folder: str | os.PathLike) -> dict[str, Any]:
     """
     path = pathlib.Path(folder) / MANIFEST
     try:
-        record = json.loads(path.read_text())
+        record = read_json(path)
         if record["format"] != FORMAT:
             raise InputError(f"it should be of format {FORMAT}, got {str(record['format'])[:40]}")
         files = {str(name): (int(row["bytes"]), str(row["sha256"])) for name, row in record["files"].items()}
@@ -119,17 +114,23 @@ def read_manifest(folder: str | os.PathLike) -> dict[str, Any]:
         raise InputError(f"{path} must be the manifest of a packed model: {_first_line(error)}") from error
 
 
-def read_packed(folder: str | os.PathLike) -> tuple[Config, dict[str, Any]]:
+def read_packed(
+    folder: str | os.PathLike, *, verify: bool = True, limit: int = MAX_INFLATED
+) -> tuple[Config, dict[str, Any]]:
     """A packed model's configuration, and {"generator", and "encoders" where it has them} as float32 NumPy arrays.
 
     Whether the arrays fit the configuration is left to the caller.
+
+    Args:
+      verify: compare the files with their checksums.
+      limit: bytes that the arrays of a file may take in single precision.
 
     Raises:
       InputError: a file is missing, damaged, or not of these.
     """
     folder = pathlib.Path(folder)
     record = read_manifest(folder)
-    trees = {name: _read(folder / name, *row) for name, row in record["files"].items()}
+    trees = {name: _read(folder / name, *row, verify=verify, limit=limit) for name, row in record["files"].items()}
     if GENERATOR not in trees:
         raise InputError(f"{folder / MANIFEST} must list {GENERATOR}")
     arrays = {"generator": trees[GENERATOR]}
@@ -155,19 +156,20 @@ def _archive(name: str, tree: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _read(path: pathlib.Path, size: int, sha256: str) -> dict[str, Any]:
+def _read(path: pathlib.Path, size: int, sha256: str, *, verify: bool, limit: int) -> dict[str, Any]:
     from panojax.files.array_file import read_npz
 
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.strerror or error}; install or package the model again"
-        ) from None
-    if len(data) != size or _sha256(data) != sha256:
+        data = read_bytes(path, limit=MAX_INFLATED)
+    except InputError as error:
+        raise InputError(f"{path} cannot be read: {error}; install or package the model again") from None
+    if len(data) != size or (verify and _sha256(data) != sha256):
         told = f"{len(data)} bytes" if len(data) != size else "other contents"
         raise InputError(f"{path} is damaged: expected {size} bytes as {MANIFEST} lists them, got {told}")
-    arrays = read_npz(data, limit=_INFLATED)
+    try:
+        arrays = read_npz(data, limit=min(limit, MAX_INFLATED))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     tree: dict[str, Any] = unflatten_dict({name: x.astype(np.float32) for name, x in arrays.items()}, sep="/")
     return tree
 

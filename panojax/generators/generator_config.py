@@ -6,6 +6,7 @@ import math
 from panojax.errors import InputError, check_choice
 from panojax.fields.representation import Representation
 from panojax.fields.trigrid import PLANE_AXES, Axes, TriGrid, check_axes
+from panojax.schema import check_budget, check_config
 
 # Module name after "SuperresolutionHybrid" -> (input side, widths of the two blocks, does each block up-sample).
 SUPERRESOLUTION = {
@@ -13,6 +14,42 @@ SUPERRESOLUTION = {
     "4X": (128, (128, 64), (False, True)),
     "8X": (128, (128, 64), (True, True)),
     "8XDC": (128, (256, 128), (True, True)),
+}
+
+
+# Of the numbers that a file or a user may give.
+RANGES = {
+    "z_dim": (1, 2**14),
+    "c_dim": (25, 25),
+    "w_dim": (1, 2**14),
+    "mapping_layers": (1, 64),
+    "channel_base": (4, 2**20),
+    "channel_max": (4, 2**13),
+    "plane_resolution": (4, 4096),
+    "plane_depth": (1, 256),
+    "plane_features": (1, 1024),
+    "decoder_hidden": (1, 2**13),
+    "decoder_lr_multiplier": (1e-6, 1e6),
+    "camera_scale": (-1e6, 1e6),
+    "image_resolution": (4, 8192),
+    "superresolution_channels": (1, 2**13),
+    "superresolution_clamp": (0, 1e9),
+    "conv_clamp": (0, 1e9),
+    "mapping_embedding": (1, 2**14),
+    "mapping_width": (1, 2**14),
+    "mapping_lr_multiplier": (1e-6, 1e6),
+    "density_noise": (0, 1e6),
+    "rendering_resolution": (2, 1024),
+    "ray_start": (0, 1e4),
+    "ray_end": (1e-4, 1e4),
+    "depth_samples": (4, 4096),
+    "importance_samples": (0, 4096),
+    "box_warp": (1e-3, 1e3),
+    "crop_margin": (0, 1e3),
+    "cull_clouds": (0, 1),
+    "binarize_clouds": (0, 1),
+    "camera_radius": (1e-2, 1e3),
+    "camera_pivot": (-1e3, 1e3),
 }
 
 
@@ -114,23 +151,23 @@ class GeneratorConfig:
     """Compute type of convolutions and stored planes: "float32" or "bfloat16". Rays and marching stay float32."""
 
     def __post_init__(self):
+        check_config(self, RANGES, ("auto",))
+        self._check_budget()
         check_choice("superresolution", self.superresolution, SUPERRESOLUTION)
         check_choice("superresolution_noise", self.superresolution_noise, ("none", "const", "random"))
         check_choice("decoder_activation", self.decoder_activation, ("none", "lrelu", "sigmoid"))
         check_choice("dtype", self.dtype, ("float32", "bfloat16"))
-        for name in ("plane_resolution", "image_resolution", "channel_base", "channel_max"):
-            if getattr(self, name) < 4:
-                raise InputError(f"{name} must be at least 4, got {getattr(self, name)}")
         if self.plane_resolution & (self.plane_resolution - 1):
             raise InputError(f"plane_resolution must be a power of two, got {self.plane_resolution}")
         if (self.ray_start == "auto") != (self.ray_end == "auto"):
             raise InputError(f'ray_start and ray_end are both "auto" or neither, got {self.ray_start}, {self.ray_end}')
-        if self.depth_samples < 4:
-            raise InputError(f"depth_samples must be at least 4, got {self.depth_samples}")
         for name in ("conv_clamp", "superresolution_clamp"):
             if (getattr(self, name) or 0) < 0:
                 raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
         check_axes(self.plane_axes)
+        widest = max(self.plane_resolution, 2 * self.superresolution_input if self.background else 0)
+        if self.channel_base < widest:
+            raise InputError(f"channel_base must be at least {widest} for these sizes, got {self.channel_base}")
         if not self.depth_interpolation and self.plane_depth != 1:
             raise InputError(f"bilinear lookups need plane_depth 1, got {self.plane_depth}")
         if self.image_resolution != self.superresolution_input * self.superresolution_factor:
@@ -138,6 +175,19 @@ class GeneratorConfig:
                 f"image_resolution must be {self.superresolution_input * self.superresolution_factor} "
                 f"for superresolution {self.superresolution}, got {self.image_resolution}"
             )
+
+    def _check_budget(self) -> None:
+        """Refuses sizes that are possible each for itself, but whose products no machine holds."""
+        w, texels = self.w_dim, 3 * self.plane_depth * self.plane_resolution**2 * self.plane_features
+        widths = [min(max(1, self.channel_base // 2**i), self.channel_max) for i in range(2, 13)]
+        convs = sum(18 * width**2 + 3 * w * width for width in widths)
+        mapping = self.mapping_layers * w**2 + 2 * w * (self.z_dim + self.c_dim + w)
+        samples = self.rendering_resolution**2 * (self.depth_samples + self.importance_samples)
+        check_budget(
+            the_generator=4 * (convs + mapping),
+            plane_resolution_x_depth_x_features=4 * texels,
+            rendering_resolution_x_samples_x_features=4 * samples * self.plane_features,
+        )
 
     @property
     def superresolution_input(self) -> int:

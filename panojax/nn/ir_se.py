@@ -16,6 +16,7 @@ from panojax.errors import InputError
 from panojax.kernels.convolution import pointwise
 from panojax.kernels.pointwise import weigh_channels
 from panojax.nn.layers import BatchNorm, Numerics, PReLU, conv, parameter
+from panojax.schema import check_budget, check_config
 
 INPUT_LAYER = "input_layer.0"
 """Name of the first convolution, which is never computed in bfloat16."""
@@ -33,10 +34,13 @@ class TrunkConfig:
     """Whether bottlenecks weigh their channels by squeeze-and-excitation (IR-SE) or not (IR)."""
 
     def __post_init__(self):
+        check_config(self, {"depths": (1, 256), "widths": (16, 2**13)})
         if len(self.depths) != 4 or min(self.depths) < 1:
             raise InputError(f"depths must be four positive numbers, got {self.depths}")
         if len(self.widths) != 4 or min(self.widths) < 16 or any(width % 16 for width in self.widths):
             raise InputError(f"widths must be four positive multiples of 16, got {self.widths}")
+        convs = sum(depth * 18 * width**2 for depth, width in zip(self.depths, self.widths))
+        check_budget(depths_x_widths=4 * 2 * convs)  # the trunks of both stages
 
     @property
     def stage_ends(self) -> tuple[int, int, int, int]:

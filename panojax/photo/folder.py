@@ -7,8 +7,11 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from panojax.errors import InputError
-from panojax.files.image_file import replaced_when_done, write_image
+from panojax.disk.locks import alone_in, contents
+from panojax.disk.reading import read_json, shown
+from panojax.disk.staging import check_writable, clean_leftovers, replaced_when_done
+from panojax.errors import InputError, OutputError
+from panojax.files.image_file import write_image
 from panojax.photo.alignment import align, check_options
 from panojax.photo.framing import PANOHEAD, Framing
 from panojax.terminal.bars import bar
@@ -66,13 +69,22 @@ def align_folder(
     photos = list_photos(paths)
     out = pathlib.Path(out)
     _open_folder(out, {"face": face, "size": size, "framing": dataclasses.asdict(framing)})
+    with alone_in(out):
+        clean_leftovers(out)
+        return _align_all(photos, out, progress, face=face, size=size, framing=framing)
+
+
+def _align_all(photos, out, progress, **options):
+    """Aligns photos into a folder that is ours."""
     aligned, failed, warned, labels = [], [], [], []
     for index, photo in enumerate(bar(photos, desc="align", unit="photo", hidden=not progress, leave=True)):
         name = f"img{index:08d}.png"
         entry = _finished(out, index, photo)
         if entry is None:
             try:
-                entry = _align_one(out, index, photo, face=face, size=size, framing=framing)
+                entry = _align_one(out, index, photo, **options)
+            except OutputError as error:
+                raise OutputError(f"out must be writable, got {shown(out)}: {error}", error.code) from error
             except InputError as error:
                 failed.append((photo, str(error)))
                 _forget(out, index)
@@ -109,9 +121,10 @@ def list_photos(paths: Sequence[str | os.PathLike]) -> list[str]:
 def _open_folder(out, settings):
     """Makes the folder and notes the settings, or checks that it is ours."""
     settings = json.loads(json.dumps(settings))
+    check_writable(out)
     if out.exists() and not out.is_dir():
-        raise InputError(f"out must be a folder, got the file {str(out)!r}")
-    if out.is_dir() and any(out.iterdir()):
+        raise InputError(f"out must be a folder, got the file {shown(out)}")
+    if out.is_dir() and contents(out):
         known = _read_json(out / SETTINGS)
         if known is None:
             raise InputError(f"out must be a new or empty folder or one that align filled, got {str(out)!r}")
@@ -166,8 +179,8 @@ def stamp(photo):
 
 def _read_json(path: pathlib.Path) -> Any:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        return read_json(path)
+    except InputError:
         return None
 
 

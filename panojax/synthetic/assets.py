@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from panojax.disk.cache import cache_folder
 from panojax.errors import InputError
 from panojax.extras import need
 from panojax.terminal.bars import bar
@@ -79,7 +80,10 @@ def default_assets() -> Path:
     """The folder assets are kept in: $PANOJAX_HEAD_ASSETS, else panojax/heads in the user's cache folder (XDG)."""
     if given := os.environ.get("PANOJAX_HEAD_ASSETS"):
         return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "panojax" / "heads"
+    cache = cache_folder()
+    if cache is None:
+        raise InputError("assets must name a folder, or XDG_CACHE_HOME be set, where there is no HOME: got neither")
+    return cache / "heads"
 
 
 def open_assets(folder: str | Path | None = None, edition: int = 1) -> Path:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from panojax.disk.locks import alone_in
 from panojax.errors import InputError
 from panojax.synthetic import storage
 from panojax.synthetic.assets import assets_digest, open_assets
@@ -176,22 +177,23 @@ def generate_heads(
     if edition > 1:  # sets of the first edition do not name it
         settings["edition"] = edition
     storage.claim_folder(folder, settings)
-    storage.write_bytes(folder / "NOTICE", (source / "NOTICE").read_bytes())
-    for leftover in folder.glob(".*.tmp"):
-        leftover.unlink()
-    numbers = missing_identities(folder, start, identities)
-    options = {"assets": source, "seed": seed, "views": views, "size": size, "out": folder, "device": device}
-    options["edition"] = edition
-    finished = (identities - len(numbers)) * views
-    with bar(total=identities * views, initial=finished, desc="heads", unit="image", smoothing=0.1) as shown:
-        if processes == 1 or len(numbers) < 2:
-            if numbers:
-                make_identities(numbers, done=lambda _: shown.update(views), **options)  # type: ignore[arg-type]
-        else:
-            turns = _run_processes(
-                numbers, min(processes, len(numbers)), options, lambda i: i % devices if devices else device
-            )
-            for _ in turns:
-                shown.update(views)
-    storage.write_index(folder)
+    with alone_in(folder):
+        storage.write_bytes(folder / "NOTICE", (source / "NOTICE").read_bytes())
+        for leftover in folder.glob(".*.tmp"):
+            leftover.unlink()
+        numbers = missing_identities(folder, start, identities)
+        options = {"assets": source, "seed": seed, "views": views, "size": size, "out": folder, "device": device}
+        options["edition"] = edition
+        finished = (identities - len(numbers)) * views
+        with bar(total=identities * views, initial=finished, desc="heads", unit="image", smoothing=0.1) as shown:
+            if processes == 1 or len(numbers) < 2:
+                if numbers:
+                    make_identities(numbers, done=lambda _: shown.update(views), **options)  # type: ignore[arg-type]
+            else:
+                turns = _run_processes(
+                    numbers, min(processes, len(numbers)), options, lambda i: i % devices if devices else device
+                )
+                for _ in turns:
+                    shown.update(views)
+        storage.write_index(folder)
     return folder

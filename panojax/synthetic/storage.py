@@ -16,7 +16,9 @@ About 2 MB per identity of 20 views at 256 pixels: eight make a 16 MiB shard, an
 import io
 import json
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +28,31 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from panojax.disk.locks import contents
+from panojax.disk.reading import read_bytes, read_json
+from panojax.disk.staging import check_writable
 from panojax.errors import InputError
+from panojax.files.array_file import read_npy
 from panojax.synthetic.render import DEPTH_STEPS, View
 from panojax.terminal.bars import bar
 
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same bytes whenever they are written
 PNG_LEVEL = 2
+MAX_BYTES = 2**30  # of an identity
+# What a broken zip file and broken pictures in it raise.
+BROKEN = (
+    OSError,
+    KeyError,
+    ValueError,
+    TypeError,
+    SyntaxError,
+    RuntimeError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +95,7 @@ def encode_png(pixels: NDArray[Any]) -> bytes:
 
 def decode_png(content: bytes) -> NDArray[Any]:
     """The pixels that `encode_png` was given."""
-    with Image.open(io.BytesIO(content)) as image:
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
         pixels = np.asarray(image)
     return pixels.astype(np.uint16) if pixels.dtype == np.int32 else pixels
 
@@ -110,12 +131,22 @@ def read_parameters(path: str | Path) -> tuple[dict[str, Any], NDArray[np.float3
     InputError if the file is not one.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_identity(path) as archive:
             identity = json.loads(archive.read("identity.json"))
-            labels = np.load(io.BytesIO(archive.read("labels.npy")), allow_pickle=False)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            labels = read_npy(archive.read("labels.npy"))
+        if not isinstance(identity, dict) or type(identity.get("size")) is not int or labels.shape[1:] != (25,):
+            raise InputError("expected a record with a size, and labels [views, 25]")
+    except BROKEN as error:
         raise InputError(f"path must be an identity written by `panojax heads`, got {path}: {error}") from error
     return identity, labels
+
+
+def open_identity(path: str | Path) -> zipfile.ZipFile:
+    """The zip file of an identity, in memory; `BROKEN` are the errors of it and of what is read from it."""
+    archive = zipfile.ZipFile(io.BytesIO(read_bytes(path, limit=MAX_BYTES)))
+    if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+        raise InputError("expected members that are stored, not packed")
+    return archive
 
 
 def read_identity(path: str | Path, views: Iterable[int] | None = None) -> IdentityViews:
@@ -127,18 +158,21 @@ def read_identity(path: str | Path, views: Iterable[int] | None = None) -> Ident
     wanted = range(len(labels)) if views is None else list(views)
     if any(not 0 <= i < len(labels) for i in wanted):
         raise InputError(f"views must lie in 0..{len(labels) - 1} for {path}, got {list(wanted)}")
-    with zipfile.ZipFile(path) as archive:
-        pictures = [decode_png(archive.read(f"{i:03d}.png")) for i in wanted]
-        depths = [decode_png(archive.read(f"{i:03d}_depth.png")) for i in wanted]
-        parts = [decode_png(archive.read(f"{i:03d}_parts.png")) for i in wanted]
     size = identity["size"]
-    return IdentityViews(
-        identity=identity,
-        labels=labels[list(wanted)],
-        rgba=np.array(pictures, np.uint8).reshape(-1, size, size, 4),
-        depth=(np.array(depths, np.float32) / np.float32(DEPTH_STEPS)).reshape(-1, size, size),
-        parts=np.array(parts, np.uint8).reshape(-1, size, size),
-    )
+    try:
+        with open_identity(path) as archive:
+            pictures = [decode_png(archive.read(f"{i:03d}.png")) for i in wanted]
+            depths = [decode_png(archive.read(f"{i:03d}_depth.png")) for i in wanted]
+            parts = [decode_png(archive.read(f"{i:03d}_parts.png")) for i in wanted]
+        return IdentityViews(
+            identity=identity,
+            labels=labels[list(wanted)],
+            rgba=np.array(pictures, np.uint8).reshape(-1, size, size, 4),
+            depth=(np.array(depths, np.float32) / np.float32(DEPTH_STEPS)).reshape(-1, size, size),
+            parts=np.array(parts, np.uint8).reshape(-1, size, size),
+        )
+    except BROKEN as error:
+        raise InputError(f"path must be an identity written by `panojax heads`, got {path}: {error}") from error
 
 
 def list_identities(folder: str | Path) -> list[Path]:
@@ -161,13 +195,14 @@ def claim_folder(folder: Path, settings: dict[str, Any]) -> None:
     """Make `folder` the home of a set with these settings; InputError if it holds another set or something else."""
     path = folder / "settings.json"
     if path.is_file():
-        there = json.loads(path.read_text())
+        there = read_json(path)
         if there != settings:
             different = sorted(k for k in there.keys() | settings.keys() if there.get(k) != settings.get(k))
             told = ", ".join(f"{k} {there.get(k)!r} there, {settings.get(k)!r} asked" for k in different)
             raise InputError(f"out must be a new folder or a set of the same settings, got {folder} with {told}")
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    check_writable(folder)
+    if folder.exists() and (not folder.is_dir() or contents(folder)):
         raise InputError(f"out must be a new or empty folder, or a set of heads, got {folder}")
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(path, (json.dumps(settings, indent=1) + "\n").encode())

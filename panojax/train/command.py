@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from panojax.errors import InputError
 from panojax.extras import need
+from panojax.terminal.process import check_platforms, run_process
 from panojax.train.loop import Stopped
 
 
@@ -51,12 +51,14 @@ def run_command(
 
 def exit_code(run: Callable[[], Any]) -> int:
     """Runs a command: 0, or the code of the failure, of which stderr gets a line."""
-    try:
-        run()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except Stopped as stop:
-        print(f"stopped: {stop}", file=sys.stderr)
-        return stop.code
-    return 0
+
+    def body() -> int:
+        check_platforms()
+        try:
+            run()
+        except Stopped as stop:
+            print(f"stopped: {stop}", file=sys.stderr)
+            return stop.code
+        return 0
+
+    return run_process(body, "")

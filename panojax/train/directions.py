@@ -23,6 +23,7 @@ from tqdm import tqdm
 from panojax import api
 from panojax.camera import front
 from panojax.data.balance import label_yaw
+from panojax.disk.reading import read_bytes
 from panojax.editing.directions import agreement, fit_direction, save_directions
 from panojax.editing.parts import PARTS, segment
 from panojax.encoders import dual
@@ -174,8 +175,8 @@ def draw_labelled(params: Params, count: int, *, truncation: float, seed: int) -
 def read_labelled(path: pathlib.Path) -> Labelled:
     """Codes and labels of a file, see the module's docstring."""
     try:
-        arrays = read_npz(path.read_bytes(), limit=2**32)
-    except (OSError, InputError) as error:
+        arrays = read_npz(read_bytes(path, limit=2**32), limit=2**32)
+    except InputError as error:
         raise InputError(f"codes must be an .npz file, got {str(path)!r}: {error}") from error
     ws = arrays.pop("ws", None)
     if ws is None or ws.ndim != 3 or not arrays:

@@ -5,7 +5,6 @@ before encoder 2 is trained, encoder 1 in both places. Parameters are the slow o
 """
 
 import dataclasses
-import json
 import pathlib
 import shutil
 import sys
@@ -16,6 +15,7 @@ import numpy as np
 
 from panojax.config import Config, from_json
 from panojax.devices.sharding import data_mesh, placed_template
+from panojax.disk.reading import read_json
 from panojax.encoders import dual
 from panojax.encoders.encoder import init_encoder
 from panojax.encoders.encoder_config import EncoderConfig
@@ -23,6 +23,7 @@ from panojax.errors import InputError
 from panojax.files.checkpoint import load, save
 from panojax.inversion.spaces import GROUPS, mean_codes
 from panojax.params import Params
+from panojax.terminal.process import run_process
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.encoder.presets import RunConfig
 from panojax.train.encoder.state import abstract_state
@@ -39,7 +40,7 @@ def read_run(folder: str | pathlib.Path) -> tuple[RunConfig, Config]:
     """
     path = pathlib.Path(folder) / STATE_FILE
     try:
-        record = json.loads(path.read_text())
+        record = read_json(path)
         return from_json(RunConfig, record["run"]), from_json(Config, record["model"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} must be a stage's folder such as DIR/e1: {error}") from None
@@ -57,7 +58,7 @@ def best_encoder(folder: str | pathlib.Path, model: Config) -> dict[str, Any]:
     if not fits(stored, model):
         raise InputError(f"{folder} has an encoder or a generator of other sizes than this run's")
     template = placed_template(abstract_state(stored, run.objective), data_mesh())
-    with Checkpoints(pathlib.Path(folder) / "checkpoints", keep=run.keep) as checkpoints:
+    with Checkpoints(pathlib.Path(folder) / "checkpoints", keep=run.keep, read_only=True) as checkpoints:
         state, _, _ = checkpoints.restore(template, checkpoints.best)
     variables: dict[str, Any] = jax.tree.map(np.asarray, state.encoder.variables())
     return with_branch(variables, model.encoder)
@@ -181,20 +182,16 @@ def _whole(variables, model):
     return variables | {GROUPS[1]: silent | {"params": params}}
 
 
-def main(workdir: str) -> None:
+def command(workdir: str) -> None:
     """Writes DIR/model from DIR/e1 and, if there is one, DIR/e2.
 
     Args:
       workdir: the run's folder DIR.
     """
-    try:
-        print(export(workdir))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    print(export(workdir))
 
 
 if __name__ == "__main__":
     import tyro  # only the command line needs it
 
-    tyro.cli(main)
+    sys.exit(run_process(lambda: tyro.cli(command), ""))

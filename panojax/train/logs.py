@@ -170,12 +170,15 @@ def _means(total):
 
 
 def _lines(path: pathlib.Path) -> list[dict[str, Any]]:
-    lines = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    lines: list[dict[str, Any]] = []
+    # What a kill or a loss of power left of a line is passed over.
+    for text in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
-            lines.append(json.loads(line))
-        except ValueError:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(line, dict) and isinstance(line.get("step"), int):
+            lines.append(line)
     return lines
 
 

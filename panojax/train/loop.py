@@ -23,7 +23,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from panojax.config import from_json, to_json
+from panojax.disk.locks import alone_in
+from panojax.disk.reading import read_json
+from panojax.disk.staging import clean_leftovers
 from panojax.errors import InputError
+from panojax.files.quiet import quiet_orbax
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.encoder.state import all_finite
 from panojax.train.logs import Averages, Log, Progress, write_sheet
@@ -186,6 +190,14 @@ class Loop:
         return f"last good checkpoint: {where}"
 
 
+@contextlib.contextmanager
+def alone(folder: pathlib.Path) -> Iterator[None]:
+    """Holds a run's folder for the block, in the first of its processes; OutputError says which run has it already."""
+    with alone_in(folder, "workdir") if jax.process_index() == 0 else contextlib.nullcontext(), quiet_orbax():
+        clean_leftovers(folder)
+        yield
+
+
 def remember(folder: pathlib.Path, run: Any, *, free: frozenset[str], **parts: Any) -> None:
     """Writes a run's `config.json`, or checks that the run it was written for is this one.
 
@@ -202,7 +214,7 @@ def remember(folder: pathlib.Path, run: Any, *, free: frozenset[str], **parts: A
     record = json.loads(json.dumps({"run": to_json(run), **{name: to_json(part) for name, part in parts.items()}}))
     if path.exists():
         try:
-            earlier = json.loads(path.read_text())
+            earlier = read_json(path)
             # Fields that came with a later version have their defaults.
             typed = {"run": run, **parts}
             stored = {name: to_json(from_json(type(part), earlier[name])) for name, part in typed.items()}

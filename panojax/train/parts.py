@@ -19,9 +19,9 @@ import numpy as np
 import optax
 from tqdm import tqdm
 
+from panojax.disk.staging import replaced_when_done
 from panojax.editing.parts import PARTS, SIDE
 from panojax.errors import InputError
-from panojax.files.image_file import replaced_when_done
 from panojax.nn.graph import Graph, apply, save
 from panojax.synthetic.scene import PARTS as LABELS
 from panojax.synthetic.storage import list_identities, read_identity, read_parameters

@@ -15,6 +15,7 @@ from panojax.errors import InputError
 from panojax.extras import need
 from panojax.terminal.progress import note, one_line
 from panojax.viewer.camera import picture_camera, usual_fov, window_camera
+from panojax.viewer.guard import Guard, guarded
 from panojax.viewer.quality import full_quality, moving_qualities, next_level
 from panojax.viewer.scene import Request, Scene
 from panojax.viewer.strengths import Strengths
@@ -40,20 +41,24 @@ def check_address(host: str, port: int) -> None:
         raise InputError(f"host and port must be an address that is free, got {host} {port}: {reason}") from error
 
 
-def serve(scene: Scene, *, host: str = "127.0.0.1", port: int = 8080, truncation: float = 0.7) -> Any:
+def serve(
+    scene: Scene, *, host: str = "127.0.0.1", port: int = 8080, truncation: float = 0.7, guard: Guard | None = None
+) -> Any:
     """Starts a server in threads of its own and gives it; its `stop()` ends it.
 
     Args:
       host: address to listen at; the default is for browsers on this machine alone.
       port: 0 is any free one, which `get_port()` tells.
       truncation: where the slider of generated heads begins.
+      guard: looks at each request and tells the page's address; None makes one for `host`.
 
     Raises:
       InputError: viser is not installed, or the address cannot be had.
     """
     viser = need("viser", "the viewer")
     check_address(host, port)
-    server = viser.ViserServer(host=host, port=port, label="panojax", verbose=False)
+    with guarded(guard or Guard(host)):
+        server = viser.ViserServer(host=host, port=port, label="panojax", verbose=False)
     if port and server.get_port() != port:  # taken in the meantime, and viser went on to the next
         server.stop()
         raise InputError(f"host and port must be an address that is free, got {host} {port}: Address already in use")

@@ -55,6 +55,14 @@ def test_tensor_outside_its_storage(refuse, case):
     refuse(torch_zip(mapping(a=opcodes), STORED), message)
 
 
+def test_a_huge_stride_of_one_element_says_nothing(tmp_path):
+    (tmp_path / "a.pt").write_bytes(
+        torch_zip(mapping(a=tensor(storage(), shape=numbers(1, 6), strides=numbers(2**62, 1))), STORED)
+    )
+    found = read_checkpoint(tmp_path / "a.pt").state_dict["a"]
+    np.testing.assert_array_equal(found, np.arange(6, dtype=np.float32)[None])
+
+
 def test_the_builder_makes_valid_tensors(tmp_path):
     """What the cases above start from is read."""
     (tmp_path / "a.pt").write_bytes(torch_zip(mapping(a=tensor(storage())), STORED, byteorder="little"))

@@ -108,8 +108,8 @@ def test_foreign_file(refuse, case):
 
 def test_paths(tmp_path):
     for path, message in [
-        (tmp_path, "expected a file, got a directory"),
-        (tmp_path / "x.pkl", "expected a file, there is none"),
+        (tmp_path, "expected a file, got a folder"),
+        (tmp_path / "x.pkl", "expected a file, got nothing there"),
     ]:
         for reader in (read_checkpoint, read_array):
             with pytest.raises(InputError, match=message):
@@ -118,7 +118,7 @@ def test_paths(tmp_path):
 
 def test_file_size(refuse, monkeypatch):
     monkeypatch.setattr(read, "MAX_FILE_BYTES", 100)
-    refuse(bytes(101), "expected a file of 1 to 100 bytes, got 101")
+    refuse(bytes(101), "expected a file of at most 100 bytes, got 101")
 
 
 SAFETENSORS = {
@@ -168,8 +168,8 @@ def test_the_builder_makes_valid_safetensors(tmp_path):
 def npz_bomb():
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("a.npy", npy(np.zeros(2**18)))
-    return stream.getvalue().replace(struct.pack("<I", 2**21 + 128), struct.pack("<I", 2**31))
+        archive.writestr("a.npy", npy(np.zeros(2**23)))
+    return stream.getvalue()
 
 
 NPY = {
@@ -185,7 +185,7 @@ NPY = {
     "cut header": (npy()[:60], "broken .npy header"),
     "future version": (npy().replace(b"NUMPY\x01", b"NUMPY\x09"), "expected .npy version 1.0 or 2.0, got 9.0"),
     "text file": (b"1 2 3\n", r"expected a .npy or .npz file, got one that starts with b'1 2 3\n'"),
-    "npz bomb": (npz_bomb(), "expected an .npz of at most 1073741824 bytes inflated, got 2147483648"),
+    "npz bomb": (npz_bomb(), "expected at most 64 times the file's"),
     "no npz": (ZIP, "broken .npy header"),
     "empty npz": (b"PK\x03\x04", "broken .npz file"),
 }

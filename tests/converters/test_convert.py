@@ -141,8 +141,8 @@ def test_what_is_no_generator(tmp_path, state):
     save_file({"decoder.net.0.weight": state["decoder.net.0.weight"]}, tmp_path / "bare.safetensors")
     bare = tmp_path / "bare.safetensors"
     refused("expected a generator with rendering_kwargs, got a bare state dict", bare, out=out)
-    refused("expected a file, there is none", tmp_path / "nothing.pkl", out=out)
-    refused("expected a file, got a directory", tmp_path, out=out)
+    refused("expected a file, got nothing there", tmp_path / "nothing.pkl", out=out)
+    refused("expected a file, got a folder", tmp_path, out=out)
     refused("plane_axes must be one of", PICKLE, out=out, plane_axes="sideways")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bare.safetensors"]
 
@@ -157,7 +157,7 @@ def test_encoders_come_in_pairs(tmp_path):
 def test_existing_outputs_are_left_alone(tmp_path):
     (tmp_path / "mine").write_text("mine")
     for out in (tmp_path, tmp_path / "mine"):
-        with pytest.raises(panojax.InputError, match=f"^out must not exist, got {out}$"):
+        with pytest.raises(panojax.InputError, match=f"^out must not exist or be empty, got '{out}'$"):
             panojax.convert(PICKLE, out)
     assert (tmp_path / "mine").read_text() == "mine"
 
@@ -324,7 +324,8 @@ def test_encoders_of_another_architecture(encoder_files, tmp_path, monkeypatch):
 
 def test_broken_encoder_files(encoder_files, tmp_path):
     out = tmp_path / "head"
-    refused("expected a file, there is none", PICKLE, out=out, **(encoder_files | {"occluded": tmp_path / "none.pt"}))
+    missing = encoder_files | {"occluded": tmp_path / "none.pt"}
+    refused("expected a file, got nothing there", PICKLE, out=out, **missing)
     refused(
         r"state_dict: expected psp_encoder.\* and triplanenet_encoder.\*, got missing groups: ",
         PICKLE,

@@ -97,5 +97,5 @@ def test_other_networks_are_refused(monkeypatch):
 
 
 def test_a_missing_file_is_named():
-    with pytest.raises(InputError, match=r"nowhere\.pth: expected a file, there is none"):
+    with pytest.raises(InputError, match=r"nowhere\.pth: expected a file, got nothing there"):
         read_ir_se50("nowhere.pth")

@@ -1,5 +1,6 @@
 """`panojax export`: every format from a kept head, and input that cannot be used."""
 
+import errno
 import json
 
 import numpy as np
@@ -89,7 +90,7 @@ def test_turntable(files, tmp_path, monkeypatch):
         ("glb", "a.ply", {}, "out must end in .glb for glb"),
         ("colmap", "mine.txt", {}, "out must be a folder for colmap, got the file"),
         ("transforms", ".", {}, "out must not exist or be empty for transforms"),
-        ("glb", "mine.txt/a.glb", {}, "out must be writable"),
+        ("glb", "mine.txt/a.glb", {}, "out must be a folder, got the file"),
         ("glb", "a.glb", {"faces": 3}, "faces must be 100"),
         ("glb", "a.glb", {"texture": 1}, "texture must be 64"),
         ("glb", "a.glb", {"views": 0}, "views must be"),
@@ -127,6 +128,10 @@ def test_a_file_stays_unless_overwriting_is_asked_for(tmp_path):
 
 def test_a_folder_that_may_not_be_written_to(tmp_path, monkeypatch):
     """As root everything may be, so the question is answered here."""
-    monkeypatch.setattr("os.access", lambda path, mode: False)
+
+    def refuse(**options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
     with pytest.raises(panojax.InputError, match="out must be writable"):
         check_target(tmp_path / "new" / "a.glb", "glb", overwrite=False)

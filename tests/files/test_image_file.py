@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from panojax.disk.staging import replaced_when_done
 from panojax.errors import InputError
-from panojax.files.image_file import float_to_uint8, read_image, replaced_when_done, write_image
+from panojax.files.image_file import float_to_uint8, read_image, write_image
 
 HEIGHT, WIDTH = 24, 32
 

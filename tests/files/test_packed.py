@@ -161,7 +161,7 @@ def test_what_fails_while_files_are_replaced_is_no_model(params, folder, monkeyp
         return replace(self, target)
 
     monkeypatch.setattr(pathlib.Path, "replace", full)
-    with pytest.raises(panojax.InputError, match=r"out must be a folder that can be written, .*No space left"):
+    with pytest.raises(panojax.InputError, match=r"out must be writable, .*No space left"):
         packed.write_packed(folder, params.config, params.generator, params.encoders)
     assert not packed.is_packed(folder)
     assert not list(folder.glob(".*"))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from panojax.errors import InputError
+from panojax.disk.locks import alone_in
+from panojax.errors import InputError, OutputError
 from panojax.files.image_file import read_image, write_image
 from panojax.photo import folder as folder_module
 from panojax.photo.folder import align_folder
@@ -143,3 +144,23 @@ def test_bad_arguments_are_refused(tmp_path, paths, options, message):
     with pytest.raises(InputError, match=message):
         run(paths, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_no_fault_of_a_photo(photos, tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OutputError("path must be writable, got 'img00000000.png': No space left on device", 74)
+
+    monkeypatch.setattr(folder_module, "write_image", full)
+    monkeypatch.setattr(folder_module, "align", lambda photo, **options: types.SimpleNamespace(image=None, mask=0))
+    with pytest.raises(OutputError, match=r"^out must be writable, got .*No space left on device") as caught:
+        run([photos], tmp_path / "out")
+    assert caught.value.code == 74
+
+
+def test_one_run_at_a_time_and_places_that_cannot_be_written(photos, tmp_path):
+    with alone_in(tmp_path / "out"), pytest.raises(OutputError, match="one run at a time"):
+        (tmp_path / "out" / folder_module.SETTINGS).unlink(missing_ok=True)
+        run([photos], tmp_path / "out")
+    for out in ("/proc/aligned", tmp_path / ("x" * 300)):
+        with pytest.raises(OutputError, match="out must be writable"):
+            run([photos], out)

@@ -1,3 +1,5 @@
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,6 +7,9 @@ import pytest
 
 from panojax.errors import InputError
 from panojax.train.checkpoints import Checkpoints
+
+# What Orbax's threads leave of reads that fail complains when it is freed, be it in a later test.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 def state(value):
@@ -75,3 +80,82 @@ def test_other_states_are_refused(checkpoints):
         checkpoints.restore(state(0), 7)
     with pytest.raises(InputError, match="keep must be"):
         Checkpoints(checkpoints.folder, keep=0)
+
+
+def saved(folder):
+    """Checkpoints of steps 1 and 2 on disk."""
+    with Checkpoints(folder, keep=3) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, state(step), {"position": step}, validation=1.0 / step)
+
+
+def spoil(folder):
+    """Empties all files of numbers, as a loss of power does."""
+    for path in list(folder.rglob("*")):
+        if path.parent.name == "d":
+            path.write_bytes(b"")
+
+
+def damage(path, how):
+    if how == "flipped":
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 16
+        path.write_bytes(data)
+    elif how == "cut":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif how == "empty":
+        path.write_bytes(b"")
+    else:
+        path.unlink()
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "gone"])
+def test_damage_to_any_file_of_the_newest_one_is_noticed(tmp_path, how, capsys):
+    """What is restored is what was saved, of the newest checkpoint or of the one before; never anything else."""
+    saved(tmp_path / "good")
+    names = [path.relative_to(tmp_path / "good") for path in (tmp_path / "good" / "2").rglob("*") if path.is_file()]
+    fell_back = 0
+    for i, name in enumerate(names):
+        folder = tmp_path / str(i) / "checkpoints"
+        shutil.copytree(tmp_path / "good", folder)
+        damage(folder / name, how)
+        with Checkpoints(folder, keep=3) as checkpoints:
+            restored, source, step = checkpoints.restore(state(0))
+            assert step in (1, 2) and source == {"position": step}, name
+            np.testing.assert_array_equal(restored["a"], np.full(3, step), err_msg=str(name))
+            if step == 1:
+                fell_back += 1
+                assert (tmp_path / str(i) / "damaged" / "2").is_dir() and checkpoints.latest == 1
+                told = capsys.readouterr().err
+                assert "2 cannot be read: " in told and "goes on from step 1" in told
+    assert fell_back >= 4  # the others hold nothing that is needed
+
+
+def test_a_run_goes_on_after_damage(tmp_path):
+    saved(tmp_path / "checkpoints")
+    spoil(tmp_path / "checkpoints" / "2")
+    with Checkpoints(tmp_path / "checkpoints", keep=3) as checkpoints:
+        assert checkpoints.restore(state(0))[2] == 1
+        checkpoints.save(2, state(20), {"position": 20})
+    with Checkpoints(tmp_path / "checkpoints", keep=3) as checkpoints:
+        assert checkpoints.restore(state(0))[0]["step"] == 20
+    assert (tmp_path / "damaged" / "2").is_dir()
+
+
+def test_where_all_are_damaged_nothing_is_moved_and_the_message_helps(tmp_path):
+    saved(tmp_path / "checkpoints")
+    spoil(tmp_path / "checkpoints")
+    with Checkpoints(tmp_path / "checkpoints", keep=3) as checkpoints:
+        with pytest.raises(InputError, match=r"has no checkpoint that can be read: .*; move the folder away"):
+            checkpoints.restore(state(0))
+        assert checkpoints.latest == 2 and not (tmp_path / "damaged").exists()
+
+
+def test_a_reader_changes_nothing(tmp_path):
+    saved(tmp_path / "checkpoints")
+    (tmp_path / "checkpoints" / "3.orbax-checkpoint-tmp-0").mkdir()  # a run is writing it
+    spoil(tmp_path / "checkpoints" / "2")
+    before = sorted(tmp_path.rglob("*"))
+    with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.restore(state(0))[2] == 1
+    assert sorted(tmp_path.rglob("*")) == before

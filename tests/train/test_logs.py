@@ -57,3 +57,11 @@ def test_picture_sheet_equals_loop(generator):
         for v in range(3):
             view = render(config, variables, head, labels[v][None]).image
             np.testing.assert_allclose(line[:, (v + 1) * 32 :][:, :32], pool(view, 32)[0], atol=1e-4)
+
+
+def test_lines_that_are_damaged_are_passed_over(tmp_path):
+    lines = [b'{"step": 1, "loss": 2.0}', b"\xff\x00", b"5", b'{"loss": 1}', b'{"step": "2"}', b'{"step": 2']
+    (tmp_path / "log.jsonl").write_bytes(b"\n".join(lines))
+    assert read_log(tmp_path) == [{"step": 1, "loss": 2.0}]
+    Log(tmp_path, step=1).write(2, {"loss": 1.5})
+    assert read_log(tmp_path) == [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.5}]

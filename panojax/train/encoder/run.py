@@ -37,7 +37,7 @@ from panojax.train.encoder.state import Frozen, TrainState, abstract_state, init
 from panojax.train.encoder.steps import compile_step, encode, evaluate, stitched
 from panojax.train.export import STATE_FILE, best_encoder, export, fits, with_branch
 from panojax.train.logs import Averages, picture_sheet
-from panojax.train.loop import DIVERGED, TERMINATED, UNWRITABLE, Loop, Stopped, remember, write_overview
+from panojax.train.loop import DIVERGED, TERMINATED, UNWRITABLE, Loop, Stopped, alone, remember, write_overview
 
 __all__ = ["DIVERGED", "TERMINATED", "UNWRITABLE", "Stopped", "freeze", "main", "train"]
 
@@ -69,9 +69,13 @@ def train(
     """
     if not config.workdir:
         raise InputError("workdir must name the run's folder (--workdir DIR)")
-    params = load(config.generator) if params is None else params
-    folder = pathlib.Path(config.workdir) / config.stage
-    mesh = data_mesh()
+    with alone(pathlib.Path(config.workdir) / config.stage):
+        return _train(config, load(config.generator) if params is None else params, source, validation)
+
+
+def _train(config: RunConfig, params: Params, source: Source | None, validation: Source | None) -> TrainState:
+    """`train`, in a folder that no other run has."""
+    folder, mesh = pathlib.Path(config.workdir) / config.stage, data_mesh()
     frozen = freeze(config, params, mesh)
     if source is None:
         source, validation = (open_source(config, frozen, part) for part in ("train", "validation"))

@@ -14,7 +14,6 @@ import json
 import pathlib
 import shutil
 import sys
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,9 +24,11 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from panojax.config import Config, from_json, to_json
 from panojax.data.framing import data_framing
 from panojax.devices.sharding import data_mesh, placed_template
+from panojax.disk.reading import read_bytes, read_json
+from panojax.disk.staging import replaced_when_done
 from panojax.errors import InputError
+from panojax.files.array_file import NpzFile
 from panojax.files.checkpoint import save
-from panojax.files.image_file import replaced_when_done
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import Params
 from panojax.train.checkpoints import Checkpoints
@@ -49,7 +50,7 @@ def read_run(folder: str | pathlib.Path) -> GeneratorRun:
     """
     path = pathlib.Path(folder) / CONFIG_FILE
     try:
-        run: GeneratorRun = from_json(GeneratorRun, json.loads(path.read_text())["run"])
+        run: GeneratorRun = from_json(GeneratorRun, read_json(path)["run"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} must be a folder of a generator's run: {error}") from None
     return run
@@ -59,7 +60,7 @@ def read_state(folder: str | pathlib.Path) -> tuple[GeneratorRun, GanState]:
     """The configuration and the newest checkpoint of a run's folder, of a warm start without its latents."""
     run = read_run(folder)
     template = placed_template(abstract_run_state(run), data_mesh())
-    with Checkpoints(pathlib.Path(folder) / "checkpoints", keep=run.keep) as checkpoints:
+    with Checkpoints(pathlib.Path(folder) / "checkpoints", keep=run.keep, read_only=True) as checkpoints:
         state, _, _ = checkpoints.restore(template)
     return run, state.gan if run.stage == "fit" else state
 
@@ -129,10 +130,10 @@ def read_weights(files: Sequence[str | pathlib.Path]) -> tuple[GeneratorConfig, 
       InputError: one is missing, or damaged, or not of these.
     """
     try:
-        content = b"".join(path.read_bytes() for path in sorted(map(pathlib.Path, files), key=lambda path: path.name))
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            about = json.loads(archive["about"].tobytes())
-            arrays = {name: _restored(archive[name]) for name in archive.files if name != "about"}
+        parts = sorted(map(pathlib.Path, files), key=lambda path: path.name)
+        archive = NpzFile(b"".join(read_bytes(path, limit=2**32) for path in parts))
+        about = json.loads(archive.read("about").tobytes())
+        arrays = {name: _restored(archive.read(name)) for name in archive.entries if name != "about"}
         model = from_json(GeneratorConfig, about["model"])
         weights = {"average": _branch(arrays, "average"), "discriminator": {}}
         if any(name.startswith("discriminator/") for name in arrays):
@@ -142,7 +143,7 @@ def read_weights(files: Sequence[str | pathlib.Path]) -> tuple[GeneratorConfig, 
         if any(name.startswith("moments/") for name in arrays):
             weights["moments"] = _branch(arrays, "moments")
         return model, int(about["images"]), weights
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError) as error:
         names = ", ".join(map(str, files))
         raise InputError(f"files must be all parts that generator_export wrote, got {names}: {error}") from None
 

@@ -34,7 +34,7 @@ from panojax.train.generator.gan_presets import PRESETS, GeneratorRun
 from panojax.train.generator.gan_state import GanState, init_state, init_weights, take_over, with_moments
 from panojax.train.generator.gan_steps import Step, compile_step
 from panojax.train.generator.schedules import rendering_resolution
-from panojax.train.loop import Loop, remember, write_overview
+from panojax.train.loop import Loop, alone, remember, write_overview
 
 YAWS = (0, 45, 90, 135, 180, 225, 270, 315)  # degrees, of the pictures
 TRUNCATION = 0.7
@@ -58,6 +58,12 @@ def train(config: GeneratorRun) -> GanState | FitState:
     """
     if not config.workdir:
         raise InputError("workdir must name the run's folder (--workdir DIR)")
+    with alone(pathlib.Path(config.workdir)):
+        return _train(config)
+
+
+def _train(config: GeneratorRun) -> GanState | FitState:
+    """`train`, in a folder that no other run has."""
     folder, mesh = pathlib.Path(config.workdir), data_mesh()
     feed = open_feed(config, mesh)
     config = dataclasses.replace(config, fit=dataclasses.replace(config.fit, heads=2 * feed.heads))
