@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from panojax import camera as cameras
+from panojax.arrays import AnyArray, Float
 from panojax.camera_conventions import check_camera
 from panojax.errors import InputError, check_choice
 from panojax.fields.local_branch import check_branch
@@ -21,11 +22,11 @@ BEYOND = 1.2  # as far as bicubic resizing overshoots
 
 def map_latent(
     params: Params,
-    z: jax.Array,
-    camera: jax.Array | None = None,
+    z: Float[AnyArray, " z_dim"],
+    camera: Float[AnyArray, " 25"] | None = None,
     truncation: float | jax.Array = 1.0,
     cutoff: int | None = None,
-) -> jax.Array:
+) -> Float[jax.Array, "L w_dim"]:
     """Style codes of a latent.
 
     Args:
@@ -45,7 +46,9 @@ def map_latent(
     ]
 
 
-def synthesize(params: Params, ws: jax.Array, noise: str = "const", key: jax.Array | None = None) -> jax.Array:
+def synthesize(
+    params: Params, ws: Float[AnyArray, "L w_dim"], noise: str = "const", key: jax.Array | None = None
+) -> Float[jax.Array, "*cells C"]:
     """The tri-grid of style codes.
 
     Args:
@@ -65,8 +68,8 @@ def synthesize(params: Params, ws: jax.Array, noise: str = "const", key: jax.Arr
 
 def generate(
     params: Params,
-    z: jax.Array,
-    camera: jax.Array | None = None,
+    z: Float[AnyArray, " z_dim"],
+    camera: Float[AnyArray, " 25"] | None = None,
     truncation: float | jax.Array = 0.7,
     cutoff: int | None = None,
 ) -> Head:
@@ -80,12 +83,12 @@ def generate(
 def render(
     params: Params,
     head: Head,
-    camera: jax.Array,
+    camera: Float[AnyArray, " 25"],
     resolution: int | None = None,
     key: jax.Array | None = None,
-    uniforms: tuple[jax.Array, jax.Array] | None = None,
+    uniforms: tuple[Float[AnyArray, "rays coarse"], Float[AnyArray, "rays fine"]] | None = None,
     *,
-    background_ws: jax.Array | None = None,
+    background_ws: Float[AnyArray, "_ w_dim"] | None = None,
     density_noise: float | None = None,
 ) -> View:
     """A head seen from a camera.
@@ -136,7 +139,9 @@ def render(
     return jax.tree.map(lambda x: x[0], view)
 
 
-def occlusion_mask(params: Params, view: View, camera: jax.Array, *, threshold: float = 0.5) -> jax.Array:
+def occlusion_mask(
+    params: Params, view: View, camera: Float[AnyArray, " 25"], *, threshold: float = 0.5
+) -> Float[jax.Array, " *cells"]:
     """The cells [*field.cells] that a view does not show, for a tri-grid [3, D, H, W]: 1 = occluded, 0 = visible.
 
     Args:
@@ -155,7 +160,7 @@ def occlusion_mask(params: Params, view: View, camera: jax.Array, *, threshold: 
 def invert(
     params: Params,
     image: Any,
-    camera: jax.Array | None = None,
+    camera: Float[AnyArray, " 25"] | None = None,
     *,
     face: str | int = "largest",
     stitching: str = "texel",

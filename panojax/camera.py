@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from panojax.arrays import AnyArray, Float
 from panojax.errors import InputError
 
 RADIUS = 2.7
@@ -34,14 +35,16 @@ def intrinsics(fov_degrees: float = FOV_DEGREES) -> jax.Array:
     return jnp.array([[focal, 0, 0.5], [0, focal, 0.5], [0, 0, 1]], jnp.float32)
 
 
-def label(cam2world: jax.Array, intrinsics: jax.Array) -> jax.Array:
+def label(
+    cam2world: Float[AnyArray, "*batch 4 4"], intrinsics: Float[AnyArray, "*lens 3 3"]
+) -> Float[jax.Array, "*batch 25"]:
     """Joins cam2world [..., 4, 4] and intrinsics [..., 3, 3] into labels [..., 25]."""
     lead = jnp.broadcast_shapes(cam2world.shape[:-2], intrinsics.shape[:-2])
     parts = [jnp.broadcast_to(m, (*lead, *m.shape[-2:])).reshape(*lead, -1) for m in (cam2world, intrinsics)]
     return jnp.concatenate(parts, axis=-1)
 
 
-def unpack(label: jax.Array) -> tuple[jax.Array, jax.Array]:
+def unpack(label: Float[AnyArray, "*batch 25"]) -> tuple[Float[AnyArray, "*batch 4 4"], Float[AnyArray, "*batch 3 3"]]:
     """Splits labels [..., 25] into cam2world [..., 4, 4] and intrinsics [..., 3, 3]."""
     lead = label.shape[:-1]
     return label[..., :16].reshape(*lead, 4, 4), label[..., 16:].reshape(*lead, 3, 3)
@@ -49,7 +52,7 @@ def unpack(label: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def look_at(
     yaw, pitch=0.0, *, radius=RADIUS, pivot=(0.0, 0.0, 0.0), fov_degrees=FOV_DEGREES, degrees: bool = False
-) -> jax.Array:
+) -> Float[jax.Array, "*batch 25"]:
     """Label [..., 25] of a camera at `radius` around the origin that looks at `pivot`.
 
     Args:
@@ -84,7 +87,7 @@ def orbit(
     fov_degrees: float = FOV_DEGREES,
     yaw: float = 0.0,
     degrees: bool = False,
-) -> jax.Array:
+) -> Float[jax.Array, "n 25"]:
     """Labels [n, 25] of a full turn around the head that begins at `yaw`; see `look_at`."""
     if n < 1:
         raise InputError(f"n must be at least 1 camera, got {n}")
@@ -94,12 +97,12 @@ def orbit(
     return look_at(yaws, pitch, radius=radius, fov_degrees=fov_degrees)
 
 
-def front() -> jax.Array:
+def front() -> Float[jax.Array, " 25"]:
     """The canonical front camera [25]."""
     return look_at(0.0)
 
 
-def mirror(label: jax.typing.ArrayLike) -> jax.Array:
+def mirror(label: Float[AnyArray, "*batch 25"]) -> Float[jax.Array, "*batch 25"]:
     """Labels [..., 25] of the same cameras for pictures flipped left to right."""
     return jnp.asarray(label) * _MIRRORED
 
@@ -136,7 +139,9 @@ def _unit(vector):
     return vector / jnp.linalg.norm(vector, axis=-1, keepdims=True)
 
 
-def camera_rays(label: jax.Array, resolution: int) -> tuple[jax.Array, jax.Array]:
+def camera_rays(
+    label: Float[AnyArray, "*batch 25"], resolution: int
+) -> tuple[Float[jax.Array, "*batch rays 3"], Float[jax.Array, "*batch rays 3"]]:
     """Rays through the pixel centres (i + 0.5) / R of cameras [..., 25], row by row.
 
     Returns:
@@ -147,7 +152,9 @@ def camera_rays(label: jax.Array, resolution: int) -> tuple[jax.Array, jax.Array
     return pixel_rays(label, jnp.stack([x.ravel(), y.ravel()], axis=-1))
 
 
-def pixel_rays(label: jax.Array, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
+def pixel_rays(
+    label: Float[AnyArray, "*batch 25"], positions: Float[AnyArray, "M 2"]
+) -> tuple[Float[jax.Array, "*batch M 3"], Float[jax.Array, "*batch M 3"]]:
     """Rays of cameras [..., 25] through positions [M, 2], (x, y) in units of the picture's side: two [..., M, 3]."""
     cam2world, lens = unpack(label)
     x, y = positions[:, 0], positions[:, 1]
@@ -162,7 +169,9 @@ def pixel_rays(label: jax.Array, positions: jax.Array) -> tuple[jax.Array, jax.A
     return origins, directions
 
 
-def project(label: jax.Array, points: jax.Array) -> tuple[jax.Array, jax.Array]:
+def project(
+    label: Float[AnyArray, " 25"], points: Float[AnyArray, "M 3"]
+) -> tuple[Float[jax.Array, "M 2"], Float[jax.Array, " M"]]:
     """Where a camera [25] sees points [M, 3] of the world: the inverse of `pixel_rays`.
 
     Returns:

@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "panojax"
 # Folders and files at the top of the package, the lowest first: each imports only what stands before it.
 ORDER = (
-    *("errors", "extras", "camera", "camera_conventions", "terminal", "devices", "kernels", "nn", "fields", "render"),
+    *("errors", "extras", "arrays", "camera", "camera_conventions", "terminal", "devices", "kernels", "nn", "fields", "render"),
     *("generators", "encoders", "config", "params", "files", "converters", "losses", "inversion", "photo", "api"),
     *("export", "editing", "synthetic", "data", "viewer", "commands", "train", "eval"),
 )

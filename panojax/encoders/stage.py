@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import jax
 from flax import struct
 
+from panojax.arrays import AnyArray, Float
 from panojax.kernels.stacked import on_each
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ class Context:
     """
 
     generator: Any
-    average: jax.Array
-    pictures: jax.Array
-    labels: jax.Array
+    average: Float[AnyArray, "L w_dim"] | None
+    pictures: Float[AnyArray, "KN R R 3"]
+    labels: Float[AnyArray, "KN 25"]
     released: jax.Array | None = None
     model: "Config" = struct.field(pytree_node=False, kw_only=True)
     count: int = struct.field(pytree_node=False, default=1)
@@ -75,7 +76,7 @@ class Estimate:
     """
 
     heads: Any = None
-    styled: jax.Array | None = None
+    styled: Float[AnyArray, "KN R R 3"] | None = None
     generator: Any = None
 
 

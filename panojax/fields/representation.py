@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from panojax.arrays import AnyArray, Bool, Float
 from panojax.errors import InputError
 
 
@@ -48,19 +49,19 @@ class Representation(abc.ABC):
         return self.shape[:-1]
 
     @abc.abstractmethod
-    def from_image(self, image: jax.Array) -> jax.Array:
+    def from_image(self, image: Float[AnyArray, "*batch R R channels"]) -> Float[jax.Array, " *batch_and_shape"]:
         """Planes [..., *shape] of the networks' image [..., R, R, channels]."""
 
     @abc.abstractmethod
-    def to_image(self, planes: jax.Array) -> jax.Array:
+    def to_image(self, planes: Float[AnyArray, " *batch_and_shape"]) -> Float[jax.Array, "*batch R R channels"]:
         """The inverse of `from_image`: what encoders and critics see of planes."""
 
     @abc.abstractmethod
-    def look_up(self, planes: jax.Array, points: jax.Array) -> jax.Array:
+    def look_up(self, planes: Float[AnyArray, "*cells C"], points: Float[AnyArray, "M 3"]) -> Float[jax.Array, "M C"]:
         """Features [M, C'] in float32 of points [M, 3], the box being [-1, 1]; planes [*cells, C'] with any C'."""
 
     @abc.abstractmethod
-    def unseen(self, points: jax.Array, valid: jax.Array) -> jax.Array:
+    def unseen(self, points: Float[AnyArray, "M M 3"], valid: Bool[AnyArray, "M M"]) -> Float[jax.Array, " *cells"]:
         """Which cells a view does not show.
 
         Args:
@@ -71,13 +72,18 @@ class Representation(abc.ABC):
           float32 [*cells], 1 = occluded, 0 = visible: what the lookups of valid points read is visible.
         """
 
-    def look_up_stitched(self, visible: jax.Array, occluded: jax.Array, points: jax.Array) -> jax.Array:
+    def look_up_stitched(
+        self,
+        visible: Float[AnyArray, "*cells C"],
+        occluded: Float[AnyArray, "*cells C"],
+        points: Float[AnyArray, "M 3"],
+    ) -> Float[jax.Array, "M C"]:
         """Features [M, C]: `visible`'s where they are not zero, else `occluded`'s. Source: the dual encoder's second
         stitching rule."""
         seen = self.look_up(visible, points)
         return jnp.where(seen != 0, seen, self.look_up(occluded, points))
 
-    def masked(self, planes: jax.Array, mask: jax.Array) -> jax.Array:
+    def masked(self, planes: Float[AnyArray, " *any"], mask: Float[AnyArray, " *mask"]) -> Float[jax.Array, " *any"]:
         """Planes [..., *shape] times a mask [..., *cells].
 
         Raises:
@@ -90,11 +96,15 @@ class Representation(abc.ABC):
             )
         return planes * mask[..., None].astype(planes.dtype)
 
-    def blend(self, visible: jax.Array, occluded: jax.Array, mask: jax.Array) -> jax.Array:
+    def blend(
+        self, visible: Float[AnyArray, "*any C"], occluded: Float[AnyArray, "*any C"], mask: Float[AnyArray, " *any"]
+    ) -> Float[jax.Array, "*any C"]:
         """T = (1 - O) T1 + O T2 of planes [..., *shape], with O [..., *cells]. Source: the dual encoder's Eq. 4."""
         return self.masked(visible, 1 - mask) + self.masked(occluded, mask)
 
-    def critic_image(self, planes: jax.Array, mask: jax.Array) -> jax.Array:
+    def critic_image(
+        self, planes: Float[AnyArray, " *any"], mask: Float[AnyArray, " *mask"]
+    ) -> Float[jax.Array, "*batch R R channels"]:
         """What a critic sees [..., R, R, channels] of planes [..., *shape] where masks [..., *cells] are 1: O T."""
         return self.to_image(self.masked(planes, mask))
 
@@ -110,7 +120,7 @@ class Representation(abc.ABC):
         """Shape of an area."""
         raise InputError(f"parts are edited in tri-grids, got a {type(self).__name__}")
 
-    def area_of(self, cells: jax.Array) -> jax.Array:
+    def area_of(self, cells: Float[AnyArray, " *cells"]) -> Float[jax.Array, " *area"]:
         """What an area's columns hold in sum: [*cells] -> [*areas]."""
         raise InputError(f"parts are edited in tri-grids, got a {type(self).__name__}")
 
@@ -118,7 +128,9 @@ class Representation(abc.ABC):
         """An area [..., *areas] for each of its cells, to be broadcast: [..., *cells] but for axes of 1."""
         raise InputError(f"parts are edited in tri-grids, got a {type(self).__name__}")
 
-    def solid_area(self, centre: jax.Array, radii: jax.Array, shape: str) -> jax.Array:
+    def solid_area(
+        self, centre: Float[AnyArray, " 3"], radii: Float[AnyArray, " 3"], shape: str
+    ) -> Bool[jax.Array, " *area"]:
         """The area of a "box" or an "ellipsoid" with its axes along the box's, the box being [-1, 1]: bool."""
         raise InputError(f"parts are edited in tri-grids, got a {type(self).__name__}")
 

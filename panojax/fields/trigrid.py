@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from panojax.arrays import AnyArray, Bool, Float
 from panojax.errors import InputError, check_choice
 from panojax.fields.representation import Representation
 from panojax.kernels.lookup import sample_planes, texel_coordinates
@@ -62,23 +63,28 @@ class TriGrid(Representation):
         """3 * C * D."""
         return len(self.axes) * self.width * self.depth
 
-    def from_image(self, image: jax.Array) -> jax.Array:
+    def from_image(self, image: Float[AnyArray, "*batch R R channels"]) -> Float[jax.Array, " *batch_and_shape"]:
         """[..., H, W, 3 * C * D] -> [..., 3, D, H, W, C]."""
         return planes_from_image(image, self.depth, by_texel=self.order == "texel")
 
-    def to_image(self, planes: jax.Array) -> jax.Array:
+    def to_image(self, planes: Float[AnyArray, " *batch_and_shape"]) -> Float[jax.Array, "*batch R R channels"]:
         """[..., 3, D, H, W, C] -> [..., H, W, 3 * C * D]."""
         return image_from_planes(planes, by_texel=self.order == "texel")
 
-    def look_up(self, planes: jax.Array, points: jax.Array) -> jax.Array:
+    def look_up(self, planes: Float[AnyArray, "*cells C"], points: Float[AnyArray, "M 3"]) -> Float[jax.Array, "M C"]:
         """Features [M, C]: the mean over the planes' trilinear lookups."""
         return sample_trigrid(planes, points, self.axes, depth_interpolation=self.depth_interpolation)
 
-    def look_up_stitched(self, visible: jax.Array, occluded: jax.Array, points: jax.Array) -> jax.Array:
+    def look_up_stitched(
+        self,
+        visible: Float[AnyArray, "*cells C"],
+        occluded: Float[AnyArray, "*cells C"],
+        points: Float[AnyArray, "M 3"],
+    ) -> Float[jax.Array, "M C"]:
         """Features [M, C]: on each plane `visible`'s lookup where it is not zero, else `occluded`'s; then the mean."""
         return select_trigrid(visible, occluded, points, self.axes, depth_interpolation=self.depth_interpolation)
 
-    def unseen(self, points: jax.Array, valid: jax.Array) -> jax.Array:
+    def unseen(self, points: Float[AnyArray, "M M 3"], valid: Bool[AnyArray, "M M"]) -> Float[jax.Array, " *cells"]:
         """[3, D, H, W]; single texels that are left out between visible ones are closed."""
         return unseen_texels(points, valid, self.cells, self.axes, depth_interpolation=self.depth_interpolation)
 
@@ -93,7 +99,7 @@ class TriGrid(Representation):
         """[3, H, W]: a texel's column is its slices."""
         return (len(self.axes), self.size, self.size)
 
-    def area_of(self, cells: jax.Array) -> jax.Array:
+    def area_of(self, cells: Float[AnyArray, " *cells"]) -> Float[jax.Array, " *area"]:
         """[3, D, H, W] -> [3, H, W]."""
         return jnp.sum(cells, axis=1)
 
@@ -101,7 +107,9 @@ class TriGrid(Representation):
         """[..., 3, H, W] -> [..., 3, 1, H, W]."""
         return area[..., None, :, :]
 
-    def solid_area(self, centre: jax.Array, radii: jax.Array, shape: str) -> jax.Array:
+    def solid_area(
+        self, centre: Float[AnyArray, " 3"], radii: Float[AnyArray, " 3"], shape: str
+    ) -> Bool[jax.Array, " *area"]:
         """The solid's shadow on each plane, [3, H, W]."""
         texels = (np.arange(self.size, dtype=np.float32) + 0.5) / self.size * 2 - 1
         shadows = []

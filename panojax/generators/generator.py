@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from panojax.arrays import AnyArray, Float
 from panojax.camera import camera_rays
 from panojax.fields.local_branch import modulate
 from panojax.generators.generator_config import GeneratorConfig, count_ws
@@ -35,10 +36,10 @@ class Head:
       local: None, or the `LocalBranch` of the encoder that made the head.
     """
 
-    planes: jax.Array
-    ws: jax.Array
-    background: jax.Array | None = None
-    occluded_planes: jax.Array | None = None
+    planes: Float[AnyArray, " *batch_and_shape"]
+    ws: Float[AnyArray, "*batch L w_dim"]
+    background: Float[AnyArray, "*batch r r C"] | None = None
+    occluded_planes: Float[AnyArray, " *batch_and_shape"] | None = None
     local: Any = None
 
 
@@ -54,11 +55,11 @@ class View:
       mask: foreground mask [R, R, 1], about [0, 1] (weight * 1.002 - 0.001).
     """
 
-    image: jax.Array
-    raw: jax.Array
-    depth: jax.Array
-    weight: jax.Array
-    mask: jax.Array
+    image: Float[AnyArray, "*batch H W 3"]
+    raw: Float[AnyArray, "*batch R R 3"]
+    depth: Float[AnyArray, "*batch R R 1"]
+    weight: Float[AnyArray, "*batch R R 1"]
+    mask: Float[AnyArray, "*batch R R 1"]
 
 
 def _apply(config: GeneratorConfig, variables: Any, path: str, *args, noise: str = "const", key=None, **options):
@@ -70,7 +71,15 @@ def _conditioning(config, label):
     return jnp.zeros_like(label) if config.zero_conditioning else jnp.asarray(label) * config.camera_scale
 
 
-def map_latent(config, variables, z, label, *, truncation=1.0, cutoff: int | None = None) -> jax.Array:
+def map_latent(
+    config: GeneratorConfig,
+    variables: Any,
+    z: Float[AnyArray, "N z_dim"],
+    label: Float[AnyArray, "N c_dim"],
+    *,
+    truncation: Any = 1.0,
+    cutoff: int | None = None,
+) -> Float[jax.Array, "N L w_dim"]:
     """Style codes [N, L, w_dim] of latents z [N, z_dim], conditioned on camera labels [N, c_dim].
 
     `truncation` pulls the first `cutoff` codes (all when None) towards `w_avg`.
@@ -98,14 +107,18 @@ def adapt_camera(config, variables, z, label, *, truncation=1.0) -> tuple[jax.Ar
     return label.at[:, jnp.array([3, 7, 11])].add(delta), delta
 
 
-def synthesize(config, variables, ws, *, noise: str = "const", key=None) -> jax.Array:
+def synthesize(
+    config: GeneratorConfig, variables: Any, ws: Float[AnyArray, "N L w_dim"], *, noise: str = "const", key: Any = None
+) -> Float[jax.Array, "N *cells C"]:
     """Planes [N, *field.shape] of style codes [N, L, w_dim]. `noise`: "const", "none" or "random" (needs `key`)."""
     image = _apply(config, variables, "backbone.synthesis", ws, noise=noise, key=key)
     return written_in_order(config.field.from_image(image).astype(config.dtype))
 
 
 @functools.partial(jax.jit, static_argnames=("config", "colours"))
-def query_field(config, variables, head: Head, points, *, colours: bool = True) -> tuple[jax.Array, jax.Array]:
+def query_field(
+    config: GeneratorConfig, variables: Any, head: Head, points: Float[AnyArray, "M 3"], *, colours: bool = True
+) -> tuple[Float[jax.Array, " M"], Float[jax.Array, "M C"]]:
     """Densities [M] before their softplus and colour features [M, C] of world points [M, 3], for one head.
 
     Without `colours`, these are [M, 0]. By `jit`, so that coarse and fine points are traced and lowered once.
@@ -147,7 +160,9 @@ def render_volume(
     return jax.tree.map(lambda x: x.reshape(n, resolution, resolution, x.shape[-1]), rendered)
 
 
-def background(config, variables, ws, *, noise: str = "const", key=None) -> jax.Array:
+def background(
+    config: GeneratorConfig, variables: Any, ws: Float[AnyArray, "N L w_dim"], *, noise: str = "const", key: Any = None
+) -> Float[jax.Array, "N r r C"]:
     """Background features [N, r, r, C] at the super-resolution's input size r, of style codes [N, L, w_dim].
 
     Where the background has more layers than there are codes, the last code serves the rest.
@@ -157,7 +172,9 @@ def background(config, variables, ws, *, noise: str = "const", key=None) -> jax.
     return _apply(config, variables, "bcg_synthesis", ws, noise=noise, key=key)
 
 
-def make_heads(config, variables, planes, ws) -> Head:
+def make_heads(
+    config: GeneratorConfig, variables: Any, planes: Float[AnyArray, "N *cells C"], ws: Float[AnyArray, "N L w_dim"]
+) -> Head:
     """Heads of planes [N, *field.shape] and their style codes [N, L, w_dim], with their backgrounds."""
     return Head(planes, ws, background(config, variables, ws) if config.background else None)
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from panojax import kernels
+from panojax.arrays import AnyArray, Float
 from panojax.config import Config
 from panojax.encoders import dual
 from panojax.encoders.stage import Context, Estimate, Stage, run
@@ -91,7 +92,9 @@ def _parts(context: Context, visible: Head, occluded: Head, threshold: float) ->
     return Parts(visible, occluded, mask)
 
 
-def stitch(field: Representation, visible: Head, occluded: Head, mask: jax.Array, *, rule: str = "texel") -> Head:
+def stitch(
+    field: Representation, visible: Head, occluded: Head, mask: Float[AnyArray, " *cells"], *, rule: str = "texel"
+) -> Head:
     """Joins two heads: `visible` where mask [..., *field.cells] is 0, `occluded` where it is 1.
 
     "texel" blends the planes, T = (1 - O) T1 + O T2. "sample" keeps both and lets every lookup choose: the visible
@@ -108,8 +111,8 @@ def invert_batch(
     config: Config,
     variables: Any,
     encoders: Any,
-    images: jax.Array,
-    labels: jax.Array,
+    images: Float[AnyArray, "N S S 3"],
+    labels: Float[AnyArray, "N 25"],
     *,
     stitching: str = "texel",
     threshold: float = 0.5,
