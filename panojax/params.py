@@ -102,7 +102,8 @@ def prepare(params: Params) -> Params:
         both = encoders["both"]
         if order is not None:
             both = reorder_offsets(both, order)
-        both = kernels.prepare(call_networks, config.encoder, both, count=config.encoders)
+        architecture: Any = config.encoder
+        both = kernels.prepare(call_networks, architecture, both, count=config.encoders)
         encoders = encoders | {"both": kernels.pack(both)}
     return params.replace(  # type: ignore[attr-defined]
         generator=networks.prepare(config.generator, generator), encoders=encoders, config=config

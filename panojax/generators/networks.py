@@ -1,6 +1,7 @@
 """The generator's networks: mapping, synthesis, decoder, super-resolution. Module names are PyTorch's."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -150,7 +151,7 @@ class SuperResolution(nn.Module):
 
 def build(config: GeneratorConfig, *, noise: str = "const") -> dict[str, nn.Module]:
     """The modules of a generator by their PyTorch path. `noise` is the backbone's and the background's noise mode."""
-    widths = {"embedding": config.mapping_embedding, "width": config.mapping_width}
+    widths: Any = {"embedding": config.mapping_embedding, "width": config.mapping_width}
     modules: dict[str, nn.Module] = {
         "backbone.mapping": Mapping(config.w_dim, config.mapping_layers, config.mapping_lr_multiplier, **widths),
         "backbone.synthesis": Synthesis(

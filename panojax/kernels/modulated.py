@@ -62,7 +62,7 @@ def _modulated_weights(kernel: jax.Array, *, up: bool, demodulate: bool) -> Modu
 
 
 def _kept(weights: ModulatedWeights, dtype) -> ModulatedWeights:
-    return ModulatedWeights(for_device(weights.kernel.astype(dtype)), weights.energy)
+    return ModulatedWeights(for_device(jnp.asarray(weights.kernel).astype(dtype)), weights.energy)
 
 
 def upsampling_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:

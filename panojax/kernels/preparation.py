@@ -81,7 +81,8 @@ def prepare(call: Callable[[Any, Any], Any], config: Hashable, variables: Any, *
     Returns:
       The tree with `Prepared` weights, on this process's default device's terms. It can be neither trained nor saved.
     """
-    leaves, tree = jax.tree.flatten(variables)
+    leaves, structure = jax.tree.flatten(variables)
+    tree: Any = structure
     first = 0 if count is None else 1
     types = tuple((leaf.shape[first:], leaf.dtype) for leaf in leaves)
     return tree.unflatten(_maker(call, config, tree, types, count is not None, jax.default_backend())(leaves))

@@ -10,6 +10,7 @@ Only needed to make `weights/*.npz` anew; `weights/README.md` names the source f
 import argparse
 import pathlib
 import struct
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def from_tflite(path: str) -> Graph:
         steps.append((op, data, result, tuple(f"{output}/{key}" for key in used), options))
         if activation:
             steps.append((activation, (result,), str(output), (), {}))
-    ends = [tuple(str(i) for i in numbers) for numbers in (graph.InputsAsNumpy(), graph.OutputsAsNumpy())]
+    ends: Any = [tuple(str(i) for i in numbers) for numbers in (graph.InputsAsNumpy(), graph.OutputsAsNumpy())]
     return Graph(tuple(steps), weights, *ends)
 
 

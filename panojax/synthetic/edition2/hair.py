@@ -328,7 +328,8 @@ def beard_strands(assets: Path, face: Face, points: Floats, normals: Floats, sol
     length = face.beard_length * (0.35 + 0.65 * chin) * (0.7 + 0.6 * rng.random(len(mine)))
     length = np.where(lip > 0.5, np.minimum(length, 6 + 0.15 * face.beard_length), length)
     side = np.sign(start[:, :1]) * growth.LEFT
-    flow: Floats = -growth.UP + lip[:, None] * 1.3 * side + 0.25 * (1 - lip[:, None]) * side * (azimuth[mine, None] > 40)
+    aside: Floats = 0.25 * (1 - lip[:, None]) * side * (azimuth[mine, None] > 40)
+    flow: Floats = -growth.UP + lip[:, None] * 1.3 * side + aside
     flow = unit(flow.astype(np.float32) + rng.normal(0, 0.13, start.shape).astype(np.float32))
     count = int(np.clip(4 + face.beard_length / 8, 4, 14))
     step = (length * MM / (count - 1))[:, None].astype(np.float32)

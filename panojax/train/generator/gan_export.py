@@ -5,7 +5,8 @@
 
 The first writes `weights.npz.000`, `weights.npz.001`, ... of at most 15 MiB, which put together (`cat`) are one NumPy
 archive: generator, its average, discriminator, Adam's second moments (a byte each; the first ones are not used), and
-the number of pictures shown. `--start weights.npz.*` of a run goes on from these files. The second command writes the averaged generator as a model that `panojax.load` reads.
+the number of pictures shown. `--start weights.npz.*` of a run goes on from these files. The second command writes the
+averaged generator as a model that `panojax.load` reads.
 """
 
 import argparse
