@@ -1,4 +1,4 @@
-"""Where the heads are made from: which files of two packages, under which licence, and the step that fetches them.
+"""Where the heads are made from: which files of three packages, under which licence, and the step that fetches them.
 
 Only MakeHuman's core assets are used. The MakeHuman team released them as CC0 in September 2020 (LICENSE.md, section C,
 of github.com/makehumancommunity/makehuman and the README of makehumancommunity/makehuman-assets, which says that they
@@ -70,8 +70,8 @@ The heads made by `panojax heads` are built from these files:
 
 3. npm {PMNDRS_ASSETS}: {len(ENVIRONMENTS)} environments of Poly Haven (hdri/*.exr.js), CC0 1.0 Universal, made smaller.
 
-CC0 asks for nothing in return; thanks to the MakeHuman and Poly Haven communities all the same. files.json lists each file and its
-SHA-256.
+CC0 asks for nothing in return; thanks to the MakeHuman and Poly Haven communities all the same. files.json lists
+each file and its SHA-256.
 """
 
 

@@ -94,7 +94,9 @@ def _run_processes(
         os.environ.setdefault(name, value)
     try:
         workers = [
-            context.Process(target=_work, args=(numbers[i::processes], options | {"device": device_of(i)}, news), daemon=True)
+            context.Process(
+                target=_work, args=(numbers[i::processes], options | {"device": device_of(i)}, news), daemon=True
+            )
             for i in range(processes)
         ]
         for worker in workers:
@@ -163,8 +165,8 @@ def generate_heads(
     views, size, the assets and the OpenGL driver; not on `processes` or order. `assets`: folder made by
     assets.fetch_assets (None: the default one). `device`: EGL device index (None: EGL's choice);
     `devices`: with several processes, how many EGL devices they take turns on, from the first (0: `device`).
-    `edition`: 2, or 1 for the first edition's heads. Raises InputError for arguments that make no set, for missing assets, and for an
-    `out` that holds something else. Returns `out`.
+    `edition`: 2, or 1 for the first edition's heads. Raises InputError for arguments that make no set, for missing
+    assets, and for an `out` that holds something else. Returns `out`.
     """
     check_arguments(identities, views, size, seed, start, processes)
     check_edition(edition)

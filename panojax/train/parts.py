@@ -29,8 +29,8 @@ from panojax.train.command import exit_code
 
 OUTPUT = "parts"
 # Labels of the heads -> labels of the segmenter.
-CLOTH = ("hat",)  # the rest that the segmenter does not know lies on skin
-MERGED = np.array([PARTS.index(n) if n in PARTS else PARTS.index("clothes" if n in CLOTH else "skin") for n in LABELS], np.uint8)
+OTHERS = {"hat": "clothes"}  # the rest that the segmenter does not know lies on skin
+MERGED = np.array([PARTS.index(name if name in PARTS else OTHERS.get(name, "skin")) for name in LABELS], np.uint8)
 
 
 @dataclasses.dataclass(frozen=True)

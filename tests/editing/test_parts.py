@@ -12,7 +12,7 @@ from panojax.errors import InputError
 
 
 def test_it_knows_a_head_of_the_test_split():
-    """Head 31 of docs/heads_sheet_1.jpg, from the front and from behind: places of each part, as one sees them there."""
+    """Head 31 of docs/heads_sheet_1.jpg, from the front and from behind: places of each part, as one sees them."""
     with Image.open(pathlib.Path(__file__).parents[2] / "docs" / "heads_sheet_1.jpg") as sheet:
         cell = sheet.width // 16
         row, column = 31 % 20, 31 // 20 * 8

@@ -105,7 +105,7 @@ def test_a_failing_download_says_why(monkeypatch, tmp_path):
 
 def test_environments_are_cc0_and_whole(archives, tmp_path):
     write_environments(archives / "pmndrs-assets-1.7.0.tgz", licence="MIT License")
-    with pytest.raises(InputError, match="must be CC0 1.0 Universal"):
+    with pytest.raises(InputError, match=r"must be CC0 1\.0 Universal"):
         assets.fetch_assets(tmp_path / "kept", archives=archives)
     assert not (tmp_path / "kept").exists()
 
@@ -126,7 +126,9 @@ def test_the_second_edition_asks_for_environments_and_the_first_does_not_see_the
 def test_an_environment_is_read_from_its_module(tmp_path):
     exr = pytest.importorskip("OpenEXR")
     pixels = np.random.default_rng(0).uniform(0, 4, (64, 128, 3)).astype(np.float32)
-    exr.File({"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage}, {"RGB": pixels}).write(str(tmp_path / "a.exr"))
+    exr.File({"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage}, {"RGB": pixels}).write(
+        str(tmp_path / "a.exr")
+    )
     text = "export default 'data:application/exr;base64," + base64.b64encode((tmp_path / "a.exr").read_bytes()).decode()
     small = np.load(io.BytesIO(assets.read_environment(text + "'")))
     assert small.dtype == np.float16 and small.shape == (32, 64, 3)

@@ -64,7 +64,7 @@ def test_pictures_are_pooled_and_merged(tmp_path):
     assert [PARTS[labels[0, row, 64]] for row in (0, 40, 70, 127)] == ["hair", "eyes", "skin", "clothes"]
     np.testing.assert_array_equal(pictures[0, 0, 64], (*COLOURS["hair"], 255))
     assert not pictures[:, :, 0].any() and not labels[:, :, 0].any()
-    assert [PARTS[i] for i in parts.MERGED] == [*PARTS, "skin", "skin", "skin"]
+    assert [PARTS[i] for i in parts.MERGED] == [*PARTS, "skin", "skin", "skin", "clothes", "skin"]
 
 
 def test_scores_by_counting(monkeypatch):

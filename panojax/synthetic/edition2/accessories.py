@@ -31,7 +31,10 @@ FRAMES: dict[str, tuple[float, float, float, float, float, float, str]] = {
     "rimless": (25.5, 17.0, 3.0, 0.03, 0.0, 0.0, "none"),
     "large": (29.0, 25.0, 2.6, 0.05, 1.0, 1.7, "full"),
 }
-HATS = ("beanie", "slouch", "cap", "cap_back", "bucket", "fedora", "sun", "beret", "turban", "hijab", "headscarf", "headband")
+HATS = (
+    "beanie", "slouch", "cap", "cap_back", "bucket", "fedora", "sun", "beret", "turban", "hijab", "headscarf",
+    "headband",
+)  # fmt: skip
 COVERS = ("hijab",)  # what leaves no hair to be seen
 EARRINGS = ("stud", "hoop", "drop")
 
@@ -60,9 +63,8 @@ def glasses_parts(body: "Body", wear: Wear, eyes: tuple[Floats, Floats], solid: 
     def placed(side: float, at: Floats, forward: float) -> Floats:
         x, y = at[:, 0], at[:, 1] - 2 * MM
         world_x = side * (apart + x * np.cos(wrap))
-        return np.stack(
-            [world_x, middle[1] + y * np.cos(tilt), forward + y * np.sin(tilt) - np.maximum(x, -wide * MM) * np.sin(wrap)], 1
-        ).astype(np.float32)
+        world_z = forward + y * np.sin(tilt) - np.maximum(x, -wide * MM) * np.sin(wrap)
+        return np.stack([world_x, middle[1] + y * np.cos(tilt), world_z], axis=1).astype(np.float32)
 
     forward = float(middle[2]) + 20 * MM
     for _ in range(12):  # as close as face and brows let it be
@@ -100,9 +102,8 @@ def glasses_parts(body: "Body", wear: Wear, eyes: tuple[Floats, Floats], solid: 
     dark = tuple(0.25 * c for c in wear.glasses_colour)
     pattern = 1.0 if metal == 0 and wear.seed % 4 == 0 else 0.0
     finish = (pattern, metal, 0.22 if metal else 0.16, 0.0)
-    parts = [
-        mesh_part(points, triangles, "hard", "glasses", {"colour": wear.glasses_colour, "second": dark, "finish": finish})
-    ]
+    material = {"colour": wear.glasses_colour, "second": dark, "finish": finish}
+    parts = [mesh_part(points, triangles, "hard", "glasses", material)]
     lenses = []
     for side in (1.0, -1.0):
         ring = placed(side, flat, forward)
@@ -204,15 +205,13 @@ def hat_parts(body: "Body", wear: Wear, solid: Solid) -> list[Part]:
     out = unit(grid - CENTRE)
     up = np.array([0, 1, 0], np.float32)
     if hat == "headband":
-        lower, upper = rim(azimuth[0]), None
-        del lower, upper
         band = grid[int(rows * 0.74) :] + 2.5 * MM * out[int(rows * 0.74) :]
         return [sheet_part(band, "cloth", "hat", cloth(colours, bump=0.3), closed=True)]
     if hat in ("beanie", "slouch"):
         slack = rng.uniform(6, 22) if hat == "beanie" else rng.uniform(22, 38)
         back = rng.uniform(0, 0.4) if hat == "beanie" else 1.0
         lift = (1 - t) ** 2 * slack * MM
-        grid = grid + lift[..., None] * (0.6 * up - back * np.array([0, 0, 1], np.float32)) + 0.3 * lift[..., None] * out
+        grid = grid + lift[..., None] * (0.6 * up - back * np.array([0, 0, 1], np.float32) + 0.3 * out)
         ribs = float(rng.choice([0.0, 60.0, 90.0]))
         parts = [sheet_part(grid, "cloth", "hat", cloth(colours, ribs=ribs), closed=True)]
         if rng.random() < 0.7:
@@ -220,7 +219,8 @@ def hat_parts(body: "Body", wear: Wear, solid: Solid) -> list[Part]:
             cuff = grid[first:] + (3.5 * MM) * out[first:]
             lip = grid[-1:] + 0.5 * MM * out[-1:]
             cuff = np.concatenate([grid[first : first + 1], cuff, lip])
-            parts.append(sheet_part(cuff, "cloth", "hat", cloth((colours[1], colours[1]) if wear.seed % 3 == 0 else colours, ribs=75.0), closed=True))
+            own = (colours[1], colours[1]) if wear.seed % 3 == 0 else colours
+            parts.append(sheet_part(cuff, "cloth", "hat", cloth(own, ribs=75.0), closed=True))
         if hat == "beanie" and rng.random() < 0.2:
             ball = sphere(grid[0].mean(axis=0) + 12 * MM * up, rng.uniform(14, 22) * MM, rng)
             parts.append(mesh_part(*ball, "cloth", "hat", cloth((colours[1], colours[1]), bump=1.5)))
@@ -236,11 +236,11 @@ def hat_parts(body: "Body", wear: Wear, solid: Solid) -> list[Part]:
         edge, lean = edge[inside][order], lean[inside][order]
         reach = rng.uniform(58, 72) * MM * np.maximum(np.cos(lean / 1.12 * np.pi / 2), 0) ** 0.55
         visor = forward_visor(edge, reach, -1.0 if turned else 1.0, rng.uniform(8, 24) * MM, lean)
-        seam = cloth(colours)
+        below = tuple(0.5 * c for c in colours[1])
         return [
-            sheet_part(grid, "cloth", "hat", seam, closed=True),
+            sheet_part(grid, "cloth", "hat", cloth(colours), closed=True),
             sheet_part(visor, "cloth", "hat", cloth((colours[wear.seed % 2],) * 2, bump=0.1)),
-            sheet_part(visor - 2.0 * MM * up, "cloth", "hat", cloth((tuple(0.5 * c for c in colours[1]),) * 2, bump=0.1)),
+            sheet_part(visor - 2.0 * MM * up, "cloth", "hat", cloth((below, below), bump=0.1)),
         ]
     if hat in ("bucket", "fedora", "sun"):
         tall = {"bucket": 14, "fedora": 20, "sun": 14}[hat] * MM
@@ -265,7 +265,8 @@ def hat_parts(body: "Body", wear: Wear, solid: Solid) -> list[Part]:
     if hat == "beret":
         lean = rng.choice([-1, 1]) * np.array([1, 0, 0], np.float32) - 0.4 * np.array([0, 0, 1], np.float32)
         bulge = np.sin(np.pi * np.minimum(t * 1.15, 1)).clip(0) ** 0.7 * 24 * MM
-        grid = grid + bulge[..., None] * unit(out * np.array([1, 0.25, 1], np.float32)) + (1 - t)[..., None] * 10 * MM * lean
+        grid = grid + bulge[..., None] * unit(out * np.array([1, 0.25, 1], np.float32))
+        grid = grid + (1 - t)[..., None] * 10 * MM * lean
         return [sheet_part(grid, "cloth", "hat", cloth(colours, bump=0.5), closed=True)]
     # A turban or a scarf tied behind: folds that cross the head.
     folds = 4.0 if hat == "turban" else 1.5
@@ -338,7 +339,8 @@ def earring_parts(body: "Body", wear: Wear, lobes: tuple[Floats, Floats]) -> lis
         elif wear.earrings == "hoop":
             angle = np.linspace(0, 2 * np.pi, 28, endpoint=False)
             ring = np.stack([0 * angle, size * (np.cos(angle) - 1), size * np.sin(angle)], 1)
-            points, triangles = tube((lobe + [side * 2 * MM, 3 * MM, 0] + ring).astype(np.float32), 0.9 * MM, closed=True, up=(1, 0, 0))
+            ring = (lobe + np.array([side * 2, 3, 0]) * MM + ring).astype(np.float32)
+            points, triangles = tube(ring, 0.9 * MM, closed=True, up=(1, 0, 0))
         else:
             t = np.linspace(0, 1, 8)[:, None]
             line = lobe + np.array([side * 2, 2, 1]) * MM - t * np.array([0, size * 1.6, 0])

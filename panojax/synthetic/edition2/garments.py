@@ -23,7 +23,9 @@ PATTERNS = ("plain", "melange", "stripes", "checks", "dots")
 NECK_Z = -0.035  # of the neck's axis
 
 
-def fabric(colour: Colour, second: Colour, pattern: str = "plain", period: float = 20.0, bump: float = 0.5) -> dict[str, Any]:
+def fabric(
+    colour: Colour, second: Colour, pattern: str = "plain", period: float = 20.0, bump: float = 0.5
+) -> dict[str, Any]:
     """Uniforms of cloth."""
     return {
         "colour": colour,
@@ -44,7 +46,9 @@ def torso(body: "Body", weights: Floats, off: float, uniforms: dict[str, Any]) -
     )
 
 
-def collar_parts(solid: Solid, foot: float, colour: Colour, off: float, rng: np.random.Generator, stand: float) -> list[Part]:
+def collar_parts(
+    solid: Solid, foot: float, colour: Colour, off: float, rng: np.random.Generator, stand: float
+) -> list[Part]:
     """A shirt's collar: a band about the neck that folds over, open in front."""
     gap = np.radians(rng.uniform(6, 22))
     azimuth = np.linspace(gap, 2 * np.pi - gap, 60).astype(np.float32)
@@ -56,11 +60,11 @@ def collar_parts(solid: Solid, foot: float, colour: Colour, off: float, rng: np.
         heights = low + share * (high - low)
         rows.append(ring_at(solid, heights, azimuth, away * MM))
     top, leaf = rows[-1], []
-    points_down = 16 * np.exp(-((np.minimum(azimuth, 2 * np.pi - azimuth) - gap) / 0.33) ** 2) * rng.uniform(0.6, 1.8)
+    points_down = 16 * np.exp(-(((np.minimum(azimuth, 2 * np.pi - azimuth) - gap) / 0.33) ** 2)) * rng.uniform(0.6, 1.8)
     for share in (0.12, 0.4, 0.7, 1.0):
         heights = high - share * (stand * 0.95 + points_down) * MM
         leaf.append(ring_at(solid, heights, azimuth, (off + 2 + 4.5 * share) * MM))
-    grid = np.stack([*rows, top + [0, 1.5 * MM, 0], *leaf])
+    grid = np.stack([*rows, top + np.array([0, 1.5 * MM, 0]), *leaf])
     plain = fabric(colour, colour, bump=0.2)
     return [sheet_part(gaussian_filter1d(grid, 1.0, axis=1, mode="nearest"), "cloth", "clothes", plain)]
 
@@ -106,7 +110,8 @@ def roll_part(solid: Solid, foot: float, shirt: Clothes, rng: np.random.Generato
     points, triangles = tube(path.astype(np.float32), radius, sides=20, closed=True)
     middle = np.repeat(path, 20, axis=0)
     around = points - middle
-    fold = 1 + 0.13 * np.sin(6 * np.arctan2(around[:, 1], np.linalg.norm(around[:, [0, 2]], axis=1) + 1e-6) + 3 * np.repeat(azimuth, 20))
+    lean = np.arctan2(around[:, 1], np.linalg.norm(around[:, [0, 2]], axis=1) + 1e-6)
+    fold = 1 + 0.13 * np.sin(6 * lean + 3 * np.repeat(azimuth, 20))
     points = (middle + around * fold[:, None]).astype(np.float32)
     colours = shirt.colours if kind == "hood" else (shirt.tie, shirt.inner)
     pattern = "plain" if kind == "hood" else shirt.pattern
@@ -117,13 +122,15 @@ def lapel_parts(solid: Solid, foot: float, colour: Colour, off: float, rng: np.r
     """A jacket's collar behind the neck, running into lapels that meet on the chest."""
     azimuth = np.linspace(np.radians(14), 2 * np.pi - np.radians(14), 70).astype(np.float32)
     back = 0.5 - 0.5 * np.cos(azimuth)
-    rise = np.interp(np.minimum(azimuth, 2 * np.pi - azimuth), np.radians([14, 30, 60, 100, 180]), [-75, -38, -4, 16, 24])
-    wide = np.interp(np.minimum(azimuth, 2 * np.pi - azimuth), np.radians([14, 30, 48, 70, 180]), [30, 34, 26, 22, 24])
+    aside = np.degrees(np.minimum(azimuth, 2 * np.pi - azimuth))
+    rise = np.interp(aside, [14, 30, 60, 100, 180], [-75, -38, -4, 16, 24])
+    wide = np.interp(aside, [14, 30, 48, 70, 180], [30, 34, 26, 22, 24])
     rows = []
     for share in (0.0, 0.25, 0.6, 1.0):
         heights = foot + (rise - share * wide * (0.35 + 0.65 * back)) * MM
         turned = azimuth + np.sign(np.pi - azimuth) * share * np.radians(13) * (1 - back)
-        rows.append(ring_at(solid, heights.astype(np.float32), turned.astype(np.float32), (off + 3 - 2 * abs(share - 0.4)) * MM))
+        away = (off + 3 - 2 * abs(share - 0.4)) * MM
+        rows.append(ring_at(solid, heights.astype(np.float32), turned.astype(np.float32), away))
     grid = gaussian_filter1d(np.stack(rows), 1.2, axis=1, mode="nearest")
     return [sheet_part(grid, "cloth", "clothes", fabric(colour, colour, bump=0.25))]
 
@@ -139,7 +146,8 @@ def clothes_parts(body: "Body", shirt: Clothes, solid: Solid, weights: Floats) -
     crew = (foot + 0.035, 0.5, -0.42, 0.02)
     if garment in ("suit", "jacket"):
         low = (foot - 0.055, 9.0, -0.55, 0.02)
-        parts = [torso(body, weights, loose + 5, outer | {"cuts": low}), torso(body, weights, loose, inner | {"cuts": crew})]
+        parts = [torso(body, weights, loose + 5, outer | {"cuts": low})]
+        parts += [torso(body, weights, loose, inner | {"cuts": crew})]
         parts += lapel_parts(solid, foot, shirt.colours[0], loose + 7, rng)
         if garment == "suit":
             parts += collar_parts(solid, foot, shirt.inner, loose + 1, rng, rng.uniform(26, 36))
@@ -160,9 +168,14 @@ def clothes_parts(body: "Body", shirt: Clothes, solid: Solid, weights: Floats) -
         azimuth = np.linspace(0, 2 * np.pi, 64, endpoint=False).astype(np.float32)
         back = 0.5 - 0.5 * np.cos(azimuth)
         low, high = foot - 30 * MM + 20 * MM * back, foot + (rng.uniform(24, 40) + 12 * back) * MM
-        rows = [ring_at(solid, (low + s * (high - low)).astype(np.float32), azimuth, (loose + w) * MM)
-                for s, w in ((0, 0.5), (0.3, 0.5), (0.7, 0.5), (1.0, 0.5), (1.03, 2.5), (0.8, 4.0), (0.45, 4.5), (0.3, 3.5))]  # fmt: skip
-        ribbed = {"colour": shirt.colours[0], "second": tuple(0.8 * c for c in shirt.colours[0]), "finish": (5.0, 90.0, 0.2, 0.0)}
+        # Up along the neck, over the edge, and down again outside: shares of the height, mm off the neck.
+        profile = (0, 0.5), (0.3, 0.5), (0.7, 0.5), (1.0, 0.5), (1.03, 2.5), (0.8, 4.0), (0.45, 4.5), (0.3, 3.5)
+        rows = [
+            ring_at(solid, (low + share * (high - low)).astype(np.float32), azimuth, (loose + away) * MM)
+            for share, away in profile
+        ]
+        second = tuple(0.8 * c for c in shirt.colours[0])
+        ribbed = {"colour": shirt.colours[0], "second": second, "finish": (5.0, 90.0, 0.2, 0.0)}
         grid = gaussian_filter1d(np.stack(rows), 1.0, axis=1, mode="wrap")
         return [
             torso(body, weights, loose, fabric(shirt.colours[0], shirt.colours[0]) | {"cuts": crew}),

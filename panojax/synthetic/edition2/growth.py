@@ -102,7 +102,7 @@ def hair_ground(assets: Path, points: Floats, normals: Floats, seed: int) -> Gro
 
 
 def hair_density(rest: Floats, style: Style) -> NDArray[np.float32]:
-    """How much hair grows, 0..1 (n,), at rest positions (decimetres): the hair line with its corners and bald places."""
+    """How much hair grows, 0..1 (n,), at rest positions (decimetres): its line, with corners, and bald places."""
     azimuth = azimuth_of(rest).astype(np.float32)
     line = np.interp(azimuth, scalp.paint.AZIMUTHS, scalp.paint.HAIR_LINE)
     corner = np.exp(-(((azimuth - 38) / 13) ** 2))
@@ -148,7 +148,8 @@ def comb(style: Style, ground: Ground, at: NDArray[np.int32], marks: Landmarks) 
     side = np.where(x > bent, 1.0, -1.0).astype(np.float32)
     behind = smooth(ground.azimuth[at], 95, 140)
     away = side if style.parted > 0.5 else np.where(x > 0, 1.0, -1.0).astype(np.float32)
-    slide = np.where(ground.azimuth[at] < 40 + 35 * ground.random[ground.roots.guides[0], 0], 1.0, -1.0).astype(np.float32)
+    forward = 40 + 35 * ground.random[ground.roots.guides[0], 0]
+    slide = np.where(ground.azimuth[at] < forward, 1.0, -1.0).astype(np.float32)
     return Comb(style, marks, side, fringe, behind, away, slide)
 
 
@@ -220,8 +221,8 @@ def grow(style: Style, ground: Ground, solid: Solid, marks: Landmarks, lengths: 
         # On the shoulders hair slides to the back, from beside the face to the front.
         lies = smooth(outward[:, 1], 0.25, 0.7) * smooth(-point[:, 1], -(marks.chin - 0.02), -(marks.chin - 0.10))
         pulled = pulled + (2.2 * lies * flow.slide)[:, None] * AHEAD
-        low = smooth(marks.chin + 0.06 - point[:, 1], 0.0, 0.10) * smooth(np.abs(point[:, 0]), 0.10, 0.20)
-        pulled = pulled - (0.7 * low * np.sign(point[:, 0]))[:, None] * LEFT
+        low = smooth(marks.chin + 0.06 - point[:, 1], 0.0, 0.10) * smooth(np.abs(point[:, 0]), 0.15, 0.25)
+        pulled = pulled - (0.6 * low * np.sign(point[:, 0]))[:, None] * LEFT
         bend = np.minimum(step / (style.stiffness * MM), 0.9)
         direction = unit(direction * (1 - bend) + pulled * bend)
         moved = point + step * direction
@@ -238,6 +239,11 @@ def mix(ground: Ground, kept: NDArray[np.int32], guides: Floats, groups: NDArray
     roots = ground.roots
     neighbours, distances = roots.mixed[kept], roots.distances[kept]
     same = groups[roots.guides][neighbours] == groups[kept][:, None]
+    # Guides that part ways are not mixed: their mean would run through the head.
+    moved = (guides[:, STEPS // 2] - guides[:, 0])[neighbours]
+    first = np.take_along_axis(moved, same.argmax(axis=1)[:, None, None], axis=1)
+    apart = np.sqrt(dot(moved - first, moved - first))
+    same = same & (apart < 0.25 * np.sqrt(dot(first, first)) + 20 * MM)
     weights = same / (distances + 0.02) ** 2
     weights[~same.any(axis=1), 0] = 1.0
     weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -181,7 +181,8 @@ def tail_strands(style: Style, goal: Floats, outward: Floats, solid: Solid, rng:
     turn, radius = rng.uniform(0, 2 * np.pi, (count, 1)), np.sqrt(rng.random((count, 1)))
     shift = (radius * wide * np.cos(turn))[..., None] * across + (radius * wide * np.sin(turn))[..., None] * out
     ends = (1 - 0.3 * rng.random(count) ** 2).astype(np.float32)
-    curves = growth.resample((middle[None] + shift).astype(np.float32), ends, points_per_strand(style, style.tail_length))
+    points = points_per_strand(style, style.tail_length)
+    curves = growth.resample((middle[None] + shift).astype(np.float32), ends, points)
     phase = (np.floor(turn[:, 0] * 6) * 2.4 + np.floor(radius[:, 0] * 4) * 1.1).astype(np.float32)
     curves = growth.curl(curves, style, phase, rng.random(count, np.float32), np.broadcast_to(reference, (count, 3)))
     return outside(curves, solid)
@@ -236,7 +237,8 @@ def tied_hair(style: Style, ground: Ground, kept: NDArray[np.int32], solid: Soli
             curves = growth.gather(ground, mine, solid, inner, style.volume)
             small = replace(style, curl=0.3 * style.curl, wave=0.4 * style.wave)
             phase = ground.random[mine, 2] * 3
-            pieces.append(outside(growth.curl(curves, small, phase, ground.random[mine, 1], ground.outward[mine]), solid))
+            curves = growth.curl(curves, small, phase, ground.random[mine, 1], ground.outward[mine])
+            pieces.append(outside(curves, solid))
         pieces.append(tail_strands(style, goal, outward, solid, rng))
     if len(loose) > 20:
         rest = style if style.gather == "half" else replace(style, side=130.0, back=130.0)
@@ -293,8 +295,8 @@ def head_hair(hair: Hair, ground: Ground, solid: Solid, marks: Landmarks, hidden
         if locks is None:
             member = ground.roots.clumps[400][1]
             locks = member[kept[: len(curves)]] if len(curves) <= len(kept) else rng.integers(0, 400, len(curves))
-        width = style.width * (1.0 if style.rope or len(curves) >= 0.8 * len(kept) else (len(kept) / len(curves)) ** 0.4)
-        width = min(width, 1.35 * style.width)
+        fewer = len(kept) / len(curves) if len(curves) < 0.8 * len(kept) and not style.rope else 1.0
+        width = style.width * min(fewer**0.4, 1.35)
         taper = 0.8 if style.rope else 0.45
         fine = rng.uniform(0.75, 1.25, len(curves)).astype(np.float32)
         if len(curves) <= len(kept) and not style.rope:
@@ -309,7 +311,6 @@ def beard_strands(assets: Path, face: Face, points: Floats, normals: Floats, sol
         return []
     roots = scalp.beard_roots(assets)
     rng = np.random.default_rng(face.beard_seed)
-    ears, lips = paint._regions(assets)
     rest = roots.rest
     weights = roots.on(paint.paint_weights(assets, hairline=0.0, beard_cover=face.beard_cover)[:, 1:2])[:, 0]
     azimuth = paint.azimuth_of(rest)
@@ -331,7 +332,8 @@ def beard_strands(assets: Path, face: Face, points: Floats, normals: Floats, sol
     flow = unit(flow.astype(np.float32) + rng.normal(0, 0.13, start.shape).astype(np.float32))
     count = int(np.clip(4 + face.beard_length / 8, 4, 14))
     step = (length * MM / (count - 1))[:, None].astype(np.float32)
-    heading = unit(growth.along_surface(flow, outward) + (0.35 + 0.25 * rng.random((len(mine), 1))).astype(np.float32) * outward)
+    lift = (0.35 + 0.25 * rng.random((len(mine), 1))).astype(np.float32)
+    heading = unit(growth.along_surface(flow, outward) + lift * outward)
     error = solid.look(start)[0]
     line, point = [start], start
     for i in range(1, count):

@@ -226,9 +226,7 @@ class Renderer:
         def array(program: Any, buffers: list[Any]) -> Any:
             sizes = dict(zip(names, ("3f2", "2f2", "3f2", "3f2", "1f2")))
             used = [name for name in names if name in program]
-            layout = " ".join(
-                sizes[n] if n in program else f"{int(sizes[n][0]) * 2}x" for n in names
-            )
+            layout = " ".join(sizes[n] if n in program else f"{int(sizes[n][0]) * 2}x" for n in names)
             return gl.vertex_array(
                 program, [(buffers[0], "3f", "position"), (buffers[1], layout, *used)], mode=gl.TRIANGLE_STRIP
             )

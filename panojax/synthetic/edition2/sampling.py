@@ -3,7 +3,6 @@
 Shape and skin are drawn as in the first edition.
 """
 
-
 from dataclasses import replace
 
 import numpy as np
@@ -242,5 +241,3 @@ def sample_person(seed: int, number: int) -> Person:
         shirt=sample_clothes(stream(seed, number, "shirt 2"), shape),
         light=sample_lights(stream(seed, number, "light 2"), assets.ENVIRONMENTS),
     )
-
-

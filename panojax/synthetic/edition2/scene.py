@@ -117,7 +117,9 @@ def head_solid(body: Body, shirt: Clothes) -> Solid:
 
 def camera_gain(light: Light, surround: Surround, skin: Floats) -> tuple[float, float, float]:
     """Factors from radiance to the tone curve: metered most of the way on the face's skin, then the light's stops."""
-    falling = lighting.irradiance(surround.radiance, (0, 0.2, 0.98)) + surround.key_colour * max(surround.key[2], 0.1) * 0.8
+    falling = (
+        lighting.irradiance(surround.radiance, (0, 0.2, 0.98)) + surround.key_colour * max(surround.key[2], 0.1) * 0.8
+    )
     metered = (METERED / max(float(LUMINANCE @ (falling * skin)), 1e-4)) ** METERING
     red, green, blue = np.array(light.white_balance) * metered * 2.0**light.exposure
     return float(red), float(green), float(blue)
@@ -162,7 +164,9 @@ def small_parts(body: Body, person: Person) -> list[Part]:
         part("eyelashes", face.lashes, "thin", "brows", lashes, colour=(0.012,) * 3, extra=lash_density),
     ]
     if any(person.shape.expression.get(unit, 0.0) > 0.02 for unit in MOUTH_OPENERS):
-        small.append(part("teeth", face.teeth, "teeth", "teeth", picture("teeth", face.teeth), colour=(0.80, 0.74, 0.64)))
+        small.append(
+            part("teeth", face.teeth, "teeth", "teeth", picture("teeth", face.teeth), colour=(0.80, 0.74, 0.64))
+        )
     return small
 
 
@@ -173,7 +177,9 @@ def worn_parts(body: Body, person: Person, solid: Solid) -> list[Part]:
         parts += accessories.hat_parts(body, wear, solid)
     if wear.glasses:
         balls = to_world(fit_proxy(read_fitted(body.assets / "eyes/HighPolyEyes.json"), body.decimetres), body.origin)
-        middles = [0.5 * (ball.min(axis=0) + ball.max(axis=0)) for ball in (balls[balls[:, 0] > 0], balls[balls[:, 0] < 0])]
+        middles = [
+            0.5 * (ball.min(axis=0) + ball.max(axis=0)) for ball in (balls[balls[:, 0] > 0], balls[balls[:, 0] < 0])
+        ]
         parts += accessories.glasses_parts(body, wear, (middles[0], middles[1]), solid)
     if wear.earrings:
         ears, _ = paint._regions(body.assets)

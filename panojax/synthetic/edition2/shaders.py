@@ -141,7 +141,10 @@ void main() {{
 #endif
     float f0 = KIND == LENS ? 0.05 : 0.03;
     float open_ = soft.a, fresnel = f0 + (1.0 - f0) * pow(graze, 5.0) * (1.0 - s.rough);
-    vec3 mirrored = around(reflect(-V, M), clamp(s.rough * 7.0, 0.0, 4.5)) * open_ * fresnel * (KIND == SKIN ? 0.4 : 1.0);
+    vec3 mirrored = around(reflect(-V, M), clamp(s.rough * 7.0, 0.0, 4.5)) * open_ * fresnel;
+#if KIND == SKIN
+    mirrored *= 0.4;
+#endif
     vec3 shine = mirrored + key_colour * shadow * lobe * (f0 + (1.0 - f0) * fh) * 3.14159;
     vec3 light = soft.rgb + key_colour * diffuse;
 #if KIND == CLOTH

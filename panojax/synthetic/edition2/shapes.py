@@ -45,7 +45,9 @@ def mesh_part(points: Floats, triangles: Ints, kind: str, label: str, uniforms: 
     )
 
 
-def sheet_part(grid: Floats, kind: str, label: str, uniforms: dict[str, Any], *, closed: bool = False, **options: Any) -> Part:
+def sheet_part(
+    grid: Floats, kind: str, label: str, uniforms: dict[str, Any], *, closed: bool = False, **options: Any
+) -> Part:
     """A part from a grid (rows, columns, 3) of vertices, normals turned away from the head's middle."""
     rows, columns = grid.shape[:2]
     triangles = sheet_triangles(rows, columns, closed)
@@ -59,7 +61,9 @@ def sheet_part(grid: Floats, kind: str, label: str, uniforms: dict[str, Any], *,
     return mesh_part(points, triangles, kind, label, uniforms, uv=uv, **options)
 
 
-def tube(path: Floats, radius: Any, *, sides: int = 7, closed: bool = False, flat: float = 1.0, up: Any = (0, 1, 0)) -> tuple[Floats, Ints]:
+def tube(
+    path: Floats, radius: Any, *, sides: int = 7, closed: bool = False, flat: float = 1.0, up: Any = (0, 1, 0)
+) -> tuple[Floats, Ints]:
     """Vertices and triangles of a tube about a path (m, 3); `radius` (m,) or one; `flat` squeezes it across `up`."""
     m = len(path)
     if closed:
@@ -101,9 +105,9 @@ def reach_out(start: Floats, directions: Floats, solid: Solid, off: Any, first: 
 
 def head_directions(azimuth: Floats, polar: Floats) -> Floats:
     """Unit directions: azimuth from the face to the left, polar from the crown. Radians."""
-    return np.stack(
-        [np.sin(azimuth) * np.sin(polar), np.cos(polar), np.cos(azimuth) * np.sin(polar)], axis=-1
-    ).astype(np.float32)
+    return np.stack([np.sin(azimuth) * np.sin(polar), np.cos(polar), np.cos(azimuth) * np.sin(polar)], axis=-1).astype(
+        np.float32
+    )
 
 
 def dome(solid: Solid, off: float, rim: Any, *, columns: int = 72, rows: int = 22, smooth: float = 2.0) -> Floats:
@@ -125,11 +129,3 @@ def dome(solid: Solid, off: float, rim: Any, *, columns: int = 72, rows: int = 2
     low = np.minimum(at.astype(int), len(polar) - 2)
     part = (at - low)[..., None].astype(np.float32)
     return surface[low, column[None]] * (1 - part) + surface[low + 1, column[None]] * part
-
-
-def neck_rings(solid: Solid, heights: Floats, off: Any, azimuth: Floats, axis_z: float) -> Floats:
-    """Points (rows, columns, 3) around the neck at heights (rows,) and azimuths (columns,), `off` outside it."""
-    directions = np.stack([np.sin(azimuth), np.zeros_like(azimuth), np.cos(azimuth)], -1).astype(np.float32)
-    starts = np.array([0, 0, axis_z], np.float32) + np.asarray(heights, np.float32)[:, None, None] * np.array([0, 1, 0], np.float32)
-    reach = reach_out(starts, np.broadcast_to(directions, (len(heights), *directions.shape)), solid, off, 0.12)
-    return starts + reach[..., None] * directions

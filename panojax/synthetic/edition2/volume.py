@@ -47,7 +47,8 @@ def transmittances(density: Floats, solid: Solid) -> Floats:
     slanted = np.exp(-depth * np.float32(np.sqrt(3) * 0.8))
     blocked = np.where(inside, np.float32(0.03), 1)
     result = np.ones((len(DIRECTIONS), SIDE, SIDE, SIDE), np.float32)
-    for light, (direction, through) in enumerate(zip(DIRECTIONS, map(lambda d: passed if abs(d).sum() == 1 else slanted, DIRECTIONS))):
+    for light, direction in enumerate(DIRECTIONS):
+        through = passed if np.abs(direction).sum() == 1 else slanted
         axis = int(np.abs(direction).argmax())
         order = range(SIDE - 2, -1, -1) if direction[axis] > 0 else range(1, SIDE)
         step = int(direction[axis])
