@@ -147,7 +147,7 @@ def render(
 
 
 def occlusion_mask(
-    params: Params, view: View, camera: Float[AnyArray, " 25"], *, threshold: float = 0.5
+    params: Params, view: View, camera: Float[AnyArray, " 25"], *, threshold: float | jax.Array = 0.5
 ) -> Float[jax.Array, " *cells"]:
     """The cells [*field.cells] that a view does not show, for a tri-grid [3, D, H, W]: 1 = occluded, 0 = visible.
 
@@ -171,7 +171,7 @@ def invert(
     *,
     face: str | int = "largest",
     stitching: str = "texel",
-    threshold: float = 0.5,
+    threshold: float | jax.Array = 0.5,
     return_parts: bool = False,
 ) -> Any:
     """A head from one portrait.

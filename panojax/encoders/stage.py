@@ -6,7 +6,7 @@ training run the same stages by `run`; training takes gradients around it.
 
 import abc
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import jax
 from flax import struct
@@ -109,6 +109,7 @@ class Stage(abc.ABC):
         """
 
 
+@runtime_checkable
 class OwnEncoder(Protocol):
     """An encoder of your own, as `Config(generator, encoder=...)` takes it: frozen and hashable, without arrays."""
 

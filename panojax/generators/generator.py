@@ -224,7 +224,7 @@ def render_heads(
 
 
 def head_occlusion(
-    config: GeneratorConfig, variables: Any, heads: Head, labels: jax.Array, *, threshold: float = 0.5
+    config: GeneratorConfig, variables: Any, heads: Head, labels: jax.Array, *, threshold: float | jax.Array = 0.5
 ) -> jax.Array:
     """Occlusion masks [N, *field.cells] of heads seen from labels [N, 25], from their own rendered depth.
 
@@ -237,6 +237,6 @@ def head_occlusion(
     return jax.vmap(occlusion)(rendered.depth, rendered.weight, labels)
 
 
-def view_occlusion(config: GeneratorConfig, depth, weight, label, *, threshold: float = 0.5) -> jax.Array:
+def view_occlusion(config: GeneratorConfig, depth, weight, label, *, threshold: float | jax.Array = 0.5) -> jax.Array:
     """`occlusion_mask` of the generator's representation: depth, weight [R, R, 1], label [25] -> [*field.cells]."""
     return occlusion_mask(config.field, depth, weight, label, box_warp=config.box_warp, threshold=threshold)

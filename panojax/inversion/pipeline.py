@@ -49,7 +49,7 @@ def reconstruct(
     *,
     occluded: Mapping[str, Any] | None = None,
     stitching: str = "texel",
-    threshold: float = 0.5,
+    threshold: float | jax.Array = 0.5,
     train: Collection[str] = (),
 ) -> tuple[Estimate, Parts | None, dict[str, Any]]:
     """Heads of portraits.
@@ -86,7 +86,7 @@ def reconstruct(
     return estimate, parts, stats | more
 
 
-def _parts(context: Context, visible: Head, occluded: Head, threshold: float) -> Parts:
+def _parts(context: Context, visible: Head, occluded: Head, threshold: float | jax.Array) -> Parts:
     model = context.model.generator
     mask = head_occlusion(model, context.generator, visible, context.labels, threshold=threshold)
     return Parts(visible, occluded, mask)
@@ -115,7 +115,7 @@ def invert_batch(
     labels: Float[AnyArray, "N 25"],
     *,
     stitching: str = "texel",
-    threshold: float = 0.5,
+    threshold: float | jax.Array = 0.5,
 ) -> tuple[Head, Parts | None]:
     """Heads of portraits [N, S, S, 3] seen from labels [N, 25], and the parts they are stitched from, not localised.
 

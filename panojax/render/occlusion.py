@@ -20,7 +20,7 @@ def occlusion_mask(
     camera: jax.Array,
     *,
     box_warp: float = 1.0,
-    threshold: float = 0.5,
+    threshold: float | jax.Array = 0.5,
 ) -> jax.Array:
     """The cells that a view does not see, for one example.
 
