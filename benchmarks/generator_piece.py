@@ -51,8 +51,11 @@ def train(options: argparse.Namespace) -> int:
     for stage in options.stages:
         preset, minutes, *batch = stage.split(":")
         folder = pathlib.Path(options.work) / preset
+        config = PRESETS[preset]()
+        if options.warmup and start == tuple(options.start):
+            config = dataclasses.replace(config, step=dataclasses.replace(config.step, generator_warmup=options.warmup))
         config = dataclasses.replace(
-            PRESETS[preset](),
+            config,
             workdir=str(folder),
             data=(options.heads,),
             start=start,
@@ -76,7 +79,7 @@ def export(options: argparse.Namespace) -> int:
 
     run, out = pathlib.Path(options.run), pathlib.Path(options.out)
     described, state = read_state(run)
-    for part in write_weights(out / "weights.npz", described.model, state):
+    for part in write_weights(out / "weights.npz", described.model, state, lean=options.lean):
         print(part, part.stat().st_size)
     shutil.copy(run / "log.jsonl", out / f"{run.name}.jsonl")
     pictures = sorted((run / "pictures").iterdir(), key=lambda path: path.stat().st_mtime)
@@ -101,9 +104,11 @@ def main() -> int:
     step.add_argument("--work", required=True)
     step.add_argument("--stages", nargs="+", required=True)
     step.add_argument("--start", nargs="*", default=[])
+    step.add_argument("--warmup", type=int, default=0, help="steps, of the first stage's generator")
     step.add_argument("--seed", type=int, default=0)
     step = steps.add_parser("export")
     step.add_argument("--run", required=True)
+    step.add_argument("--lean", action="store_true", help="neither moments nor the generator beside its average")
     step.add_argument("--out", required=True)
     options = parser.parse_args()
     return {"draw": draw, "train": train, "export": export}[options.step](options)

@@ -24,7 +24,7 @@ from panojax.files.image_file import write_image
 from panojax.generators.generator import Head, View
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.inversion.pipeline import Parts
-from panojax.params import Params
+from panojax.params import Params, prepare
 
 if TYPE_CHECKING:
     from panojax.export.mesh import extract_mesh, write_mesh
@@ -78,6 +78,7 @@ __all__ = [
     "occlusion_mask",
     "orbit",
     "point_cloud",
+    "prepare",
     "render",
     "save",
     "save_head",

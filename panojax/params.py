@@ -10,9 +10,8 @@ from flax import struct
 
 from panojax import kernels
 from panojax.config import Config
-from panojax.encoders.encoder import abstract_encoder, call_networks
+from panojax.encoders.encoder import abstract_encoder, call_networks, reorder_offsets
 from panojax.encoders.encoder_config import EncoderConfig, light
-from panojax.encoders.offsets import OFFSET_LAYERS
 from panojax.encoders.stage import initialise
 from panojax.errors import InputError, check_choice
 from panojax.generators import networks
@@ -102,7 +101,7 @@ def prepare(params: Params) -> Params:
     if encoders is not None and not own:
         both = encoders["both"]
         if order is not None:
-            both = kernels.reorder_outputs(both, order, layers=OFFSET_LAYERS)
+            both = reorder_offsets(both, order)
         both = kernels.prepare(call_networks, config.encoder, both, count=config.encoders)
         encoders = encoders | {"both": kernels.pack(both)}
     return params.replace(  # type: ignore[attr-defined]

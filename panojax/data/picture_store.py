@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from panojax.data.pictures import compose, person_mask, resize_bytes
 from panojax.data.reader import Reader
 from panojax.synthetic.render import DEPTH_STEPS
+from panojax.terminal.bars import bar
 
 # Fewer rows are read by threads: processes take seconds to start.
 MANY = 2000
@@ -100,11 +100,11 @@ class PictureStore:
         self._allocate()
         rows = np.unique(rows[~self._ready[rows]])
         chunks = np.array_split(rows, -(-len(rows) // _CHUNK)) if len(rows) else []
-        bar = tqdm(total=len(rows), desc="reading", unit="picture", disable=None, leave=False)
-        with _pool(self.sized, len(rows), workers or os.cpu_count() or 1) as pool, bar:
+        progress = bar(total=len(rows), desc="reading", unit="picture")
+        with _pool(self.sized, len(rows), workers or os.cpu_count() or 1) as pool, progress:
             for chunk, content in zip(chunks, pool(chunks)):
                 self._put(chunk, content)
-                bar.update(len(chunk))
+                progress.update(len(chunk))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that is kept: {"pixels": uint8 [M, S, S, 4]}, and "depths": uint16 [M, S, S] where there are any."""

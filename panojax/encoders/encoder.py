@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from panojax import kernels
 from panojax.encoders.encoder_config import EncoderConfig
 from panojax.encoders.local_encoder import LocalEncoder
-from panojax.encoders.offsets import TrigridEncoder
+from panojax.encoders.offsets import OFFSET_LAYERS, TrigridEncoder
 from panojax.encoders.psp import GradualStyleEncoder
 from panojax.errors import InputError
 from panojax.fields.local_branch import EXTRA
@@ -123,6 +124,12 @@ def call_networks(config: EncoderConfig, variables: dict[str, Any]) -> None:
     encode_offsets(config, variables, x, planes)
     if config.local_features:
         encode_local(config, variables, local)
+
+
+def reorder_offsets(variables: dict[str, Any], order: np.ndarray) -> dict[str, Any]:
+    """Variables whose offsets have their channels in another order: offsets[..., order]."""
+    name = "triplanenet_encoder"
+    return {**variables, name: kernels.reorder_outputs(variables[name], order, layers=OFFSET_LAYERS)}
 
 
 def abstract_encoder(config: EncoderConfig) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Faster twins of plain computations, and the storage that they read.
 
+`docs/kernels.md` says of each what its plain form is, where it is faster and by how much, and what measures it again.
 Nothing here knows of networks, heads or files: only jax, numpy, flax and `panojax.errors` are imported.
 """
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
 
 from panojax.kernels.differentiation import unless_differentiated
 
@@ -29,6 +30,11 @@ def written_in_order(x: jax.Array) -> jax.Array:
     Left alone it writes what x was transposed from, and then transposes.
     """
     return jax.lax.optimization_barrier(x.reshape(len(x), -1)).reshape(x.shape)
+
+
+def rows_first(x: jax.Array) -> jax.Array:
+    """x as it is, laid out in memory in the order of its axes, whatever the layout that XLA would choose."""
+    return with_layout_constraint(x, Layout(tuple(range(x.ndim))))
 
 
 def by_blocks(query: Callable[..., Any], static: Any, *data: Any) -> Any:

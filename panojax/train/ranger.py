@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.experimental.layout import Layout, with_layout_constraint
 
+from panojax.kernels.fusion import rows_first
 from panojax.train.flat import Flat, flatten
 
 
@@ -123,4 +123,4 @@ def as_stored(gradients: optax.Updates) -> optax.Updates:
     layout, parameters and optimiser state too, and back: for Ranger about twice the traffic. Here only the gradients
     are transposed, within the update's kernels.
     """
-    return jax.tree.map(lambda x: with_layout_constraint(x, Layout(tuple(range(x.ndim)))), gradients)
+    return jax.tree.map(rows_first, gradients)

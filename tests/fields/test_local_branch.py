@@ -280,3 +280,20 @@ def test_storage_keeps_first_convolutions_exact():
         after = after.value
         assert after.dtype == "float32"
         np.testing.assert_array_equal(after, before)
+
+
+def test_storage_keeps_the_order_of_the_branchs_channels():
+    """The planes' channels get another one, those of the map over the portrait do not, though layers' names agree."""
+    params = local_model.params()
+    was, now = (kernels.unpack(p.encoders["both"]) for p in (params, params.for_inference()))
+    _, order = params.config.generator.field.reordered()
+    check_last_layer(was["triplanenet_encoder"]["params"], now["triplanenet_encoder"]["params"], order)
+    check_last_layer(
+        was["local_encoder"]["params"]["features"], now["local_encoder"]["params"]["features"], slice(None)
+    )
+
+
+def check_last_layer(before, after, order):
+    before, after = before["final_head.4"], after["final_head.4"]
+    np.testing.assert_array_equal(after["bias"], before["bias"][..., order])
+    np.testing.assert_array_equal(after["kernel"].value, before["kernel"][..., order])

@@ -62,6 +62,9 @@ class GanConfig:
 
     learning_rate: float = 0.0025
     """Of the generator's Adam, before the correction for lazy regularisation."""
+    generator_warmup: int = 0
+    """Over so many steps the generator's learning rate grows from 0: where it starts from a finished generator, and its
+    discriminator knows nothing yet."""
     discriminator_learning_rate: float = 0.002
     """Likewise of the discriminator's."""
     r1_weight: float = 1.0

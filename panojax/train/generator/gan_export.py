@@ -66,25 +66,46 @@ def read_state(folder: str | pathlib.Path) -> tuple[GeneratorRun, GanState]:
 
 
 def write_weights(
-    path: str | pathlib.Path, model: GeneratorConfig, state: GanState, *, part_bytes: int = PART_BYTES
+    path: str | pathlib.Path,
+    model: GeneratorConfig,
+    state: GanState,
+    *,
+    lean: bool = False,
+    part_bytes: int = PART_BYTES,
 ) -> list[pathlib.Path]:
     """Writes `path`.000, `path`.001, ... and gives their paths. Files of an earlier export under this name go.
+
+    Args:
+      lean: leave out Adam's moments, and the generator that its average stands for: half as much.
 
     Raises:
       InputError: a number does not fit half precision.
     """
-    path = pathlib.Path(path)
     arrays: dict[str, Any] = {}
-    for network in _NETWORKS:
-        for name, x in flatten_dict(getattr(state, network), sep="/").items():
-            half = np.asarray(x).astype(np.float16)
-            if not np.isfinite(half).all():
-                raise InputError(f"{network}/{name} has numbers that half precision cannot hold")
-            arrays[f"{network}/{name}"] = half
-    for network, moments in second_moments(state).items():
+    for network in ("average", "discriminator") if lean else _NETWORKS:
+        arrays |= _halves(network, getattr(state, network))
+    for network, moments in {} if lean else second_moments(state).items():
         for name, x in flatten_dict(moments, sep="/").items():
             arrays[f"moments/{network}/{name}"] = _to_bytes(np.asarray(x))
-    about = {"model": to_json(model), "images": int(state.images)}
+    return _write_parts(path, {"model": to_json(model), "images": int(state.images)}, arrays, part_bytes)
+
+
+def write_generator(path: str | pathlib.Path, params: Params) -> list[pathlib.Path]:
+    """The same of a finished generator alone: a run that starts from it has a new discriminator."""
+    about = {"model": to_json(params.config.generator), "images": 0}
+    return _write_parts(path, about, _halves("average", params.generator), PART_BYTES)
+
+
+def _halves(network: str, tree: Any) -> dict[str, np.ndarray]:
+    arrays = {f"{network}/{name}": np.asarray(x).astype(np.float16) for name, x in flatten_dict(tree, sep="/").items()}
+    for name, half in arrays.items():
+        if not np.isfinite(half).all():
+            raise InputError(f"{name} has numbers that half precision cannot hold")
+    return arrays
+
+
+def _write_parts(path, about, arrays, part_bytes):
+    path = pathlib.Path(path)
     buffer = io.BytesIO()
     np.savez(buffer, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
     content = buffer.getvalue()
@@ -114,7 +135,11 @@ def read_weights(files: Sequence[str | pathlib.Path]) -> tuple[GeneratorConfig, 
         about = json.loads(archive.read("about").tobytes())
         arrays = {name: _restored(archive.read(name)) for name in archive.entries if name != "about"}
         model = from_json(GeneratorConfig, about["model"])
-        weights = {network: _branch(arrays, network) for network in _NETWORKS}
+        weights = {"average": _branch(arrays, "average"), "discriminator": {}}
+        if any(name.startswith("discriminator/") for name in arrays):
+            weights["discriminator"] = _branch(arrays, "discriminator")
+        whole = any(name.startswith("generator/") for name in arrays)
+        weights["generator"] = _branch(arrays, "generator") if whole else weights["average"]
         if any(name.startswith("moments/") for name in arrays):
             weights["moments"] = _branch(arrays, "moments")
         return model, int(about["images"]), weights

@@ -68,7 +68,9 @@ class GanState:
 
 def generator_adam(config: GanConfig) -> optax.GradientTransformation:
     """Adam with betas (0, 0.99), corrected for the density regulariser's updates where there are any."""
-    return _adam(config.learning_rate, config.density_interval if config.density_weight else None)
+    return _adam(
+        config.learning_rate, config.density_interval if config.density_weight else None, config.generator_warmup
+    )
 
 
 def discriminator_adam(config: GanConfig) -> optax.GradientTransformation:
@@ -223,6 +225,9 @@ def _places(paths):
     return f" ({', '.join(blocks[:8])}{', ...' if len(blocks) > 8 else ''})"
 
 
-def _adam(learning_rate, interval):
+def _adam(learning_rate, interval, warmup=0):
     factor = 1.0 if interval is None else lazy_factor(interval)
-    return optax.adam(learning_rate * factor, b1=0.0, b2=0.99**factor, eps=1e-8)
+    rate: Any = learning_rate * factor
+    if warmup:
+        rate = optax.linear_schedule(0.0, rate, warmup)
+    return optax.adam(rate, b1=0.0, b2=0.99**factor, eps=1e-8)
