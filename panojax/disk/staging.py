@@ -193,7 +193,8 @@ def _told(out: str | os.PathLike, name: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         if isinstance(error, ValueError) and "null" not in str(error):
             raise
-        if getattr(error, "errno", None) in (errno.ENOTEMPTY, errno.EEXIST):
+        moved = getattr(error, "filename2", None) is not None
+        if moved and getattr(error, "errno", None) in (errno.ENOTEMPTY, errno.EEXIST):
             raise InputError(f"{name} must not exist or be empty, got {shown(out)}, filled in the meantime") from error
         code = 74 if is_disk_fault(error) else 2
         raise OutputError(f"{name} must be writable, got {shown(out)}: {reason(error)}", code) from error

@@ -1,11 +1,13 @@
 """Checkpoints of a run: written in the background, whole or not at all, the last ones and the best one kept."""
 
+import contextlib
 import itertools
 import json
 import math
 import pathlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -42,7 +44,7 @@ class Checkpoints:
         self.folder = pathlib.Path(folder).resolve()
         self._read_only = read_only
         self._check_losses()
-        with quiet_orbax():
+        with quiet_orbax(), _opening(self.folder):
             self._manager = ocp.CheckpointManager(
                 self.folder,
                 item_handlers={"state": ocp.StandardCheckpointHandler(), "source": ocp.JsonCheckpointHandler()},
@@ -226,8 +228,20 @@ class Checkpoints:
                 raise
 
 
+@contextlib.contextmanager
+def _opening(folder: pathlib.Path) -> Iterator[None]:
+    """What orbax says of files that it cannot understand, as an error of one line."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DamagedError(f"{folder} must be a folder of checkpoints that are whole: {_first_line(error)}") from error
+
+
 def _loss_problem(folder: pathlib.Path) -> str | None:
-    """What is wrong with the loss of a checkpoint that has one."""
+    """What is wrong with what orbax reads of a checkpoint when it opens its folder: its record and its loss."""
+    record = folder / "_CHECKPOINT_METADATA"
+    if record.exists() and not _is_record(record):
+        return f"checkpoint {folder} cannot be read: its metadata are damaged"
     path = folder / "metrics" / "metrics"
     if not path.parent.exists():
         return None
@@ -237,6 +251,22 @@ def _loss_problem(folder: pathlib.Path) -> str | None:
     except (ValueError, KeyError, TypeError) as error:
         return f"checkpoint {folder} cannot be read: its loss is damaged ({_first_line(error)})"
     return None
+
+
+def _is_record(path: pathlib.Path) -> bool:
+    """Whether a file is a checkpoint's metadata: times in nanoseconds, and names of handlers and numbers by names."""
+    try:
+        record = read_json(path)
+    except InputError:
+        return False
+    if not isinstance(record, dict):
+        return False
+    for name, value in record.items():
+        whole = type(value) is int if name.endswith("nsecs") else isinstance(value, dict)
+        if value is not None and not whole and not (name == "item_handlers" and isinstance(value, str)):
+            return False
+    handlers = record.get("item_handlers")
+    return not isinstance(handlers, dict) or all(isinstance(value, str) for value in handlers.values())
 
 
 def _validation_loss(metrics: Any) -> float:

@@ -28,7 +28,7 @@ from panojax.params import random_params, tiny
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-GOLDEN = pathlib.Path(__file__).parent / "golden"
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 QUICK = ["--video", "none"]
 
 

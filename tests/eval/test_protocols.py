@@ -271,7 +271,7 @@ def test_shards_make_the_same_records(world, many, tmp_path, capsys):
         (["--methods", "pSp=psp@OTHER"], "methods must share --checkpoint's generator, .*: mixed models"),
         (["--features", "nowhere.pth"], "features cannot be measured by 'nowhere.pth': .* the path of its weights"),
         (["--lpips", "squeeze"], "lpips cannot be measured by 'squeeze': it must be one of alex, vgg, none"),
-        (["--out", "dataset.json/results"], "out must be a folder that can be written, got .*dataset.json/results"),
+        (["--out", "dataset.json/results"], "out must be writable, got .*dataset.json/results"),
         (["--shard", "2/2"], "shard must be INDEX/COUNT with INDEX from 0 to COUNT - 1, got 2/2"),
         (["--devices", "99"], "devices must be 1 to 1 here, got 99"),
         (["--size", "8"], "size must be at least 16, got 8"),

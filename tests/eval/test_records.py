@@ -65,7 +65,7 @@ def test_a_folder_is_kept_for_its_settings(tmp_path):
     (tmp_path / "photos" / "me.png").touch()
     with pytest.raises(InputError, match=r"out must be a new or empty folder, or one of an earlier run, got .*photos"):
         claim(tmp_path / "photos", {})
-    with pytest.raises(InputError, match=r"out must be a folder that can be written, got .*me\.png"):
+    with pytest.raises(InputError, match=r"out must be writable, got .*me\.png"):
         claim(tmp_path / "photos" / "me.png" / "out", {})
 
 

@@ -159,3 +159,15 @@ def test_a_reader_changes_nothing(tmp_path):
     with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
         assert checkpoints.restore(state(0))[2] == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "content", ["5", "[]", '{"init_timestamp_nsecs": "x"}', '{"item_handlers": {"state": 5}}', "{", ""]
+)
+def test_metadata_that_are_damaged(tmp_path, content):
+    """orbax reads those of all steps when it opens the folder."""
+    saved(tmp_path / "checkpoints")
+    (tmp_path / "checkpoints" / "1" / "_CHECKPOINT_METADATA").write_text(content)
+    with Checkpoints(tmp_path / "checkpoints", keep=3) as checkpoints:
+        assert checkpoints.restore(state(0))[2] == 2
+    assert (tmp_path / "damaged" / "1").is_dir()
