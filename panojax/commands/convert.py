@@ -11,7 +11,8 @@ import tyro
 class Options:
     """Convert PanoHead's or EG3D's checkpoint, with two encoders where they are given, without PyTorch.
 
-    Nothing in the files is executed, and nothing is written unless everything fits.
+    Nothing in the files is executed, and nothing is written unless everything fits. Options that change what a network
+    computes and that ours lacks are refused by name: docs/converting.md lists them all.
 
     For example:
 
@@ -19,7 +20,7 @@ class Options:
     """
 
     ckpt: Annotated[pathlib.Path, tyro.conf.Positional, tyro.conf.arg(metavar="CKPT")]
-    """Network pickle of the generator (.pkl)."""
+    """Network pickle of the generator (.pkl), or TriPlaneNet's file of one."""
     out: pathlib.Path
     """Checkpoint folder to make; it must not exist."""
     visible: pathlib.Path | None = None
@@ -27,11 +28,13 @@ class Options:
     occluded: pathlib.Path | None = None
     """File of the encoder that fills what the photo does not show."""
     latent_average: pathlib.Path | None = None
-    """Mean style code that the encoders start from (.pt or .npy); by default it is computed from the generator."""
+    """Mean style code that the encoders start from (.pt or .npy); by default the encoders' files' own, or else computed
+    from the generator."""
     network: str = "G_ema"
     """Which network of the pickle."""
     plane_axes: Literal["panohead", "eg3d", "eg3d-fixed"] | None = None
-    """How coordinates run along the planes; by default the file decides between PanoHead's and EG3D's first ones."""
+    """How coordinates run along the planes; by default as the pickle's renderer has it, and of files without one as in
+    PanoHead or in EG3D's first networks."""
 
 
 def run(options: Options) -> None:

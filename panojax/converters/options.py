@@ -17,7 +17,7 @@ class Option:
 
     name: str
     field: str | None
-    """What takes it: a field of `GeneratorConfig`, or None where it has no effect on what a trained network computes."""
+    """The field of `GeneratorConfig` that takes it; None where it has no effect on what a trained network computes."""
     note: str
     """Why it has no effect; of those with one value only, what another would need; else what there is to say."""
     only: tuple[Any, ...] | None = None
@@ -81,9 +81,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
     "rendering_kwargs": (
         Option("superresolution_module", "superresolution", "2X, 4X, 8X and 8XDC"),
         Option("superresolution_noise_mode", "superresolution_noise", ""),
-        Option(
-            "sr_antialias", "antialias", "False: plain bilinear where features, raw picture, background are reduced"
-        ),
+        Option("sr_antialias", "antialias", "False: plain bilinear where features, raw picture or background shrink"),
         Option("c_gen_conditioning_zero", "zero_conditioning", ""),
         Option("c_scale", "camera_scale", "0 where it is absent"),
         Option("triplane_size", "plane_resolution", "EG3D has none: 256"),
@@ -101,9 +99,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("white_back", "white_back", ""),
         Option("cull_clouds", "cull_clouds", "an argument of PanoHead's renderer"),
         Option("binarize_clouds", "binarize_clouds", "an argument of PanoHead's renderer"),
-        Option(
-            "density_noise", "density_noise", "left by training that had not faded it; drawn where `render` has a key"
-        ),
+        Option("density_noise", "density_noise", "left by training before it faded; drawn where `render` has a key"),
         Option("avg_camera_radius", "camera_radius", ""),
         Option("avg_camera_pivot", "camera_pivot", ""),
         Option("clamp_mode", None, "marching with another activation of densities", ("softplus",)),

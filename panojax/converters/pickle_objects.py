@@ -215,13 +215,12 @@ def _tensor(
 
 def _is_negative(bits: Any, storage: Storage) -> bool:
     """Whether a tensor's metadata, {"neg": True} or none, say so."""
-    set_bits = [name for name, bit in (bits or {}).items() if bit] if isinstance(bits, dict | None) else [kind(bits)]
-    if not set(set_bits) <= {"neg"}:
-        raise InputError(
-            f"expected a plain or a negated tensor, got one with {printable(', '.join(map(str, set_bits)))}"
-        )
-    _check(not set_bits or storage.dtype.kind not in "bu", "only signed numbers can be negated")
-    return bool(set_bits)
+    _check(isinstance(bits, dict | None), f"a tensor's metadata should be a dict, got {kind(bits)}")
+    given = [str(name) for name, bit in (bits or {}).items() if bit]
+    if not set(given) <= {"neg"}:
+        raise InputError(f"expected a plain or a negated tensor, got one with {printable(', '.join(given))}")
+    _check(not given or storage.dtype.kind not in "bu", "only signed numbers can be negated")
+    return bool(given)
 
 
 def _parameter(data: Any, *_: Any) -> Tensor:

@@ -29,7 +29,8 @@ _PLAIN = bool | int | float | str | None
 _NESTS = ("state_dict", "ema", "model", "net")
 _PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
 # The generator's constructor takes these in order.
-_POSITIONAL = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels", "sr_num_fp16_res") + (
+_POSITIONAL = (
+    *("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels", "sr_num_fp16_res"),
     *("mapping_kwargs", "rendering_kwargs", "sr_kwargs"),
 )
 
@@ -54,7 +55,7 @@ class Checkpoint:
     """The name of the network's class, or None for a bare state dict."""
 
     beside: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    """Arrays that are no part of the network, by dotted name: `latent_avg` beside a state dict, `renderer.plane_axes`."""
+    """Arrays beside the network's own, by dotted name: `latent_avg` beside a state dict, `renderer.plane_axes`."""
 
 
 def read_checkpoint(path: str | pathlib.Path, network: str = "G_ema") -> Checkpoint:
@@ -136,9 +137,8 @@ def _nested(mapping: Mapping[Any, Any]) -> list[Mapping[Any, Any]]:
 
 def _bare_names(state: Mapping[Any, Any]) -> Mapping[Any, Any]:
     for _ in range(4):
-        common = next(
-            (p for p in _PREFIXES if state and all(isinstance(n, str) and n.startswith(p) for n in state)), None
-        )
+        names = [name if isinstance(name, str) else "" for name in state]
+        common = next((prefix for prefix in _PREFIXES if names and all(n.startswith(prefix) for n in names)), None)
         if common is None:
             break
         state = {name.removeprefix(common): value for name, value in state.items()}

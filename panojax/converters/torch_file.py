@@ -20,9 +20,8 @@ from panojax.errors import InputError, printable
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 # PROTO, from protocol 4 on FRAME with its length, LONG1 of ten bytes, STOP.
-_LEGACY_START = re.compile(
-    rb"\x80[\x02-\x05](\x95.{8})?\x8a\x0a" + re.escape(_MAGIC.to_bytes(10, "little")) + rb"\.", re.S
-)
+_MAGIC_BYTES = re.escape(_MAGIC.to_bytes(10, "little"))
+_LEGACY_START = re.compile(rb"\x80[\x02-\x05](\x95.{8})?\x8a\x0a" + _MAGIC_BYTES + rb"\.", re.S)
 
 
 def read_torch_zip(data: bytes) -> Any:

@@ -24,7 +24,7 @@ class EncoderConfig:
     planes_channels: int = 0
     """Channels of the planes that the F stage's head also sees (TriPlaneNet v2); 0 if it sees none."""
     pixel_shuffle: bool = True
-    """Whether the F stage doubles its resolution by pixel shuffles; else pixels are repeated, and its decoder is as wide
+    """Whether the F stage doubles its resolution by pixel shuffles; else it repeats pixels, and its decoder is as wide
     as the trunk (TriPlaneNet v2 without `--use_pixelshuffle`)."""
     out_channels: int = 288
     """Channels of the offsets: planes * features * depth, 3 * 32 * 3 in PanoHead."""

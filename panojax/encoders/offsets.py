@@ -15,8 +15,8 @@ class TrigridEncoder(nn.Module):
     """[N, R, R, in_channels] -> offsets [N, R, R, out_channels], R a multiple of 16; channels in PyTorch's order.
 
     The trunk halves the resolution four times; the decoder doubles it by pixel shuffles (or by repeating pixels), each
-    joined by the trunk's features of that resolution. With `planes` [N, R, R, P], the last convs see them too: TriPlaneNet v2's network,
-    which returns planes + offsets where this module returns the offsets.
+    joined by the trunk's features of that resolution. With `planes` [N, R, R, P], the last convs see them too:
+    TriPlaneNet v2's network, which returns planes + offsets where this module returns the offsets.
     """
 
     trunk: TrunkConfig

@@ -48,8 +48,6 @@ from panojax.render.renderer import draw_uniforms
 PARTS = ("all", "front", "back")
 IDENTITY_YAWS = (-45.0, 45.0)
 """Degrees of the two views of a head whose faces are compared."""
-ORIGINAL_FRONT = look_at((3.14 - math.pi) / 2, (3.14 - math.pi) / 2)
-"""The original's front camera, whose pi is 3.14."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,11 +89,11 @@ def run_generator(
 
     Returns:
       The results as JSON-able data, or None where other shards have not done their part yet (run again then):
-      {"samples", "rendering", "pictures": {part: count}, "distances", "floor": {part: {"frechet", "kernel", ...}}, "scores": {part:
-      Inception score}, "identity", "heads_with_faces", "faces_missed", "mask_error"}
+      {"samples", "rendering", "pictures": {part: count}, "distances", "floor": {part: {"frechet", "kernel", ...}},
+      "scores": {part: Inception score}, "identity", "heads_with_faces", "faces_missed", "mask_error"}
 
     Raises:
-      InputError: `networks` has no features, or `run.out` holds other results.
+      InputError: `networks` has no features, `run.out` holds other results, or the generator has no camera to adapt.
     """
     if networks.features is None:
         raise InputError("features must name a network for PanoHead's protocol, got none")
@@ -180,7 +178,7 @@ def draw(
 
     def seen_from(stream: int, camera: Any, part: str) -> Any:
         """A new head, as this part looks at it."""
-        conditioning = (ORIGINAL_FRONT if options.rendering == "panohead" else front()) if part == "back" else camera
+        conditioning = (original_front() if options.rendering == "panohead" else front()) if part == "back" else camera
         if options.rendering == "own":
             return view(head(stream, conditioning), camera)
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(options.seed), i), stream)
@@ -215,6 +213,11 @@ def draw(
             )
             record["identity"] = np.array(cosine(first, second))
     return record
+
+
+def original_front() -> jax.Array:
+    """The camera [25] that FID-back's heads are conditioned on: the front, but the original's pi is 3.14."""
+    return look_at((3.14 - math.pi) / 2, (3.14 - math.pi) / 2)
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames=("side", "adapted"))

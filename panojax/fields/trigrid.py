@@ -1,8 +1,8 @@
 """The tri-grid: three axis-aligned planes with D depth slices each. One slice is EG3D's tri-plane.
 
 Planes are [3, D, H, W, C]. A point with coordinates in [-1, 1] reads each plane trilinearly, texel centres at half
-pixels, zeros outside, and takes the mean. `axes` says per plane which coordinate (0 x, 1 y, 2 z) runs along W, H and D; or it
-holds three rows whose products with the point do.
+pixels, zeros outside, and takes the mean. `axes` says per plane which coordinate (0 x, 1 y, 2 z) runs along W, H and D;
+or it holds three rows whose products with the point do.
 """
 
 import dataclasses

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import pickle
 import re
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from panojax.encoders.encoder_config import light, released
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 PICKLE = recipe.GOLDEN / "panohead_mini.pkl"
+KWARGS = tuple(recipe.manifest("panohead_mini")[name] for name in ("init_kwargs", "rendering_kwargs"))
 
 WITHOUT_TORCH = """
 import sys
@@ -224,6 +226,78 @@ def test_the_mean_code_is_computed_where_no_file_gives_it(encoder_files, state, 
     np.testing.assert_allclose(average[0], np.mean(others, axis=0), atol=6 * np.std(others) / np.sqrt(4000))
 
 
+CONTAINERS = {
+    "beside": lambda state, average: {"state_dict": state, "latent_avg": average, "opts": {"n_styles": 10}},
+    "inside": lambda state, average: {"state_dict": state | {"latent_avg": average}, "step": 3},
+    "bare": lambda state, average: state | {"latent_avg": average},
+    "compiled": lambda state, average: {
+        "state_dict": {f"module._orig_mod.{name}": x for name, x in state.items()},
+        "latent_avg": average,
+    },
+    "compiled parts": lambda state, average: {
+        "model": {name.replace(".", "._orig_mod.", 1): x for name, x in state.items()},
+        "latent_avg": average,
+    },
+    "pSp": lambda state, average: {
+        "state_dict": {name.replace("psp_encoder.", "encoder.", 1): x for name, x in state.items()}
+        | {"decoder.style.1.weight": np.zeros((2, 2), np.float32)},
+        "latent_avg": average,
+    },
+    "ema": lambda state, average: {
+        "model": {name: np.zeros_like(x) for name, x in state.items()},
+        "ema": {"net": state},
+        "latent_avg": average,
+    },
+}
+
+
+@pytest.mark.parametrize("kind", CONTAINERS)
+def test_containers_of_encoders_and_their_own_mean_code(encoder_files, tmp_path, kind):
+    """pSp's and TriPlaneNet's coaches, torch.compile, averages: the mean code of the file is the encoders' own."""
+    average = recipe.normal("own average", (10, 512))
+    for name in ("visible", "occluded"):
+        encoder_files[name] = tmp_path / f"{name}.pkl"
+        encoder_files[name].write_bytes(pickle.dumps(CONTAINERS[kind](encoder_state(name)[0], average)))
+    files = encoder_files.pop("visible"), encoder_files.pop("occluded")
+    generator = panojax.from_torch(recipe.state_dict("panohead_mini"), *KWARGS)
+    params = module.add_encoders(generator, *files)
+    np.testing.assert_array_equal(params.encoders["latent_average"], average)
+    for which, name in ((dual.VISIBLE, "visible"), (dual.OCCLUDED, "occluded")):
+        variables = flatten_dict(dual.part(params.encoders["both"], which))
+        for path, array in encoder_state(name)[1].items():
+            np.testing.assert_array_equal(variables[path], array)
+    given = module.add_encoders(generator, *files, encoder_files["latent_average"])
+    np.testing.assert_array_equal(given.encoders["latent_average"], recipe.normal("average", (10, 512)))
+
+
+def test_two_mean_codes_are_refused(encoder_files, tmp_path):
+    for i, name in enumerate(("visible", "occluded")):
+        own = {"state_dict": encoder_state(name)[0], "latent_avg": np.full(512, i, np.float32)}
+        encoder_files[name] = tmp_path / f"{name}.pkl"
+        encoder_files[name].write_bytes(pickle.dumps(own))
+    average = encoder_files.pop("latent_average")
+    message = "latent_avg must be the same in the files of visible and occluded, got two: say which by latent_average"
+    refused(message, PICKLE, out=tmp_path / "head", **encoder_files)
+    panojax.convert(PICKLE, tmp_path / "head", **encoder_files, latent_average=average)
+
+
+def test_triplanenets_generator(state, kwargs, encoder_files, tmp_path):
+    """{"init_kwargs", "G_ema": state dict, "latent_avg"}: rendered at 128, as TriPlaneNet sets it."""
+    init, rendering = kwargs
+    average = recipe.normal("own average", (1, 512))
+    path = tmp_path / "eg3d.pt"
+    arrays = {name: np.asarray(array) for name, array in state.items()}
+    file = {"init_kwargs": init | {"rendering_kwargs": rendering}, "G_ema": arrays, "latent_avg": average}
+    path.write_bytes(pickle.dumps(file))
+    del encoder_files["latent_average"]
+    params = panojax.convert(path, tmp_path / "head", **encoder_files)
+    direct = panojax.from_torch(state, init, rendering, neural_rendering_resolution=128)
+    assert params.config.generator == direct.config.generator
+    for got, want in zip(jax.tree.leaves(params.generator), jax.tree.leaves(direct.generator), strict=True):
+        np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(params.encoders["latent_average"], np.broadcast_to(average, (10, 512)))
+
+
 def test_misfits_of_both_encoders_are_reported_at_once(encoder_files, tmp_path):
     broken = encoder_state("visible")[0]
     first = next(name for name in broken if name.startswith("psp_encoder.") and name.endswith(".weight"))
@@ -266,6 +340,28 @@ def test_input_channels_follow_the_file(channels):
     groups = {"triplanenet_encoder": {"input_layer.0.weight": np.zeros((64, channels, 3, 3))}}
     config = module.encoder_config(groups, panojax.GeneratorConfig())
     assert config == dataclasses.replace(released(), offset_in_channels=channels)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_triplanenet_v2_sees_the_planes(shuffle):
+    """Nine channels and planes; without `--use_pixelshuffle` a decoder as wide as the trunk."""
+    eg3d = panojax.GeneratorConfig(plane_depth=1, depth_interpolation=False)
+    want = dataclasses.replace(
+        released(), offset_in_channels=9, planes_channels=96, out_channels=96, pixel_shuffle=shuffle
+    )
+    shapes = flatten_dict(abstract_encoder(want)["triplanenet_encoder"])
+    state = {}
+    for (_, *path), leaf in shapes.items():
+        shape = leaf.shape[:1] if len(leaf.shape) < 4 else (*leaf.shape[:1:-1], *leaf.shape[:2])
+        state[torch_name(tuple(path))] = np.broadcast_to(np.float32(0), shape)
+    sizes = [state[f"up{i}.conv.double_conv.1.weight"].shape[:2] for i in (1, 2, 3, 4)]
+    assert sizes == (
+        [(512, 1024), (384, 384), (256, 224), (96, 128)]
+        if shuffle
+        else [(512, 1024), (256, 768), (128, 384), (64, 192)]
+    )
+    assert state["final_head_two.0.weight"].shape == (96, 120 if shuffle else 160, 3, 3)
+    assert module.encoder_config({"triplanenet_encoder": state}, eg3d) == want
 
 
 @pytest.mark.slow

@@ -211,3 +211,31 @@ def test_rendering_kwargs_of_the_attribute_go_first(tmp_path):
     path.write_bytes(op.pickled(persistent(_init_kwargs=op.text("a"))))
     with pytest.raises(InputError, match="init_kwargs: expected a dict, got a str"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ["negated_zip.pt", "negated_legacy4.pt", "negated.pkl"])
+def test_negated_tensors(name):
+    """PyTorch's negative bit, also in a file of the older format and pickle protocol 4. Before, the sign was lost."""
+    pairs = recipe.normal("complex", (3, 2))
+    assert_same(
+        read_checkpoint(DATA / name).state_dict, {"plain": pairs, "negated": -pairs[:, 1], "weight": -pairs[:, 1]}
+    )
+
+
+def test_unknown_bits_of_tensors(tmp_path):
+    for bits, message in (
+        (op.mapping(conj=b"\x88"), "expected a plain or a negated tensor, got one with conj"),
+        (op.number(3), "a tensor's metadata should be a dict, got an int"),
+    ):
+        view = op.number(0), op.numbers(2, 3), op.numbers(3, 1)
+        tensor = op.call(op.name("torch._utils", "_rebuild_tensor_v2"), op.storage(), *view, b"\x89", b"}", bits)
+        (tmp_path / "a.pt").write_bytes(op.torch_zip(op.mapping(a=tensor), {"0": bytes(24)}))
+        with pytest.raises(InputError, match=message):
+            read_checkpoint(tmp_path / "a.pt")
+
+
+def test_axes_and_notes_lie_beside_the_network():
+    checkpoint = read_checkpoint(PANOHEAD)
+    want = [[[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 0, 1], [0, 1, 0]], [[0, 1, 0], [0, 0, 1], [1, 0, 0]]]
+    assert list(checkpoint.beside) == ["renderer.plane_axes"]
+    np.testing.assert_array_equal(checkpoint.beside["renderer.plane_axes"], want)

@@ -173,20 +173,25 @@ def test_portraits_of_two_sets_share_a_table(world, measured):
     assert r"\multicolumn{7}{c}{FFHQ} & \multicolumn{7}{c}{celeba}" in latex
 
 
-def test_panohead_figures_are_those_worked_out_by_hand(world, measured):
-    results, out = measured("panohead", [world / "heads"], "--split", "test", "--samples", "4", "--seed", "1")
+@pytest.mark.parametrize(("rendering", "shown"), [("panohead", 1 / 255), ("own", 0.0)])
+def test_panohead_figures_are_those_worked_out_by_hand(world, measured, rendering, shown):
+    """The blank model's pictures are 0, as bytes 128."""
+    options = ["--split", "test", "--samples", "4", "--seed", "1", "--rendering", rendering]
+    results, out = measured("panohead", [world / "heads"], *options)
+    assert results["rendering"] == rendering
     true = true_pictures(world).reshape(-1, SIDE, SIDE, 3)
     yaws = np.tile([0, 28, 62, 90, 180, 76], len(NUMBERS))
     assert results["pictures"] == {"all": 18, "front": 12, "back": 6}
     for part, views in (("all", true), ("front", true[yaws < 90]), ("back", true[yaws >= 90])):
         real = views.mean(axis=(1, 2))
-        frechet = np.sum(real.mean(axis=0) ** 2) + np.trace(np.cov(real, rowvar=False))
+        frechet = np.sum((real.mean(axis=0) - shown) ** 2) + np.trace(np.cov(real, rowvar=False))
         np.testing.assert_allclose(results["distances"][part]["frechet"], frechet, rtol=1e-5)
         assert results["floor"][part]["frechet"] == pytest.approx(0, abs=1e-9)
         assert results["scores"][part] == pytest.approx(1)  # all pictures are equal
     assert (results["identity"], results["faces_missed"]) == (pytest.approx(1), 0)
     assert 0 < results["mask_error"] < 1
-    assert "| FD-mean colour-back ↓ |" in (out / "panohead.md").read_text()
+    name = "FD-mean colour-back" + (", own rendering" if rendering == "own" else "")
+    assert f"| {name} ↓ |" in (out / "panohead.md").read_text()
 
 
 def test_optimisations_render_with_their_own_generator(world, measured, monkeypatch):

@@ -8,6 +8,7 @@ import recipe
 
 from panojax.fields.trigrid import (
     PLANE_AXES,
+    TriGrid,
     image_from_planes,
     planes_from_image,
     sample_planes,
@@ -125,3 +126,27 @@ def test_jit_and_low_precision():
     low = jitted(jnp.asarray(planes(), jnp.bfloat16), points())
     assert low.dtype == jnp.float32  # only the planes are stored low
     assert recipe.relative_error(low, eager) < 1e-2
+
+
+@pytest.mark.parametrize("shape", ["ellipsoid", "box"])
+@pytest.mark.parametrize("name", ["panohead", "mirrored", "oblique"])
+def test_the_shadow_of_a_solid_on_planes_of_any_axes(name, shape):
+    """Texels that points of the solid fall on; of an oblique box, the rectangle around them."""
+    axes = PLANE_AXES["panohead"]
+    if name != "panohead":
+        turned = -np.eye(3)[::-1] if name == "mirrored" else np.linalg.qr(recipe.normal("shadow", (3, 3)))[0]
+        axes = (*axes[:2], tuple(tuple(map(float, row)) for row in turned))
+    grid = TriGrid(size=32, depth=1, width=1, axes=axes)
+    centre, radii = np.float32([0.1, -0.2, 0.15]), np.float32([0.4, 0.25, 0.3])
+    points = np.random.default_rng(0).uniform(-1, 1, (200_000, 3))
+    if shape == "ellipsoid":
+        points = points[(points**2).sum(axis=1) <= 1]
+    points = centre + radii * points
+    for along, shadow in zip(axes, np.asarray(grid.solid_area(centre, radii, shape))):
+        rows = np.eye(3)[list(along)] if isinstance(along[0], int) else np.asarray(along)
+        column, line = (np.floor((points @ row + 1) * 16).astype(int) for row in rows[:2])
+        hit = np.zeros((32, 32), bool)
+        hit[line, column] = True
+        inner = hit[1:-1, 1:-1] & hit[:-2, 1:-1] & hit[2:, 1:-1] & hit[1:-1, :-2] & hit[1:-1, 2:]
+        assert not np.any(shadow & ~hit) or (name == "oblique" and shape == "box")
+        assert shadow[1:-1, 1:-1][inner].all()

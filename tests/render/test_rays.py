@@ -133,3 +133,12 @@ def test_no_gradient_through_the_draws():
     uniforms = jnp.linspace(0.1, 0.9, 4)
     gradients = jax.jit(jax.grad(lambda d, w: jnp.sum(rays.importance_depths(d, w, uniforms)), (0, 1)))(depths, weights)
     assert not any(np.any(g) for g in gradients)
+
+
+def test_box_range_where_every_ray_misses():
+    """The original's mark of a miss, -1 and -2, is left as it is; before, the limits were infinite."""
+    label = np.asarray(look_at(0.1)).copy()
+    label[7] += 9
+    start, end = rays.box_range(*camera_rays(jnp.asarray(label), 4), 0.5)
+    np.testing.assert_array_equal(start, np.full(16, -1.0))
+    np.testing.assert_array_equal(end, np.full(16, -2.0))

@@ -91,7 +91,7 @@ def make_heads(
 
 
 def swap_samples(x: jax.Array, chance: jax.typing.ArrayLike, key: jax.Array, *, together: bool = False) -> jax.Array:
-    """Each sample of x [N, ...] becomes the one before it (the first: the last) with this chance; `together`, all do."""
+    """Each sample of x [N, ...] becomes the one before it (the first: the last) with this chance; `together`: all."""
     draws = jax.random.uniform(key, (1 if together else x.shape[0],) + (1,) * (x.ndim - 1))
     return jnp.where(draws < chance, jnp.roll(x, 1, axis=0), x)
 

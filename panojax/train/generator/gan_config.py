@@ -86,7 +86,7 @@ class GanConfig:
     """Points a head."""
     density_region: Literal["cube", "box"] = "cube"
     """Where these lie: in [-1, 1]^3 whatever the box, as the original draws them; or in the box that the planes cover,
-    so that each counts (ours: 8 times as many of them where the box's side is 1, and a penalty some 6 times as large)."""
+    so that each counts (ours: in a box of side 1, 8 times as many of them, and a penalty some 6 times as large)."""
     conditioning_swap: float = 0.7
     """Chance that a head is conditioned on the camera of another sample of the batch, once it has fallen from 1. (The
     released file's name says 0.8.)"""
@@ -107,8 +107,8 @@ class GanConfig:
     blur: Literal["panohead", "even"] = "panohead"
     """How: "panohead" filters final pictures, real and made, and the real raw ones by exp2(-(x / width)^2) cut at 3
     widths, black beyond the border, and takes R1 by the filtered pictures. "even" (ours) treats made raw pictures as
-    real ones, so that blur does not tell them apart, by a Gaussian that is normalised at the border, and takes R1 by the
-    pictures themselves."""
+    real ones, so that blur does not tell them apart, by a Gaussian that is normalised at the border, and takes R1 by
+    the pictures themselves."""
     rendering_start: int | None = None
     """Rendering resolution at the start; None: the generator's own throughout."""
     rendering_kimg: float = 1000.0

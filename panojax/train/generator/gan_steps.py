@@ -172,11 +172,11 @@ def judge(objective: Objective, params: Any, image, raw, mask, labels) -> jax.Ar
 
 
 def _shown(state, batch, objective):
-    """How pictures and raw pictures are shown to the discriminator, `show(image, raw, made=False)`; and what it is shown
-    of real pictures before that: {"image", "raw", "mask", "camera"}.
+    """How pictures and raw pictures are shown to the discriminator, `show(image, raw, made=False)`; and what is shown
+    so of real ones: {"image", "raw", "mask", "camera"}.
 
-    The blur: PanoHead's filters the real pictures for good, so that R1 is taken by the filtered ones, and leaves made raw
-    pictures as they are; the even one is part of showing them.
+    The blur: PanoHead's filters the real pictures for good, so that R1 is taken by the filtered ones, and leaves made
+    raw pictures as they are; the even one is part of showing them.
     """
     config, side = objective.step, objective.discriminator.resolution
     rendered = objective.generator.rendering_resolution

@@ -69,6 +69,13 @@ def network():
     return net
 
 
+def negated():
+    """The imaginary part of a conjugate is the stored one under PyTorch's negative bit."""
+    imaginary = torch.view_as_complex(drawn("complex", (3, 2))).conj().imag
+    assert imaginary.is_neg()
+    return OrderedDict(plain=drawn("complex", (3, 2)), negated=imaginary, weight=torch.nn.Parameter(imaginary))
+
+
 def main():
     torch.save(tensors(), DATA / "tensors_zip.pt")
     torch.save(tensors(), DATA / "tensors_legacy.pt", _use_new_zipfile_serialization=False)
@@ -85,6 +92,9 @@ def main():
         networks = {"G": network(), "D": None, "options": np.arange(6, dtype=">i4").reshape(2, 3)}
         (DATA / f"network_protocol{protocol}.pkl").write_bytes(pickle.dumps(networks, protocol))
     torch.save(drawn("latent_avg", (1, 512)), DATA / "latent_avg.pt")
+    torch.save(negated(), DATA / "negated_zip.pt")
+    torch.save(negated(), DATA / "negated_legacy4.pt", pickle_protocol=4, _use_new_zipfile_serialization=False)
+    (DATA / "negated.pkl").write_bytes(pickle.dumps(negated(), 4))
 
 
 if __name__ == "__main__":

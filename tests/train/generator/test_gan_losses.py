@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from numpy_original import filtered
 
 from panojax.errors import InputError
 from panojax.generators.generator import Head
@@ -16,7 +17,14 @@ from panojax.train.generator import gan_losses as generator_losses
 from panojax.train.generator import schedules
 from panojax.train.generator.fit import depth_distance, pyramid_distance
 from panojax.train.generator.gan_config import DiscriminatorConfig, GanConfig
-from panojax.train.generator.gan_losses import blur, density_variation, gaussian_matrix, r1_penalty, translation_penalty
+from panojax.train.generator.gan_losses import (
+    blur,
+    density_variation,
+    gaussian_matrix,
+    panohead_matrix,
+    r1_penalty,
+    translation_penalty,
+)
 from panojax.train.generator.gan_presets import tiny
 from panojax.train.generator.gan_state import discriminator_adam, generator_adam
 
@@ -69,18 +77,19 @@ def test_translation_penalty_sums_squared_means():
     np.testing.assert_allclose(translation_penalty(jnp.asarray(delta)), expected, rtol=1e-6)
 
 
-def test_density_variation_equals_loop(monkeypatch):
+@pytest.mark.parametrize("half", [1.0, 0.5])
+def test_density_variation_equals_loop(monkeypatch, half):
     """On a field that is known: the head's own number times x^2 + y z."""
 
     def field(model, variables, head, points):
         return head.planes[0, 0, 0, 0, 0] * (points[:, 0] ** 2 + points[:, 1] * points[:, 2]), None
 
     monkeypatch.setattr(generator_losses.generator, "query_field", field)
-    model, key = dataclasses.replace(tiny().model, box_warp=2.0), jax.random.key(2)
+    model, key = tiny().model, jax.random.key(2)
     heads = Head(jnp.asarray([1.0, 3.0]).reshape(2, 1, 1, 1, 1, 1), jnp.zeros((2, 1, 1)))
-    got = density_variation(model, {}, heads, key, points=20, distance=0.1)
+    got = density_variation(model, {}, heads, key, points=20, distance=0.1, half=half)
     place_key, offset_key = jax.random.split(key)
-    places = np.asarray(jax.random.uniform(place_key, (2, 20, 3), minval=-1, maxval=1))
+    places = half * np.asarray(jax.random.uniform(place_key, (2, 20, 3), minval=-1, maxval=1))
     moved = places + 0.1 * np.asarray(jax.random.normal(offset_key, (2, 20, 3)))
     apart = [
         scale * abs((a[0] ** 2 + a[1] * a[2]) - (b[0] ** 2 + b[1] * b[2]))
@@ -111,8 +120,20 @@ def test_warm_start_distances_equal_loops():
     np.testing.assert_allclose(depth_distance(jnp.asarray(depth), jnp.asarray(known)), np.mean(counted), rtol=1e-5)
 
 
+@pytest.mark.parametrize("sigma", [0.3, 0.34, 0.7, 2.0, 3.4, 10.0])
+def test_panoheads_blur_equals_loop(sigma):
+    """Also where the filter is wider than the picture; below a third of a pixel there is none. Before, our Gaussian was
+    normalised at the border and 1.2 times as wide: 1 to 60% away."""
+    x = RNG.standard_normal((2, 9, 9, 3))
+    kernel = panohead_matrix(9, jnp.float32(sigma), widest=10.0)
+    expected = filtered(x, sigma)
+    np.testing.assert_allclose(blur(jnp.asarray(x, jnp.float32), kernel), expected, atol=1e-6)
+    before = np.asarray(blur(jnp.asarray(x, jnp.float32), gaussian_matrix(9, jnp.float32(sigma))))
+    assert np.linalg.norm(before - expected) > 0.01 * np.linalg.norm(expected)
+
+
 @pytest.mark.parametrize("sigma", [0.7, 2.0])
-def test_blur_equals_loop(sigma):
+def test_even_blur_equals_loop(sigma):
     x = RNG.standard_normal((2, 9, 9, 3))
     expected = np.zeros_like(x)
     for i, j in np.ndindex(9, 9):
@@ -120,14 +141,16 @@ def test_blur_equals_loop(sigma):
             [[np.exp(-((a - i) ** 2 + (b - j) ** 2) / (2 * sigma**2)) for b in range(9)] for a in range(9)]
         )
         expected[:, i, j] = np.einsum("ab,nabc->nc", weights / weights.sum(), x)
-    np.testing.assert_allclose(blur(jnp.asarray(x, jnp.float32), jnp.float32(sigma)), expected, atol=1e-5)
+    kernel = gaussian_matrix(9, jnp.float32(sigma))
+    np.testing.assert_allclose(blur(jnp.asarray(x, jnp.float32), kernel), expected, atol=1e-5)
 
 
 def test_blur_leaves_plain_pictures_and_sigma_0_alone():
     x = jnp.asarray(RNG.standard_normal((1, 8, 8, 1)), jnp.float32)
-    np.testing.assert_array_equal(blur(x, jnp.float32(0)), x)
-    np.testing.assert_array_equal(gaussian_matrix(8, jnp.float32(0)), np.eye(8))
-    np.testing.assert_allclose(blur(jnp.ones((1, 8, 8, 1)), jnp.float32(3)), 1, rtol=1e-6)
+    for kernel in (gaussian_matrix(8, jnp.float32(0)), panohead_matrix(8, jnp.float32(0), widest=10.0)):
+        np.testing.assert_array_equal(kernel, np.eye(8))
+        np.testing.assert_array_equal(blur(x, kernel), x)
+    np.testing.assert_allclose(blur(jnp.ones((1, 8, 8, 1)), gaussian_matrix(8, jnp.float32(3))), 1, rtol=1e-6)
 
 
 def test_schedules_at_known_kimg():
@@ -140,11 +163,13 @@ def test_schedules_at_known_kimg():
         25_000_000: (0, 0, 0.7),
     }
     for images, (sigma, noise, swap) in rows.items():
-        np.testing.assert_allclose(schedules.blur_sigma(images, RELEASED), sigma, atol=1e-6)
+        for batch in (32, 8):  # the blur alone is counted at batch 32
+            found = schedules.blur_sigma(images * batch // 32, batch, RELEASED)
+            np.testing.assert_allclose(found, sigma, atol=1e-6)
         np.testing.assert_allclose(schedules.density_noise(images, RELEASED), noise, atol=1e-6)
         np.testing.assert_allclose(schedules.conditioning_swap(images, RELEASED), swap, rtol=1e-6)
     at_once = GanConfig(blur_kimg=0, density_noise_kimg=0, conditioning_swap_kimg=0)
-    assert schedules.blur_sigma(0, at_once) == schedules.density_noise(0, at_once) == 0
+    assert schedules.blur_sigma(0, 32, at_once) == schedules.density_noise(0, at_once) == 0
     assert schedules.conditioning_swap(0, at_once) == pytest.approx(0.7)
 
 
@@ -169,13 +194,18 @@ def test_rendering_resolution_grows_in_steps():
 
 
 @pytest.mark.parametrize(
-    ("optimiser", "rate", "interval"), [(generator_adam, 0.0025, 4), (discriminator_adam, 0.002, 16)]
+    ("optimiser", "rate", "interval", "density"),
+    [
+        (generator_adam, 0.0025, 4, 0.25),
+        (generator_adam, 0.0025, None, 0.0),
+        (discriminator_adam, 0.002, 16, 0.0),
+    ],
 )
-def test_adam_is_corrected_for_lazy_regularisation(optimiser, rate, interval):
-    """Learning rate times k / (k + 1), betas to that power; the twin is Adam in NumPy."""
-    factor = interval / (interval + 1)
-    assert schedules.lazy_factor(interval) == factor
-    adam, beta = optimiser(RELEASED), 0.99**factor
+def test_adam_is_corrected_for_lazy_regularisation(optimiser, rate, interval, density):
+    """Learning rate times k / (k + 1), betas to that power; not so without a regulariser. The twin is Adam in NumPy."""
+    factor = 1 if interval is None else interval / (interval + 1)
+    assert interval is None or schedules.lazy_factor(interval) == factor
+    adam, beta = optimiser(dataclasses.replace(RELEASED, density_weight=density)), 0.99**factor
     params = expected = np.ones(3)
     state, second = adam.init(jnp.asarray(params, jnp.float32)), np.zeros(3)
     params = jnp.asarray(params, jnp.float32)
@@ -197,6 +227,8 @@ def test_adam_is_corrected_for_lazy_regularisation(optimiser, rate, interval):
         ("blur_kimg", -1.0, "blur_kimg must not be negative"),
         ("noise", "some", "noise must be one of random, const, none"),
         ("rendering_start", 4, "rendering_start must be at least 8"),
+        ("blur", "some", "blur must be one of panohead, even, got 'some'"),
+        ("density_region", "ball", "density_region must be one of cube, box, got 'ball'"),
     ],
 )
 def test_bad_options_are_named(option, value, message):

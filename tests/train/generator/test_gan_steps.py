@@ -84,11 +84,18 @@ def test_samples_are_swapped_with_the_one_before():
     some = np.asarray(swap_samples(x, 0.7, jax.random.key(0)))
     assert (some == some[:, :1]).all()
     assert np.mean(some[:, 0] != np.arange(10_000)) == pytest.approx(0.7, abs=0.02)
+    together = [np.asarray(swap_samples(x, 0.7, jax.random.key(n), together=True)) for n in range(200)]
+    assert np.mean([y[1, 0] == 0 for y in together]) == pytest.approx(0.7, abs=0.1)
+    assert {len({*(y[:, 0] - np.arange(10_000))[1:]}) for y in together} == {1}
 
 
 def test_styles_are_mixed_from_a_layer_on():
-    ws, other = jnp.zeros((2000, 6, 2)), jnp.ones((2000, 6, 2))
-    mixed = np.asarray(mix_styles(ws, other, 0.5, jax.random.key(0)))[..., 0]
+    """The same one for all samples, as the original draws it."""
+    ws, other = jnp.zeros((3, 6, 2)), jnp.ones((3, 6, 2))
+    keys = jax.random.split(jax.random.key(0), 2000)
+    mixed = np.asarray(jax.vmap(lambda key: mix_styles(ws, other, 0.5, key))(keys))[..., 0]
+    assert (mixed == mixed[:, :1]).all()
+    mixed = mixed[:, 0]
     assert (np.diff(mixed, axis=1) >= 0).all() and (mixed[:, 0] == 0).all()
     firsts = 6 - mixed.sum(1)
     assert np.mean(firsts < 6) == pytest.approx(0.5, abs=0.05)
