@@ -43,7 +43,8 @@ def _march_rising(densities, depths):
     intervals = interval_weights(densities, depths)
     total = jnp.sum(intervals, axis=-1)
     weighted = jnp.sum(intervals * (depths[..., 1:] + depths[..., :-1]) / 2, axis=-1)
-    depth = jnp.where(total > 0, weighted / jnp.where(total > 0, total, 1.0), jnp.inf)
+    # Sums below 0 are of depths that fall, the reference's mark of rays that all miss the box.
+    depth = jnp.where(total != 0, weighted / jnp.where(total != 0, total, 1.0), jnp.inf)
     edge = jnp.zeros_like(intervals[..., :1])
     halves = (jnp.concatenate([edge, intervals], axis=-1) + jnp.concatenate([intervals, edge], axis=-1)) / 2
     return halves, total, depth

@@ -99,6 +99,11 @@ def our_pictures(config, variables, w, camera, uniforms):
     return generator.finish(config, variables, rendered, heads)
 
 
+def relative(got, want):
+    """The relative error, or the absolute one where nothing is seen."""
+    return recipe.relative_error(got, want) if np.any(want) else float(np.linalg.norm(got))
+
+
 def errors(file, *, side=12, camera=CAMERA, **before):
     """Relative errors of ours against the twin by picture; `before` are fields as conversion would have had them."""
     config, options = file.params.config.generator, file.twin.options
@@ -106,15 +111,14 @@ def errors(file, *, side=12, camera=CAMERA, **before):
     coarse = recipe.uniform("original/coarse", (side * side, options["depth_resolution"]))
     fine = recipe.uniform("original/fine", (side * side, options["depth_resolution_importance"]))
     want = file.twin.pictures(w, camera, coarse, fine)
+    seen = np.abs(want["weight"]) > 1e-6  # float32 has no depth where less is seen
 
     def error(config):
         uniforms = coarse[None], fine[None]
         view = our_pictures(config, file.params.generator, np.float32(w), np.float32(camera), uniforms)
         assert all(np.isfinite(x).all() for x in jax.tree.leaves(view))
-        return {
-            name: recipe.relative_error(scenes.to_nchw(getattr(view, name))[0], want[name])
-            for name in ("image", "raw", "depth", "weight")
-        }
+        got = {name: scenes.to_nchw(getattr(view, name))[0] for name in ("image", "raw", "depth", "weight")}
+        return {name: relative(*(x * seen if name == "depth" else x for x in (got[name], want[name]))) for name in got}
 
     after = error(config)
     print({"after": after} | ({"before": error(dataclasses.replace(config, **before))} if before else {}))
