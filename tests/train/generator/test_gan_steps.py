@@ -12,6 +12,7 @@ import pytest
 from panojax import camera
 from panojax.errors import InputError
 from panojax.generators.networks import build
+from panojax.nn.stylegan2 import pool
 from panojax.params import count
 from panojax.train.generator.discriminator import LabelMapping
 from panojax.train.generator.fakes import make_fakes, mix_styles, swap_samples
@@ -167,8 +168,9 @@ def test_real_sizes_give_these_shapes(preset, side, rendered):
     assert (fakes.image.shape, fakes.raw.shape) == ((n, side, side, 3), (n, rendered, rendered, 3))
     assert (fakes.mask.shape, fakes.w.shape) == ((n, rendered, rendered, 1), (n, objective.generator.w_dim))
     assert {x.dtype for x in (fakes.image, fakes.raw, fakes.mask, fakes.w)} == {jnp.dtype("float32")}
-    judged = functools.partial(judge, objective, images=0)
-    logits = jax.eval_shape(judged, weights["discriminator"], fakes.image, fakes.raw, fakes.mask, labels)
+    image = jax.eval_shape(functools.partial(pool, size=objective.discriminator.resolution), fakes.image)
+    judged = functools.partial(judge, objective)
+    logits = jax.eval_shape(judged, weights["discriminator"], image, fakes.raw, fakes.mask, labels)
     assert (logits.shape, logits.dtype) == ((n,), jnp.float32)
 
 
