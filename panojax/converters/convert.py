@@ -150,6 +150,7 @@ def add_encoders(
                 problems.append(f"{name} {group}: {report}")
     if problems:
         raise InputError(f"the encoders do not fit the networks: {'; '.join(problems)}")
+    found: list[np.ndarray | None] = []
     if latent_average is not None:
         found = [read_latent_average(latent_average)]
     else:

@@ -7,6 +7,7 @@ or it holds three rows whose products with the point do.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -175,7 +176,7 @@ def texel_order(channels: int, depth: int) -> np.ndarray:
 
 
 def sample_trigrid(
-    planes: jax.Array, points: jax.Array, axes: Sequence[Sequence[int]], *, depth_interpolation: bool = True
+    planes: jax.Array, points: jax.Array, axes: Sequence[Sequence[Any]], *, depth_interpolation: bool = True
 ) -> jax.Array:
     """Features [M, C] in float32 of points [M, 3] in [-1, 1]: the mean over the planes [3, D, H, W, C].
 
@@ -188,7 +189,7 @@ def select_trigrid(
     visible: jax.Array,
     occluded: jax.Array,
     points: jax.Array,
-    axes: Sequence[Sequence[int]],
+    axes: Sequence[Sequence[Any]],
     *,
     depth_interpolation: bool = True,
 ) -> jax.Array:
@@ -211,7 +212,7 @@ def unseen_texels(
     points: jax.Array,
     valid: jax.Array,
     shape: Sequence[int],
-    axes: Sequence[Sequence[int]],
+    axes: Sequence[Sequence[Any]],
     *,
     depth_interpolation: bool = True,
 ) -> jax.Array:
