@@ -17,7 +17,7 @@ from panojax.converters.read import Checkpoint, read_checkpoint
 from panojax.encoders import dual
 from panojax.encoders.encoder import abstract_encoder
 from panojax.errors import InputError
-from panojax.files.checkpoint import check_new, save
+from panojax.files.checkpoint import save
 from panojax.generators import generator
 from panojax.params import Params, abstract_generator
 
@@ -83,7 +83,7 @@ def convert(
 
     Args:
       pickle_path: PanoHead's or EG3D's network pickle.
-      out: folder to make, or an empty one.
+      out: folder to make.
       visible, occluded: files of the two encoders; both or neither.
       latent_average: the mean style code that the encoders' codes are offsets from; None takes what the encoders' files
         bring along, then what TriPlaneNet's generator file does, and else computes it from the generator, over 10,000
@@ -92,9 +92,10 @@ def convert(
       plane_axes: see `from_torch`; None takes those of the pickle's renderer.
 
     Raises:
-      InputError: a file cannot be read or does not fit, or `out` exists and is not empty.
+      InputError: a file cannot be read or does not fit, or `out` exists.
     """
-    check_new(out, "out")
+    if pathlib.Path(out).exists():
+        raise InputError(f"out must not exist, got {out}")
     if (visible is None) != (occluded is None):
         raise InputError(f"visible and occluded must be given together, got {visible} and {occluded}")
     if latent_average is not None and visible is None:
@@ -149,7 +150,7 @@ def add_encoders(
                 problems.append(f"{name} {group}: {report}")
     if problems:
         raise InputError(f"the encoders do not fit the networks: {'; '.join(problems)}")
-    found: list[Any]
+    found: list[np.ndarray | None] = []
     if latent_average is not None:
         found = [read_latent_average(latent_average)]
     else:

@@ -7,6 +7,7 @@ or it holds three rows whose products with the point do.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -175,7 +176,7 @@ def texel_order(channels: int, depth: int) -> np.ndarray:
 
 
 def sample_trigrid(
-    planes: jax.Array, points: jax.Array, axes: Sequence[Sequence], *, depth_interpolation: bool = True
+    planes: jax.Array, points: jax.Array, axes: Sequence[Sequence[Any]], *, depth_interpolation: bool = True
 ) -> jax.Array:
     """Features [M, C] in float32 of points [M, 3] in [-1, 1]: the mean over the planes [3, D, H, W, C].
 
@@ -188,7 +189,7 @@ def select_trigrid(
     visible: jax.Array,
     occluded: jax.Array,
     points: jax.Array,
-    axes: Sequence[Sequence],
+    axes: Sequence[Sequence[Any]],
     *,
     depth_interpolation: bool = True,
 ) -> jax.Array:
@@ -211,7 +212,7 @@ def unseen_texels(
     points: jax.Array,
     valid: jax.Array,
     shape: Sequence[int],
-    axes: Sequence[Sequence],
+    axes: Sequence[Sequence[Any]],
     *,
     depth_interpolation: bool = True,
 ) -> jax.Array:
@@ -253,5 +254,5 @@ def _without_repeats(row: jax.Array, nothing: int) -> jax.Array:
 def _close(mask: jax.Array) -> jax.Array:
     """Morphological closing by 3 x 3 texels of masks [3, D, H, W] in {0, 1}: fills pinholes, grows nothing else."""
     window, strides = (1, 1, 3, 3), (1, 1, 1, 1)
-    grown = jax.lax.reduce_window(mask, np.float32(0), jax.lax.max, window, strides, "SAME")
-    return jax.lax.reduce_window(grown, np.float32(1), jax.lax.min, window, strides, "SAME")
+    grown = jax.lax.reduce_window(mask, 0.0, jax.lax.max, window, strides, "SAME")
+    return jax.lax.reduce_window(grown, 1.0, jax.lax.min, window, strides, "SAME")

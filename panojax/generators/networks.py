@@ -1,7 +1,6 @@
 """The generator's networks: mapping, synthesis, decoder, super-resolution. Module names are PyTorch's."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -151,9 +150,9 @@ class SuperResolution(nn.Module):
 
 def build(config: GeneratorConfig, *, noise: str = "const") -> dict[str, nn.Module]:
     """The modules of a generator by their PyTorch path. `noise` is the backbone's and the background's noise mode."""
-    widths: Any = {"embedding": config.mapping_embedding, "width": config.mapping_width}
+    widths = True, config.mapping_embedding, config.mapping_width
     modules: dict[str, nn.Module] = {
-        "backbone.mapping": Mapping(config.w_dim, config.mapping_layers, config.mapping_lr_multiplier, **widths),
+        "backbone.mapping": Mapping(config.w_dim, config.mapping_layers, config.mapping_lr_multiplier, *widths),
         "backbone.synthesis": Synthesis(
             config.field.resolution,
             config.field.channels,
@@ -179,7 +178,7 @@ def build(config: GeneratorConfig, *, noise: str = "const") -> dict[str, nn.Modu
             config.conv_clamp,
         )
     if config.camera_adaptation:
-        modules["t_mapping"] = Mapping(3, config.mapping_layers, 1.0, False, **widths)
+        modules["t_mapping"] = Mapping(3, config.mapping_layers, 1.0, False, *widths[1:])
     return modules
 
 

@@ -7,6 +7,7 @@ centres at half pixels, zeros outside. `axes` says per plane which coordinate ru
 import functools
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from jax.custom_derivatives import SymbolicZero
 from panojax.kernels.differentiation import unless_differentiated
 
 
-def texel_coordinates(points: jax.Array, shape: Sequence[int], axes: Sequence[Sequence]) -> jax.Array:
+def texel_coordinates(points: jax.Array, shape: Sequence[int], axes: Sequence[Sequence[Any]]) -> jax.Array:
     """Where points [..., 3] in [-1, 1] fall on [3, D, H, W]: [3, ..., 3] in texels (w, h, d), 0 a first centre."""
     _, depth, height, width = shape
     size = jnp.array([width, height, depth], points.dtype)
@@ -32,7 +33,7 @@ def _along(points, order):
 
 
 def sample_planes(
-    planes: jax.Array, points: jax.Array, axes: Sequence[Sequence], *, depth_interpolation: bool = True
+    planes: jax.Array, points: jax.Array, axes: Sequence[Sequence[Any]], *, depth_interpolation: bool = True
 ) -> jax.Array:
     """Features [3, M, C] in float32 of points [M, 3] on each plane of [3, D, H, W, C]."""
     sample = unless_differentiated(_sample, _sample_by_corners)
