@@ -98,7 +98,8 @@ def forget_region(params: Params, head: Head, region: jax.Array) -> Any:
         # what lies elsewhere.
         reads = params.config.generator.field.reads
         alone = 1 / reads if reads > 1 else 0.0
-        covered = jnp.clip((resize(shown[None, ..., None], side)[0] - alone) / (1 - alone), 0, 1)
+        share = resize(shown[None, ..., None], side)[0] / jnp.maximum(branch.weight, 1e-2)  # of what is opaque there
+        covered = jnp.clip((share - alone) / (1 - alone), 0, 1)
         return dataclasses.replace(branch, weight=branch.weight * (1 - covered).astype(branch.weight.dtype))
 
     if isinstance(head.local, LocalMix):

@@ -97,7 +97,7 @@ def picture_sheet(model: GeneratorConfig, variables: dict, seeds: int) -> jax.Ar
       [seeds * side, 8 * side, 3] in about [-1, 1].
     """
     side = min(_SIDE, model.image_resolution)
-    aim = {"radius": model.camera_radius, "pivot": model.camera_pivot}
+    aim: dict[str, Any] = {"radius": model.camera_radius, "pivot": model.camera_pivot}
     z = jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), (model.z_dim,)))(jnp.arange(seeds))
     front = jnp.broadcast_to(cameras.look_at(0.0, **aim), (seeds, 25))
     ws = generator.map_latent(model, variables, z, front, truncation=TRUNCATION)
