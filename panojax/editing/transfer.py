@@ -92,13 +92,14 @@ def forget_region(params: Params, head: Head, region: jax.Array) -> Any:
     bare = dataclasses.replace(head, local=None)  # as that of which a branch keeps depth and opacity
 
     def forget(branch: LocalBranch) -> LocalBranch:
-        shown = show_region(params, bare, region, branch.camera)
+        shown, all_there_is = (show_region(params, bare, x, branch.camera) for x in (region, jnp.ones_like(region)))
         side = branch.weight.shape[-3]
         # A pixel rests on several columns of cells, of three planes say. One of them alone is mostly the shadow of
         # what lies elsewhere.
         reads = params.config.generator.field.reads
         alone = 1 / reads if reads > 1 else 0.0
-        covered = jnp.clip((resize(shown[None, ..., None], side)[0] - alone) / (1 - alone), 0, 1)
+        share = resize((shown / jnp.maximum(all_there_is, 1e-3))[None, ..., None], side)[0]
+        covered = jnp.clip((share - alone) / (1 - alone), 0, 1)
         return dataclasses.replace(branch, weight=branch.weight * (1 - covered).astype(branch.weight.dtype))
 
     if isinstance(head.local, LocalMix):
