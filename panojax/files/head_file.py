@@ -34,7 +34,10 @@ _LOCAL = {"features": 3, "depth": 3, "weight": 3, "camera": 1, "hidden_kernel": 
 }
 MAX_BRANCHES = 16
 # What gives the numbers in a tri-grid their meaning; the other options only say how it is rendered.
-_SHAPING = ("field", "w_dim", "box_warp", "image_resolution")
+_SHAPING = (
+    *(field.name for field in dataclasses.fields(GeneratorConfig) if field.name.startswith("plane_")),
+    *("representation", "w_dim", "box_warp", "image_resolution"),
+)
 # The networks that make heads; those left render them.
 _MAKERS = ("backbone.mapping", "backbone.synthesis", "t_mapping")
 
