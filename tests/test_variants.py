@@ -23,7 +23,7 @@ CAMERAS = np.stack([panojax.look_at(yaw) for yaw in (0.0, 0.5)])
 @functools.cache
 def model():
     """`micro_generator` with a background, and two encoders of 32 px: of few operations, as each is compiled alone."""
-    generator = dataclasses.replace(micro_generator().config.generator, background=True)
+    generator = dataclasses.replace(micro_generator().config.generator, background=True, channel_base=128)
     sizes = {"widths": (16, 16, 16, 16), "depths": (1, 1, 1, 1), "head_width": 16}
     channels = generator.field.channels
     encoder = light(resolution=32, n_styles=generator.num_ws, w_dim=generator.w_dim, out_channels=channels, **sizes)

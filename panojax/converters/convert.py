@@ -17,7 +17,7 @@ from panojax.converters.read import Checkpoint, read_checkpoint
 from panojax.encoders import dual
 from panojax.encoders.encoder import abstract_encoder
 from panojax.errors import InputError
-from panojax.files.checkpoint import save
+from panojax.files.checkpoint import check_new, save
 from panojax.generators import generator
 from panojax.params import Params, abstract_generator
 
@@ -94,8 +94,7 @@ def convert(
     Raises:
       InputError: a file cannot be read or does not fit, or `out` exists.
     """
-    if pathlib.Path(out).exists():
-        raise InputError(f"out must not exist, got {out}")
+    check_new(out, "out")
     if (visible is None) != (occluded is None):
         raise InputError(f"visible and occluded must be given together, got {visible} and {occluded}")
     if latent_average is not None and visible is None:

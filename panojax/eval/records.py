@@ -91,7 +91,7 @@ class Records(Generic[Work]):
         """
         path = self._paths[name]
         try:
-            return read_npz(read_bytes(path, limit=MAX_RECORD), limit=MAX_RECORD)
+            return read_npz(read_bytes(path, limit=MAX_RECORD), limit=MAX_RECORD, kinds="fiubU")
         except InputError as error:
             raise InputError(f"out must hold whole records, {path} cannot be read ({error}): delete it") from error
 

@@ -151,7 +151,7 @@ class NpyEntry:
         return np.array(array, self.dtype.newbyteorder("="), order="C")
 
 
-def _npy_entry(stream: Any) -> NpyEntry:
+def _npy_entry(stream: Any, kinds: str = "fiub") -> NpyEntry:
     """Reads a .npy header from a stream and leaves it at the array's first byte."""
     start = stream.read(10)
     size = int.from_bytes(start[8:10], "little")
@@ -182,7 +182,7 @@ def _npy_entry(stream: Any) -> NpyEntry:
         Warning,
     ) as error:
         raise InputError(f"broken .npy header: {printable(str(error))}") from error
-    if dtype.kind not in "fiub" or dtype.subdtype:
+    if dtype.kind not in kinds or dtype.subdtype:
         raise InputError(f"expected an array of numbers, got dtype {printable(str(dtype))}, which is not read")
     count_elements(shape)
     return NpyEntry(tuple(shape), dtype, fortran)
@@ -195,7 +195,8 @@ class NpzFile:
       entries: {name: NpyEntry}.
     """
 
-    def __init__(self, data: bytes):
+    def __init__(self, data: bytes, kinds: str = "fiub"):
+        self._kinds = kinds
         """Reads the headers.
 
         Raises:
@@ -213,7 +214,7 @@ class NpzFile:
                 if name in self.entries:
                     raise InputError(f"{printable(name)} must be there once, got it twice")
                 with self._archive.open(member) as stream:
-                    self.entries[name] = _npy_entry(stream)
+                    self.entries[name] = _npy_entry(stream, kinds)
                 self._members[name] = member
         total = sum(entry.nbytes for entry in self.entries.values())
         if total > MAX_INFLATION * len(data) + 2**24:
@@ -229,20 +230,23 @@ class NpzFile:
         """
         entry = self.entries[name]
         with _broken_zip(), self._archive.open(self._members[name]) as stream:
-            _npy_entry(stream)
+            _npy_entry(stream, self._kinds)
             body = stream.read(entry.nbytes) if entry.nbytes else b""
             if len(body) != entry.nbytes or stream.read(1):  # the end is where zipfile compares the checksum
                 raise InputError(f"{printable(name)} must have {entry.nbytes} bytes, got more or fewer")
         return entry.array(body)
 
 
-def read_npz(data: bytes, *, limit: int) -> dict[str, np.ndarray]:
+def read_npz(data: bytes, *, limit: int, kinds: str = "fiub") -> dict[str, np.ndarray]:
     """{name: array} of an .npz file whose arrays have at most `limit` bytes when inflated.
+
+    Args:
+      kinds: NumPy's letters for what is read: numbers; with "U" also texts of fixed length.
 
     Raises:
       InputError: the zip or one of its arrays is broken, or too large.
     """
-    file = NpzFile(data)
+    file = NpzFile(data, kinds)
     total = sum(entry.nbytes for entry in file.entries.values())
     if total > limit:
         raise InputError(f"expected an .npz of at most {limit} bytes inflated, got {total}")

@@ -44,16 +44,21 @@ def run_command(
         config = choose_run(presets, arguments, prog=prog, description=description)
         if config.distributed:
             jax.distributed.initialize(config.coordinator, config.processes, config.process)
+        check_platforms()  # not before: it makes JAX look for devices
         train(config)
 
-    return exit_code(run)
+    return exit_code(run, platforms=False)
 
 
-def exit_code(run: Callable[[], Any]) -> int:
-    """Runs a command: 0, or the code of the failure, of which stderr gets a line."""
+def exit_code(run: Callable[[], Any], *, platforms: bool = True) -> int:
+    """Runs a command: 0, or the code of the failure, of which stderr gets a line.
+
+    `platforms`: look first whether JAX finds the devices that the environment asks for.
+    """
 
     def body() -> int:
-        check_platforms()
+        if platforms:
+            check_platforms()
         try:
             run()
         except Stopped as stop:

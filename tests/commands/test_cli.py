@@ -351,7 +351,7 @@ def replaced(index, value):
         (label_text(replaced(slice(0, 16), 0.0)), "rotation"),
         (label_text(replaced(15, 0.0)), "bottom row"),
         (label_text(replaced(16, 0.0)), "invertible intrinsics"),
-        ("nowhere.json", "No such file"),
+        ("nowhere.json", "expected a file, got nothing there"),
     ],
 )
 def test_bad_cameras(camera, message, checkpoint, portrait, tmp_path, capsys):

@@ -246,9 +246,9 @@ def test_inputs_of_another_shape_are_refused():
     "kwargs, message",
     [
         ({"resolution": 48}, "resolution must be a power of two, at least 32, got 48"),
-        ({"resolution": 16}, "resolution must be a power of two, at least 32, got 16"),
-        ({"n_styles": 0}, "n_styles must be positive, got 0"),
-        ({"planes_channels": -1}, "planes_channels must not be negative, got -1"),
+        ({"resolution": 16}, "resolution must be 32 to 4096, got 16"),
+        ({"n_styles": 0}, "n_styles must be 1 to 64, got 0"),
+        ({"planes_channels": -1}, "planes_channels must be 0 to 16384, got -1"),
         ({"dtype": "float16"}, "dtype must be float32 or bfloat16, got 'float16'"),
     ],
 )

@@ -265,7 +265,7 @@ def test_bad_input_is_named(params):
         encode_local(dataclasses.replace(config, local_features=0), None, jnp.ones((1, 32, 32, 4)))
     with pytest.raises(panojax.InputError, match="local_channels must be the generator's plane_features, 4, got 32"):
         panojax.Config(params.config.generator, dataclasses.replace(config, local_channels=32))
-    with pytest.raises(panojax.InputError, match="local_features must not be negative"):
+    with pytest.raises(panojax.InputError, match="local_features must be 0 to 8192, got -1"):
         dataclasses.replace(config, local_features=-1)
 
 

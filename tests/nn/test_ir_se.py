@@ -94,11 +94,11 @@ def test_stage_ends(depths, ends):
 @pytest.mark.parametrize(
     "kwargs, message",
     [
-        ({"depths": (3, 4, 3)}, r"depths must be four positive numbers, got \(3, 4, 3\)"),
-        ({"depths": (3, 4, 0, 3)}, "depths must be four positive numbers"),
-        ({"widths": (16, 32, 64)}, "widths must be four positive multiples of 16"),
-        ({"widths": (8, 32, 64, 128)}, r"got \(8, 32, 64, 128\)"),
-        ({"widths": (0, 32, 64, 128)}, "widths must be four positive multiples of 16"),
+        ({"depths": (3, 4, 3)}, r"depths must be 4 values, each a whole number, got \(3, 4, 3\)"),
+        ({"depths": (3, 4, 0, 3)}, "depths must be 1 to 256, got 0"),
+        ({"widths": (16, 32, 64)}, r"widths must be 4 values, each a whole number, got \(16, 32, 64\)"),
+        ({"widths": (8, 32, 64, 128)}, "widths must be 16 to 8192, got 8"),
+        ({"widths": (24, 32, 64, 128)}, "widths must be four positive multiples of 16"),
     ],
 )
 def test_impossible_trunks_are_refused(kwargs, message):

@@ -27,8 +27,8 @@ def field(shape, **options):
 
 
 @functools.cache
-def masks(shape=SHAPE, *, batch=False, **options):
-    one = functools.partial(occlusion_mask, field(shape, **options))
+def masks(shape=SHAPE, *, batch=False, threshold=0.5, **options):
+    one = functools.partial(occlusion_mask, field(shape, **options), threshold=threshold)
     return jax.jit(jax.vmap(one) if batch else one)
 
 

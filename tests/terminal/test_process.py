@@ -1,5 +1,6 @@
 """What surrounds a command's work: streams, signals, homes, platforms, disks, and that all end in one line."""
 
+import contextlib
 import errno
 import os
 import pathlib
@@ -124,9 +125,19 @@ def test_a_stopped_command_leaves_nothing_and_answers_soon(tmp_path, number, wor
     setup = "import ctypes, time"
     (tmp_path / "body.py").write_text(BODY.format(work=f"print(flush=True)\n        {work}", setup=setup))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        [sys.executable, "body.py"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    heard = "import signal, runpy; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    body = "runpy.run_path('body.py', run_name='__main__')"
+    with (
+        subprocess.Popen(  # a shell's background jobs, and so their children, are deaf to SIGINT
+            [sys.executable, "-c", f"{heard}; {body}"],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process,
+        contextlib.ExitStack() as ends,
+    ):
+        ends.callback(process.kill)  # or leaving would wait for a process that did not stop
         process.stdout.readline()
         assert len(os.listdir(tmp_path)) > 1
         process.send_signal(number)

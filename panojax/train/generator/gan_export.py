@@ -36,7 +36,7 @@ from panojax.train.checkpoints import Checkpoints
 from panojax.train.command import exit_code
 from panojax.train.generator.fit import abstract_run_state
 from panojax.train.generator.gan_presets import GeneratorRun
-from panojax.train.generator.gan_state import GanState, second_moments
+from panojax.train.generator.gan_state import GanState, adam_steps, second_moments
 from panojax.train.loop import CONFIG_FILE
 
 PART_BYTES = 15 * 2**20
@@ -88,7 +88,8 @@ def write_weights(
     for network, moments in {} if lean else second_moments(state).items():
         for name, x in flatten_dict(moments, sep="/").items():
             arrays[f"moments/{network}/{name}"] = _to_bytes(np.asarray(x))
-    return _write_parts(path, {"model": to_json(model), "images": int(state.images)}, arrays, part_bytes)
+    about = {"model": to_json(model), "images": int(state.images), "steps": adam_steps(state)}
+    return _write_parts(path, about, arrays, part_bytes)
 
 
 def write_generator(path: str | pathlib.Path, params: Params) -> list[pathlib.Path]:
@@ -142,7 +143,7 @@ def read_weights(files: Sequence[str | pathlib.Path]) -> tuple[GeneratorConfig, 
         whole = any(name.startswith("generator/") for name in arrays)
         weights["generator"] = _branch(arrays, "generator") if whole else weights["average"]
         if any(name.startswith("moments/") for name in arrays):
-            weights["moments"] = _branch(arrays, "moments")
+            weights["moments"] = _branch(arrays, "moments") | {"steps": int(about.get("steps", 1000))}
         return model, int(about["images"]), weights
     except (ValueError, KeyError, TypeError) as error:
         names = ", ".join(map(str, files))
@@ -155,7 +156,8 @@ def read_start(start: Sequence[str]) -> tuple[int, dict[str, Any]]:
     if len(start) == 1 and pathlib.Path(start[0]).is_dir():
         _, state = read_state(start[0])
         weights = {name: jax.tree.map(np.asarray, getattr(state, name)) for name in _NETWORKS}
-        return int(state.images), weights | {"moments": jax.tree.map(np.asarray, second_moments(state))}
+        moments = jax.tree.map(np.asarray, second_moments(state)) | {"steps": adam_steps(state)}
+        return int(state.images), weights | {"moments": moments}
     _, images, weights = read_weights(start)
     return images, weights
 

@@ -180,8 +180,14 @@ def second_moments(state: GanState) -> dict[str, Any]:
     return {name: optax.tree_utils.tree_get(optimizer, "nu") for name, optimizer in optimizers.items()}
 
 
-def with_moments(state: GanState, moments: Mapping[str, Any], steps: int = 1000) -> GanState:
-    """The state with second moments of an earlier run, where names and shapes agree, as after so many steps.
+def adam_steps(state: GanState) -> int:
+    """How many updates the generator's Adam has made."""
+    return int(optax.tree_utils.tree_get_all_with_path(state.generator_optimizer, "count")[0][1])
+
+
+def with_moments(state: GanState, moments: Mapping[str, Any]) -> GanState:
+    """The state with second moments {"generator", "discriminator"} of an earlier run after its "steps", where names and
+    shapes agree.
 
     New arrays have the mean of the others' moments, so that none of them moves by whole learning rates at once.
     """
@@ -195,7 +201,7 @@ def with_moments(state: GanState, moments: Mapping[str, Any], steps: int = 1000)
             path: jnp.array(other[path], jnp.float32) if path in known else jnp.full(x.shape, middle, jnp.float32)
             for path, x in mine.items()
         }
-        count = jnp.asarray(steps if known else 0, jnp.int32)
+        count = jnp.asarray(moments["steps"] if known else 0, jnp.int32)
         taken[field] = optax.tree_utils.tree_set(optimizer, nu=unflatten_dict(filled), count=count)
     return dataclasses.replace(state, **taken)
 
