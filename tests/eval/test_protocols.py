@@ -277,7 +277,7 @@ def test_shards_make_the_same_records(world, many, tmp_path, capsys):
         (["--size", "8"], "size must be at least 16, got 8"),
         (["--limit", "0"], "limit must be at least 1, got 0"),
         (["--steps", "0"], "steps must be at least 1, got 0"),
-        (["--checkpoint", "nowhere"], "checkpoint must be a folder that `panojax convert` wrote, got nowhere"),
+        (["--checkpoint", "nowhere"], "checkpoint must be a folder that `panojax convert` wrote, got 'nowhere'"),
     ],
 )
 def test_bad_options_are_named(world, tmp_path, capsys, monkeypatch, changes, message):
