@@ -92,12 +92,6 @@ def write_weights(
     return _write_parts(path, about, arrays, part_bytes)
 
 
-def write_generator(path: str | pathlib.Path, params: Params) -> list[pathlib.Path]:
-    """The same of a finished generator alone: a run that starts from it has a new discriminator."""
-    about = {"model": to_json(params.config.generator), "images": 0}
-    return _write_parts(path, about, _halves("average", params.generator), PART_BYTES)
-
-
 def _halves(network: str, tree: Any) -> dict[str, np.ndarray]:
     arrays = {f"{network}/{name}": np.asarray(x).astype(np.float16) for name, x in flatten_dict(tree, sep="/").items()}
     for name, half in arrays.items():
