@@ -254,5 +254,5 @@ def _without_repeats(row: jax.Array, nothing: int) -> jax.Array:
 def _close(mask: jax.Array) -> jax.Array:
     """Morphological closing by 3 x 3 texels of masks [3, D, H, W] in {0, 1}: fills pinholes, grows nothing else."""
     window, strides = (1, 1, 3, 3), (1, 1, 1, 1)
-    grown = jax.lax.reduce_window(mask, np.float32(0), jax.lax.max, window, strides, "SAME")
-    return jax.lax.reduce_window(grown, np.float32(1), jax.lax.min, window, strides, "SAME")
+    grown = jax.lax.reduce_window(mask, mask.dtype.type(0), jax.lax.max, window, strides, "SAME")
+    return jax.lax.reduce_window(grown, mask.dtype.type(1), jax.lax.min, window, strides, "SAME")

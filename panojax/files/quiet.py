@@ -4,6 +4,7 @@ import contextlib
 import gc
 import logging
 import sys
+import traceback
 from collections.abc import Iterator
 
 PATIENCE = 0.2  # seconds that the other reads have to end, where one failed
@@ -11,20 +12,26 @@ PATIENCE = 0.2  # seconds that the other reads have to end, where one failed
 
 @contextlib.contextmanager
 def quiet_orbax() -> Iterator[None]:
-    """Nothing is logged in the block by orbax's threads, nor of the reads that failed in it.
+    """Nothing is logged in the block by orbax's threads, nor ever of the reads and writes that failed in it.
 
-    Where reading one array fails, orbax leaves the others' reads behind, and Python complains when it frees them: in a
-    collection that it starts by itself, or in the one here. The block should keep no exception of such a read.
+    Where one array fails, orbax leaves the others' tasks behind. asyncio complains of them when Python frees them: in
+    a collection that it starts by itself, in the one here, or later, where a task outlives the block. The block should
+    keep no exception of such a read.
     """
-    loggers = [logging.getLogger(name) for name in ("asyncio", "absl")]
-    before = [logger.disabled for logger in loggers], sys.unraisablehook
-    for logger in loggers:
-        logger.disabled = True
+    logging.getLogger("asyncio").addFilter(_of_others)  # once: a logger holds a filter once
+    absl, hook = logging.getLogger("absl"), sys.unraisablehook
+    before, absl.disabled = absl.disabled, True
     sys.unraisablehook = lambda unraisable: None
     try:
         yield
     finally:
         gc.collect()
-        sys.unraisablehook = before[1]
-        for logger, disabled in zip(loggers, before[0]):
-            logger.disabled = disabled
+        absl.disabled, sys.unraisablehook = before, hook
+
+
+def _of_others(record: logging.LogRecord) -> bool:
+    """Whether a record tells of something else than a task of orbax that failed."""
+    error = record.exc_info[1] if record.exc_info else None
+    if error is None:
+        return True
+    return not any("orbax" in frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__))

@@ -1,6 +1,7 @@
 """The command line: what its commands write, and that bad input gives one line, exit code 2 and no file."""
 
 import dataclasses
+import importlib.util
 import json
 import os
 import pathlib
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 QUICK = ["--video", "none"]
+NEEDS_MODERNGL = pytest.mark.skipif(importlib.util.find_spec("moderngl") is None, reason="moderngl is looked for first")
 
 
 def small():
@@ -383,7 +385,7 @@ def test_a_picture_that_the_data_set_lacks(checkpoint, portrait, tmp_path, capsy
         (["invert", "astronaut", "--aligned", "--mesh", "--mesh-level", "1e9", *QUICK], "there is no surface"),
         (["render", "none.npz"], "nothing there"),
         (["heads", "--identities", "0"], "identities must be"),
-        (["heads", "--assets", "nowhere"], "--fetch-assets"),
+        pytest.param(["heads", "--assets", "nowhere"], "--fetch-assets", marks=NEEDS_MODERNGL),
         (["align", "none.png", "--size", "3"], "size must be"),
     ],
 )

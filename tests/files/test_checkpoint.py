@@ -1,5 +1,6 @@
 """Checkpoints of models: damage is noticed, and where they go is looked at before the work."""
 
+import logging
 import os
 import pathlib
 import random
@@ -14,7 +15,7 @@ from micro import micro_generator
 
 import panojax
 from panojax.errors import InputError, OutputError
-from panojax.files import checksums
+from panojax.files import checksums, quiet
 
 # What Orbax's threads leave of reads that fail complains when it is freed, be it in a later test.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -151,3 +152,23 @@ def test_sums_tell_all_apart():
         assert checksums.differing({**tree, "a": other}, sums) == ["a"]
     assert checksums.array_sums({"a": np.asfortranarray(tree["a"])})["a"] == sums["a"]
     assert checksums.json_sum({"a": 1, "b": 2}) == checksums.json_sum({"b": 2, "a": 1}) != checksums.json_sum({"a": 1})
+
+
+def test_only_orbax_tasks_are_passed_over():
+    """asyncio does not log a task of orbax that fails after the block that started it; it logs any other."""
+    with quiet.quiet_orbax():
+        pass
+    seen = []
+    logger, handler = logging.getLogger("asyncio"), logging.Handler()
+    handler.emit = seen.append
+    logger.addHandler(handler)
+    try:
+        for name in ("site-packages/orbax/serialization.py", "my/own.py"):
+            try:
+                exec(compile("raise ValueError(28)", name, "exec"))
+            except ValueError as error:
+                logger.error("Task exception was never retrieved", exc_info=error)
+        logger.error("something else")
+    finally:
+        logger.removeHandler(handler)
+    assert [record.getMessage() for record in seen] == ["Task exception was never retrieved", "something else"]
