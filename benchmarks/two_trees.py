@@ -2,8 +2,8 @@
 
     python benchmarks/two_trees.py OLD NEW --works first "invert 8" "z 8" --rounds 3 --out figures.json
 
-A tree is a folder with the package in it. First all works of both are compiled, side by side, into one cache of programs
-and of autotuned kernels; then each round runs each work in a new process of one tree, then of the other. What is printed
+A tree is a folder with the package in it. First all works of both are compiled, one after another, into one cache of
+programs and of autotuned kernels (one H200: a minute a work of the released configuration); then each round runs each work in a new process of one tree, then of the other. What is printed
 are milliseconds, the round's median of `--runs` calls, and at last the ratio of the trees' medians over the rounds.
 """
 
@@ -70,9 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     trees = [tree.resolve() for tree in options.trees]
     figures: dict[str, list[list[float]]] = {work: [[], []] for work in options.works}
     with tempfile.TemporaryDirectory() as cache:
-        for process in [start(tree, work, options, cache) for work in options.works for tree in trees]:
-            milliseconds(process)
-        print("compiled", flush=True)
+        for work in options.works:
+            for tree in trees:
+                milliseconds(start(tree, work, options, cache))
+            print(f"{work}: compiled", flush=True)
         for _ in range(options.rounds):
             for work in options.works:
                 for times, tree in zip(figures[work], trees):
