@@ -1,10 +1,11 @@
-"""Times two trees of the project against each other on the device at hand, in turns, so that neither has the warmer machine.
+"""Times two trees of the project against each other on the device at hand, in turns.
 
     python benchmarks/two_trees.py OLD NEW --works first "invert 8" "z 8" --rounds 3 --out figures.json
 
 A tree is a folder with the package in it. First all works of both are compiled, one after another, into one cache of
-programs and of autotuned kernels (one H200: a minute a work of the released configuration); then each round runs each work in a new process of one tree, then of the other. What is printed
-are milliseconds, the round's median of `--runs` calls, and at last the ratio of the trees' medians over the rounds.
+programs and of autotuned kernels (one H200: a minute a work of the released configuration). Then each round runs each
+work in a new process of one tree, then of the other, so that neither has the warmer machine. What is printed are
+milliseconds, the round's median of `--runs` calls, and at last the ratio of the trees' medians over the rounds.
 """
 
 import argparse

@@ -91,7 +91,7 @@ def cast(vertices, faces, label, side):
     return face, barycentric
 
 
-def splat(centres, covariances, colours, opacity, label, side, behind=GREY):
+def splat(centres, covariances, colours, opacity, label, side, behind=GREY, low_pass=0.1):
     """A picture [side, side, 3] of Gaussians [K]: projected by the local affine map, blended from front to back.
 
     Source: EWA splatting, as in 3D Gaussian splatting, each Gaussian on every pixel within four deviations.
@@ -103,7 +103,7 @@ def splat(centres, covariances, colours, opacity, label, side, behind=GREY):
     for index in np.argsort(points[:, 2]):
         x, y, z = points[index]
         jacobian = np.array([[focal / z, 0, -focal * x / z**2], [0, focal / z, -focal * y / z**2]]) @ pose[:3, :3]
-        covariance = jacobian @ covariances[index] @ jacobian.T + 0.1 * np.eye(2)
+        covariance = jacobian @ covariances[index] @ jacobian.T + low_pass * np.eye(2)
         middle = focal * np.array([x, y]) / z + side / 2
         reach = 4 * np.sqrt(np.diag(covariance))
         low = np.clip(np.floor(middle - reach), 0, side).astype(int)

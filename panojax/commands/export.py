@@ -51,10 +51,13 @@ class Options:
     """Triangles of a glb or obj."""
     texture: int = 1024
     """Sides of their texture in texels, about."""
-    splats: int = 100_000
-    """Number of splats."""
+    splats: int | None = None
+    """Number of splats; by default 40000 where they are fitted, else 100000."""
+    fit_steps: int | None = None
+    """Steps that fit splats to the pictures; by default 1000 on a GPU, and none on a CPU, where one takes a second."""
     harmonics: int = 0
-    """Degree of the splats' spherical harmonics, 0 to 3; the original viewer of such files only opens 3."""
+    """Degree of the splats' spherical harmonics, 0 to 3; the original viewer of such files only opens 3. From 1 on, the
+    colours of fitted splats change with the direction of view."""
     y_up: bool = False
     """Keep the head's axes in splats; by default y points down there, as viewers of such files expect."""
     points: int = 5_000
@@ -97,6 +100,7 @@ def run(options: Options) -> None:
 def check(options: Options) -> None:
     """Raises InputError for what cannot be written, before anything slow starts."""
     from panojax.commands import results
+    from panojax.export.splat_fitting import check_steps
     from panojax.export.splats import check_splats
     from panojax.export.surface import check_faces
     from panojax.export.texture import check_texture
@@ -117,7 +121,8 @@ def check(options: Options) -> None:
         check_texture(options.texture)
         need("fast_simplification", "simplifying meshes")
     if options.to == "splat":
-        check_splats(options.splats)
+        check_splats(_count(options))
+        check_steps(_fit_steps(options))
         if not 0 <= options.harmonics <= 3:
             raise InputError(f"harmonics must be of degree 0 to 3, got {options.harmonics}")
     if options.to in FOLDERS and not 1 <= options.points <= 1_000_000:
@@ -204,18 +209,35 @@ def _write_ply(options: Options, params: Any, head: Any) -> str:
     return f"{len(mesh.vertices)} vertices, {len(mesh.faces)} triangles"
 
 
+def _fit_steps(options: Options) -> int:
+    import jax
+
+    if options.fit_steps is not None:
+        return options.fit_steps
+    return 0 if jax.default_backend() == "cpu" else 1_000
+
+
+def _count(options: Options) -> int:
+    if options.splats is not None:
+        return options.splats
+    return 40_000 if _fit_steps(options) else 100_000
+
+
 def _write_splat(options: Options, params: Any, head: Any) -> str:
+    from panojax.export.splat_fitting import fit_splats
     from panojax.export.splats import splats_from_surface, write_splats
     from panojax.export.surface import closed_surface
     from panojax.terminal.progress import step
 
+    steps, count = _fit_steps(options), _count(options)
     mesh, views = _mesh(options, params, head), _views(options, params, head)
     with step("placing the splats", {}):
-        splats = splats_from_surface(
-            closed_surface(mesh.vertices, mesh.faces), views, count=options.splats, progress=True
-        )
+        splats = splats_from_surface(closed_surface(mesh.vertices, mesh.faces), views, count=count, progress=True)
+    if steps:
+        with step("fitting the splats", {}):
+            splats = fit_splats(splats, views, steps=steps, degree=min(options.harmonics, 1), progress=True)
     write_splats(splats, options.out, degree=options.harmonics, y_up=options.y_up, overwrite=options.overwrite)
-    return f"{options.splats} splats"
+    return f"{count} splats, " + (f"fitted by {steps} steps" if steps else "on the surface; --fit-steps fits them")
 
 
 def _write_posed(options: Options, params: Any, head: Any) -> str:

@@ -2,6 +2,7 @@
 
 from panojax.export.colours import gather_colours
 from panojax.export.posed import write_colmap, write_transforms
+from panojax.export.splat_fitting import fit_splats
 from panojax.export.splats import Splats, splats_from_surface, write_splats
 from panojax.export.surface import Surface, closed_surface, sample_surface, simplify
 from panojax.export.texture import TexturedMesh, bake_texture, write_obj, write_textured
@@ -14,6 +15,7 @@ __all__ = [
     "Views",
     "bake_texture",
     "closed_surface",
+    "fit_splats",
     "gather_colours",
     "sample_surface",
     "simplify",

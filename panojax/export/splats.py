@@ -12,9 +12,10 @@ from panojax.errors import InputError
 from panojax.export.colours import gather_colours
 from panojax.export.surface import Surface, sample_surface
 from panojax.export.views import Views
+from panojax.render.splatting import SH0
 
-# The spherical harmonic of degree 0: a colour is 0.5 + SH0 * f_dc.
-SH0 = 0.28209479177387814
+# The spherical harmonics of degree 1 are SH1 (-y, z, -x) of the direction in which a splat is seen.
+SH1 = 0.4886025119029199
 MAX_SPLATS = 5_000_000
 # A disc's standard deviation in spacings of the samples: the least that leaves no holes. Wider ones blur.
 SPREAD = 0.7
@@ -31,10 +32,12 @@ class Splats:
     Attributes:
       centres: float32 [K, 3] in world units, y up.
       normals: float32 [K, 3], unit length, across the discs.
-      colours: float32 [K, 3] in [0, 1], sRGB.
+      colours: float32 [K, 3], sRGB, in [0, 1] or, where fitted, somewhat beyond.
       scales: float32 [K, 3], standard deviations along two directions of a disc and across it, in world units.
       rotations: float32 [K, 4], unit quaternions (w, x, y, z) that turn the z axis into the normal.
       opacity: float32 [K] in (0, 1).
+      slopes: float32 [K, 3, 3], what a colour (second axis) gains by the unit direction (last axis) in which the splat
+        is seen; None where it looks the same from all sides.
     """
 
     centres: np.ndarray
@@ -43,6 +46,7 @@ class Splats:
     scales: np.ndarray
     rotations: np.ndarray
     opacity: np.ndarray
+    slopes: np.ndarray | None = None
 
 
 def splats_from_surface(surface: Surface, views: Views, *, count: int = 100_000, progress: bool = False) -> Splats:
@@ -90,8 +94,8 @@ def write_splats(
 ) -> None:
     """Writes a binary .ply as 3D Gaussian splatting does.
 
-    Its properties, all float32: x y z, nx ny nz, f_dc_0..2 (colour by `SH0`), f_rest_* (zeros, as colours are the same
-    from all sides), opacity (a logit), scale_0..2 (natural logarithms), rot_0..3 (w, x, y, z).
+    Its properties, all float32: x y z, nx ny nz, f_dc_0..2 (colour by `SH0`), f_rest_* (by `SH1` the slopes, all else
+    zeros), opacity (a logit), scale_0..2 (natural logarithms), rot_0..3 (w, x, y, z).
 
     Args:
       degree: of the spherical harmonics, 0 to 3. The original viewer only opens 3, with 45 f_rest numbers a splat.
@@ -112,12 +116,21 @@ def write_splats(
     columns |= zip("xyz", (splats.centres @ turn.T).T)
     columns |= zip(("nx", "ny", "nz"), (splats.normals @ turn.T).T)
     columns |= {f"f_dc_{i}": channel for i, channel in enumerate(((splats.colours - 0.5) / SH0).T)}
-    columns |= {f"f_rest_{i}": np.zeros(len(splats.centres)) for i in range(3 * (degree + 1) ** 2 - 3)}
+    columns |= {f"f_rest_{i}": column for i, column in enumerate(_harmonics(splats, turn, degree).T)}
     columns |= {"opacity": np.log(splats.opacity / (1 - splats.opacity))}
     columns |= {f"scale_{i}": axis for i, axis in enumerate(np.log(splats.scales).T)}
     columns |= {f"rot_{i}": part for i, part in enumerate(rotations.as_quat(scalar_first=True).T)}
     with replaced_when_done(path, overwrite=overwrite) as partial:
         partial.write_bytes(ply_bytes(columns))
+
+
+def _harmonics(splats: Splats, turn: np.ndarray, degree: int) -> np.ndarray:
+    """f_rest [K, 3 ((degree + 1)^2 - 1)], all of red first, in axes turned by `turn` [3, 3]."""
+    rest = np.zeros((len(splats.centres), 3, (degree + 1) ** 2 - 1))
+    if degree and splats.slopes is not None:
+        x, y, z = np.moveaxis(splats.slopes @ turn.T, -1, 0)
+        rest[..., :3] = np.stack([-y, z, -x], axis=-1) / SH1
+    return rest.reshape(len(rest), -1)
 
 
 def ply_bytes(columns: dict[str, np.ndarray]) -> bytes:

@@ -50,12 +50,15 @@ def test_glb(files, tmp_path, capsys):
     assert all(" of " in line and "\r" not in line for line in printed.err.splitlines())
 
 
-def test_ply_and_splats(files, tmp_path, box):
+def test_ply_and_splats(files, tmp_path, box, capsys):
     assert export(files, "ply", tmp_path / "a.ply", "--mesh-resolution", 32) == 0
     assert len(trimesh.load(tmp_path / "a.ply").faces) == 12
     assert export(files, "splat", tmp_path / "a.ply", *QUICK, "--splats", 500, "--harmonics", 3, "--overwrite") == 0
     table = plyfile.PlyData.read(tmp_path / "a.ply")["vertex"]
     assert len(table.data) == 500 and len(table.properties) == 17 + 45
+    assert export(files, "splat", tmp_path / "b.ply", *QUICK, "--splats", 500, "--fit-steps", 3) == 0
+    assert len(plyfile.PlyData.read(tmp_path / "b.ply")["vertex"].data) == 500
+    assert "500 splats, fitted by 3 steps" in capsys.readouterr().out
 
 
 def test_posed_pictures(files, tmp_path, capsys, box):
@@ -98,6 +101,7 @@ def test_turntable(files, tmp_path, monkeypatch):
         ("glb", "a.glb", {"resolution": 1}, "resolution of the volume rendering"),
         ("glb", "a.glb", {"mesh_resolution": 4}, "8 to 1024"),
         ("splat", "a.ply", {"splats": 0}, "splats must be 1"),
+        ("splat", "a.ply", {"fit_steps": -1}, "steps of the fit must be 0 to"),
         ("splat", "a.ply", {"harmonics": 4}, "harmonics must be of degree 0 to 3"),
         ("colmap", "c", {"points": 0}, "points must be 1"),
         ("mp4", "a.mp4", {"frames": 0}, "frames must be 1"),
