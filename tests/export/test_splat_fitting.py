@@ -4,7 +4,7 @@ import numpy as np
 import plyfile
 import pytest
 import scenes
-from export_scene import ball_surface, ball_views
+from export_scene import ball_picture, ball_surface, ball_views
 
 from panojax.camera import look_at
 from panojax.errors import InputError
@@ -33,8 +33,6 @@ def fitted(on_surface, views):
 
 def opaque_psnr(splats, views, label):
     """Of a view's middle, where the ball is: behind it the pictures of this scene are grey and splats are black."""
-    from export_scene import ball_picture
-
     image, weight = ball_picture(label, SIDE)
     picture, _ = splat(from_splats(splats), label.astype(np.float32), SIDE, COUNT)
     inside = np.asarray(weight).reshape(SIDE, SIDE) > 0.98
