@@ -34,6 +34,16 @@ LONGEST = (
 )
 
 
+def pytest_configure(config):
+    """Programs compile in half the time and run in twice or more, here and in the processes that tests start.
+
+    Nearly all tests compile much and run little. Not so the slow ones, which have a process of their own.
+    """
+    if config.option.markexpr != "slow":
+        jax.config.update("jax_disable_most_optimizations", True)
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+
+
 def pytest_collection_modifyitems(items):
     """The longest files first, so that no process is left alone with one of them at the end (`--dist loadfile`)."""
 
@@ -42,19 +52,6 @@ def pytest_collection_modifyitems(items):
         return LONGEST.index(name) if name in LONGEST else len(LONGEST)
 
     items.sort(key=place)
-
-
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """Programs compile in half the time and run in twice or more: for files that compile much and run little.
-
-    It holds for the processes that tests start, too.
-    """
-    jax.config.update("jax_disable_most_optimizations", True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-        yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def solid_generator() -> Params:

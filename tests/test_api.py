@@ -17,8 +17,6 @@ from panojax.config import Config
 from panojax.encoders.encoder_config import released
 from panojax.params import abstract_arrays, random_params
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CAMERA = look_at(0.4, 0.1)
 Z = np.linspace(-2, 2, 16, dtype=np.float32)
 

@@ -24,8 +24,6 @@ from panojax.train.encoder.state import Frozen, init_state
 from panojax.train.encoder.step_config import StepConfig
 from panojax.train.encoder.steps import compile_step, evaluate
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ROOT = pathlib.Path(__file__).parents[1]
 CAMERA = np.asarray(panojax.look_at(0.3, 0.1))
 SMALL = {"widths": (16, 16, 16, 16), "depths": (1, 1, 1, 1), "head_width": 16}

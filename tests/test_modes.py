@@ -12,8 +12,6 @@ from panojax.encoders.encoder_config import light
 from panojax.errors import InputError
 from panojax.params import random_params, tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def params():

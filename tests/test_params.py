@@ -25,7 +25,6 @@ from panojax.params import abstract_arrays, count, random_params, tiny
 # Where reading one array fails, orbax's threads may still read others, and complain when they are done: then and when.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.usefixtures("quick_compilation"),
 ]
 
 

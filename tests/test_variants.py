@@ -6,7 +6,6 @@ import functools
 import chex
 import jax
 import numpy as np
-import pytest
 import recipe
 import scenes
 from absl.testing import parameterized
@@ -39,7 +38,6 @@ def invert(params, portrait, camera):
     return panojax.invert(params, portrait, camera, return_parts=True)
 
 
-@pytest.mark.usefixtures("quick_compilation")
 class VariantsTest(chex.TestCase):
     @chex.variants(with_jit=True, without_jit=True)
     @parameterized.named_parameters(("generate", generate), ("invert", invert))

@@ -28,8 +28,6 @@ from panojax.files.head_file import load_head, save_head
 from panojax.files.output import to_uint8
 from panojax.params import random_params, tiny
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 QUICK = ["--video", "none"]
 NEEDS_MODERNGL = pytest.mark.skipif(importlib.util.find_spec("moderngl") is None, reason="moderngl is looked for first")

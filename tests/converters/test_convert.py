@@ -23,8 +23,6 @@ from panojax.encoders import dual
 from panojax.encoders.encoder import abstract_encoder
 from panojax.encoders.encoder_config import light, released
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 PICKLE = recipe.GOLDEN / "panohead_mini.pkl"
 KWARGS = tuple(recipe.manifest("panohead_mini")[name] for name in ("init_kwargs", "rendering_kwargs"))
 

@@ -16,8 +16,6 @@ from panojax.converters.generator_settings import generator_config
 from panojax.fields.trigrid import PLANE_AXES
 from panojax.generators import generator
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 TOLERANCE = 2e-5  # float32 against float64
 PANOHEAD = np.eye(3)[[(0, 1, 2), (0, 2, 1), (1, 2, 0)]]
 EG3D = np.eye(3)[[(0, 1, 2), (0, 2, 1), (2, 0, 1)]]

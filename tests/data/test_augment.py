@@ -22,8 +22,6 @@ from panojax.train.encoder.proxy import ProxyWeights
 from panojax.train.encoder.state import Frozen, init_state
 from panojax.train.encoder.steps import encoder_step
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SIDE, COUNT = 32, 64
 EVERYTHING = dataclasses.replace(photos(), light=1.0, crop=1.0, patch=1.0, blur=1.0, noise=1.0)
 LIGHT = dataclasses.replace(photos(), light=1.0, crop=0.0, patch=0.0, blur=0.0, noise=0.0)

@@ -2,13 +2,10 @@ import functools
 
 import jax
 import numpy as np
-import pytest
 
 from panojax.data.drawn import SampleConfig, draw_heads, draw_samples
 from panojax.generators.generator import render_heads
 from panojax.nn.stylegan2 import pool
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def test_samples_are_what_the_generator_renders(generator):

@@ -7,8 +7,6 @@ from panojax.data.generated import GeneratedHeads, GeneratedOptions, make_sample
 from panojax.errors import InputError
 from panojax.params import random_params
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 FIELDS = ("image", "camera", "mask", "depth")
 
 

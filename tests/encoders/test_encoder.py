@@ -15,8 +15,6 @@ from panojax.encoders.encoder import abstract_encoder, encode_offsets, encode_st
 from panojax.encoders.encoder_config import EncoderConfig, light, released
 from panojax.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 TINY = light(
     resolution=32,
     n_styles=8,

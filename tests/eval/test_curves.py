@@ -9,8 +9,6 @@ from panojax.errors import InputError
 from panojax.eval import curves
 from panojax.eval.curves import Options, main
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_every_curve_has_its_points(tmp_path, capsys, monkeypatch):
     """What a curve times is traced here, not compiled."""

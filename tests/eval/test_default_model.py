@@ -19,8 +19,6 @@ from panojax.export.turntable import render_views
 from panojax.files import packed
 from panojax.params import Params
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ASTRONAUT = np.full((20, 30, 3), 77, np.uint8)
 
 

@@ -15,8 +15,6 @@ from panojax.eval.panohead import GeneratorMeasuring, original_front, original_v
 from panojax.generators import generator
 from panojax.render.renderer import draw_uniforms
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def adapting(scale=1.0):
     """A small generator whose heads shift their cameras, with noise in backbone and background."""

@@ -10,7 +10,6 @@ from panojax.eval import benchmark, benchmark_training, targets
 from panojax.eval.benchmark import costs, operations
 from panojax.eval.targets import RATES, TARGETS, Options, bounds, main, parse
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 H100 = "NVIDIA H100 80GB HBM3"
 
 

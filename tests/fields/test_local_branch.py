@@ -27,8 +27,6 @@ from panojax.inversion.stages import local_input
 from panojax.nn.ir_se import INPUT_LAYER
 from panojax.nn.stylegan2 import pool
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 RADIUS = 0.28
 CAMERA = np.asarray(look_at(0.5, 0.2))
 EYE = CAMERA[[3, 7, 11]]

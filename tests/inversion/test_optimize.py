@@ -20,8 +20,6 @@ from panojax.inversion.optimize import (
 )
 from panojax.losses.perception import Perception
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CONFIG = ProjectionConfig(steps=100, samples=200, loss_resolution=64)
 
 

@@ -24,8 +24,6 @@ from panojax.nn.stylegan2 import pool
 from panojax.params import random_params
 from panojax.render.renderer import draw_uniforms
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CAMERAS = look_at(np.array([0.2, -0.5, 1.2]), np.array([0.1, 0.0, -0.2]))
 
 

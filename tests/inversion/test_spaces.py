@@ -9,8 +9,6 @@ from panojax.errors import InputError
 from panojax.generators import generator
 from panojax.inversion.spaces import draw_latents, fit_encoder, map_latents, mean_codes
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_each_layer_has_its_own_latent(generator):
     """Z+ equals a loop over layers, each mapped on its own at the front camera."""

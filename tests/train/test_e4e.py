@@ -22,8 +22,6 @@ from panojax.train.encoder.critic import CodeCritic
 from panojax.train.encoder.presets import e4e, tiny
 from panojax.train.encoder.state import Frozen, init_state
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CONFIG = dataclasses.replace(
     e4e().step,
     weights=tiny().step.weights,

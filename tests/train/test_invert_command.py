@@ -12,8 +12,6 @@ from PIL import Image
 import panojax
 from panojax.commands import cli
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 QUICK = ["--aligned", "--steps", "2", "--lpips", "none", "--video", "none"]
 
 

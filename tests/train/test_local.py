@@ -29,8 +29,6 @@ from panojax.train.encoder.step_config import StepConfig
 from panojax.train.encoder.steps import compile_step, encode, encoder_step
 from panojax.train.loop import remember
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 RUN = tiny_e3dge()
 STEP = dataclasses.replace(RUN.step, offsets=False)
 RATE, STEPS = 0.1, 5

@@ -11,8 +11,6 @@ from panojax.nn.stylegan2 import pool
 from panojax.train.encoder.state import Frozen
 from panojax.train.logs import Averages, Log, Progress, picture_sheet, read_log
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_a_resumed_log_has_each_step_once(tmp_path):
     log = Log(tmp_path)

@@ -26,8 +26,6 @@ from panojax.train.generator.gan_presets import tiny as tiny_generator
 from panojax.train.generator.gan_state import init_state, init_weights
 from panojax.train.loop import CONFIG_FILE
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def state():

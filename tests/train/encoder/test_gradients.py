@@ -26,8 +26,6 @@ from panojax.train.encoder.presets import tiny
 from panojax.train.encoder.state import Frozen, init_state
 from panojax.train.flat import flatten
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 STEP = 1e-6
 SMALL = ArcFaceConfig(TrunkConfig(depths=(1, 1, 1, 1), widths=(16, 16, 16, 16)), affine=True, embedding_dim=16)
 

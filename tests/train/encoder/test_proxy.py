@@ -20,8 +20,6 @@ from panojax.train.encoder.state import Frozen, init_state
 from panojax.train.encoder.step_config import StepConfig
 from panojax.train.encoder.steps import encoder_step
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 WEIGHTS = ProxyWeights(code=1.0, density=0.1, feature=0.1, depth=1.0, view=1.0, points=64)
 
 

@@ -21,8 +21,6 @@ from panojax.train.encoder.state import Frozen, abstract_state, all_finite, init
 from panojax.train.encoder.step_config import StepConfig
 from panojax.train.encoder.steps import adversarial_step, compile_step, encode, encoder_step, evaluate
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 E1 = tiny().step
 E2 = dataclasses.replace(E1, critic="trigrid-occluded", adversarial_weight=0.1)
 

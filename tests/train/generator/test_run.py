@@ -29,8 +29,6 @@ from panojax.train.logs import read_log
 from panojax.train.loop import TERMINATED, Stopped
 
 SIDE, VIEWS, STEPS = 32, 8, 18
-# Compiles in a third of the time.
-QUICK = {"xla_backend_optimization_level": "0", "xla_llvm_disable_expensive_passes": True}
 
 
 def ball(yaw, colour):
@@ -48,7 +46,6 @@ def ball(yaw, colour):
 def _one_step():
     """One step is traced and compiled for all runs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options=QUICK))
         patch.setattr(training, "compile_step", functools.lru_cache(training.compile_step))
         yield
 
