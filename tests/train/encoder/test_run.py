@@ -311,6 +311,13 @@ def finish(process, timeout=200):
     return process.returncode, errors
 
 
+def wait_for(happened, timeout=200):
+    until = time.monotonic() + timeout
+    while not happened():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
 def test_two_processes_see_the_losses_of_one(generator_folder, tmp_path):
     options = ("--steps", "6", "--save-every", "6", "--step.no-offsets")
     code, errors = finish(start(command(generator_folder, tmp_path / "one", *options)))
