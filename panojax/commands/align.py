@@ -31,6 +31,8 @@ class Options:
     """Which face of a photo: "largest", "center", "only", or a number counted from the left, from 0."""
     framing: Literal["panohead", "heads"] = "panohead"
     """How the crops lie around the head: as PanoHead's, or as the synthetic heads of `panojax heads`."""
+    part: Literal["training", "held-out", "all"] = "all"
+    """Only the photos that train, or only the sixth that is held out for measuring, by a hash of their content."""
 
 
 def run(options: Options) -> None:
@@ -45,6 +47,7 @@ def run(options: Options) -> None:
         face=parse_face(options.face),
         size=options.size,
         framing={"panohead": PANOHEAD, "heads": HEADS}[options.framing],
+        part=options.part,
         progress=True,
     )
     for photo, warnings in report.warned:

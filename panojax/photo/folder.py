@@ -1,6 +1,7 @@
 """Align many photos into a folder that reads as EG3D's data sets do: pictures, masks and one dataset.json."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -8,15 +9,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from panojax.disk.locks import alone_in, contents
-from panojax.disk.reading import read_json, shown
+from panojax.disk.reading import read_bytes, read_json, shown
 from panojax.disk.staging import check_writable, clean_leftovers, replaced_when_done
-from panojax.errors import InputError, OutputError
+from panojax.errors import InputError, OutputError, check_choice
 from panojax.files.image_file import write_image
 from panojax.photo.alignment import align, check_options
 from panojax.photo.framing import PANOHEAD, Framing
 from panojax.terminal.bars import bar
 
 SETTINGS = "align.json"
+TRAINING, HELD_OUT, ALL = PARTS = ("training", "held-out", "all")
+MAX_PHOTO_BYTES = 2**28
 # HEIC is listed although not every installation reads it: a photo that cannot be read is to be named.
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2"),
@@ -46,6 +49,7 @@ def align_folder(
     face: str | int = "largest",
     size: int = 512,
     framing: Framing = PANOHEAD,
+    part: str = ALL,
     progress: bool = True,
 ) -> FolderReport:
     """Aligns photos; one that cannot be used is noted and the rest go on.
@@ -60,13 +64,14 @@ def align_folder(
       paths: photos, or folders, which stand for the pictures directly in them in the order of their names.
       out: a new or an empty folder, or one that was filled with the same settings.
       face, size, framing: see `align`.
+      part: only the "training" or the "held-out" photos, see `part_of`, or "all".
       progress: show a bar on stderr.
 
     Raises:
       InputError: if there is no photo, or `out` is a file, holds something else, or was filled with other settings.
     """
     check_options(face, size)
-    photos = list_photos(paths)
+    photos = list_photos(paths, part)
     out = pathlib.Path(out)
     _open_folder(out, {"face": face, "size": size, "framing": dataclasses.asdict(framing)})
     with alone_in(out):
@@ -99,12 +104,22 @@ def _align_all(photos, out, progress, **options):
     return FolderReport(tuple(aligned), tuple(failed), tuple(warned))
 
 
-def list_photos(paths: Sequence[str | os.PathLike]) -> list[str]:
+def part_of(photo: str | os.PathLike) -> str:
+    """Whether a photo trains or is held out: a sixth is, by a hash of the file's content, whatever its name."""
+    digest = hashlib.sha256(read_bytes(photo, limit=MAX_PHOTO_BYTES)).digest()
+    return HELD_OUT if int.from_bytes(digest[:8], "big") % 6 == 0 else TRAINING
+
+
+def list_photos(paths: Sequence[str | os.PathLike], part: str = ALL) -> list[str]:
     """The photos that paths name, folders opened.
+
+    Args:
+      part: "training" or "held-out" takes only those photos, see `part_of`; "all" does not look into them.
 
     Raises:
       InputError: there is none.
     """
+    check_choice("part", part, PARTS)
     if isinstance(paths, str | bytes | os.PathLike):
         raise InputError(f"paths must be a list of photos, got {paths!r}")
     photos = []
@@ -113,8 +128,11 @@ def list_photos(paths: Sequence[str | os.PathLike]) -> list[str]:
             photos += sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
         else:
             photos.append(path)
+    if part != ALL:
+        photos = [photo for photo in photos if part_of(photo) == part]
     if not photos:
-        raise InputError(f"paths must name at least one photo, got {[str(path) for path in paths]}")
+        of = "" if part == ALL else f" of the part {part!r}"
+        raise InputError(f"paths must name at least one photo{of}, got {[str(path) for path in paths]}")
     return [str(photo) for photo in photos]
 
 
