@@ -25,7 +25,7 @@ class CodeEncoder(nn.Module):
     """Portraits [N, R, R, 3] -> style codes [N, L, w_dim] relative to the mean.
 
     All codes are a base, to which coarse, mid and fine queries add what they read in Swin's maps: codes 1 to 3, 4 to 6,
-    and the rest. `base` alone is that base [N, w_dim].
+    and the rest. Before training they add nothing.
     """
 
     swin: SwinConfig
@@ -45,7 +45,7 @@ class CodeEncoder(nn.Module):
         added = [jnp.zeros_like(base)]
         for name, count, tokens in zip(NAMES, counts, keys):
             queries = self._mixed(query, count, f"query_spatial_{name}", f"query_channel_{name}")
-            added.append(CrossAttention(numerics=self.numerics, name=f"cross_att_{name}")(queries, tokens))
+            added.append(CrossAttention(start=0.0, numerics=self.numerics, name=f"cross_att_{name}")(queries, tokens))
         return base + jnp.concatenate(added, axis=1)
 
     def _mixed(self, x: jax.Array, count: int, spatial: str, channel: str) -> jax.Array:
@@ -104,7 +104,7 @@ class FeatureAdapter(nn.Module):
         tokens = plain_norm(x.reshape(n, -1, channels))
         queries = plain_norm(features.reshape(n, -1, channels).astype(tokens.dtype))
         gamma, beta = (
-            CrossAttention(identity=start, numerics=self.numerics, name=f"cross_att_{name}")(queries, tokens)
+            CrossAttention(start=start, numerics=self.numerics, name=f"cross_att_{name}")(queries, tokens)
             .astype(features.dtype)
             .reshape(features.shape)
             for name, start in (("gamma", 1.0), ("beta", 0.0))

@@ -14,12 +14,12 @@ class CrossAttention(nn.Module):
 
     The norm has no parameters. Source: GOAE (Yuan et al. 2023); the attention is `torch.nn.MultiheadAttention`.
 
-    `identity` None starts at random. A number starts the feed-forward network at -t + number, by the two halves of
-    t = relu(t) - relu(-t), so that the module gives that number whatever it reads.
+    The feed-forward network starts at `start` - t, by the two halves of t = relu(t) - relu(-t), so that before training
+    the module gives `start` whatever it reads.
     """
 
     heads: int = 4
-    identity: float | None = None
+    start: float = 0.0
     numerics: Numerics = Numerics()
 
     @nn.compact
@@ -27,10 +27,8 @@ class CrossAttention(nn.Module):
         width = queries.shape[-1]
         t = queries + MultiheadAttention(self.heads, self.numerics, name="multihead_attn")(queries, tokens)
         t = plain_norm(t)
-        both = _both_halves if self.identity is not None else None
-        hidden = nn.relu(linear(2 * width, "linear1", self.numerics, kernel=both)(t))
-        back = None if both is None else (lambda *shape: -0.5 * both(*shape))
-        return t + linear(width, "linear2", self.numerics, kernel=back, bias=self.identity or 0.0)(hidden)
+        hidden = nn.relu(linear(2 * width, "linear1", self.numerics, kernel=_both_signs)(t))
+        return t + linear(width, "linear2", self.numerics, kernel=_signs_joined, bias=self.start)(hidden)
 
 
 class MultiheadAttention(nn.Module):
@@ -102,9 +100,13 @@ def join_heads(x: jax.Array) -> jax.Array:
     return x.reshape(*x.shape[:-2], -1)
 
 
-def _both_halves(key, shape, dtype):
-    """[C, 2 C] of the identity and its negative; of [2 C, C], its transpose times two."""
+def _both_signs(key, shape, dtype):
+    """[C, 2 C]: t -> (t, -t)."""
     del key
-    inputs, outputs = shape
-    halves = jnp.concatenate([jnp.eye(min(shape), dtype=dtype), -jnp.eye(min(shape), dtype=dtype)], axis=1)
-    return halves if outputs > inputs else 2 * halves.T
+    eye = jnp.eye(shape[0], dtype=dtype)
+    return jnp.concatenate([eye, -eye], axis=1)
+
+
+def _signs_joined(key, shape, dtype):
+    """[2 C, C]: (a, b) -> b - a."""
+    return -_both_signs(key, shape[::-1], dtype).T
