@@ -18,6 +18,7 @@ from panojax.errors import InputError
 from panojax.nn.swin import SwinConfig
 from panojax.params import Params
 
+_AUTHORS = GoaeEncoder()
 _BLOCK = re.compile(r"swin_model\.layers\.(\d+)\.blocks\.(\d+)\.")
 _INDEX = "relative_position_index"  # [window^2, window^2], beside each block's attention
 
@@ -28,20 +29,22 @@ def add_goae(
     afa: str | pathlib.Path | None = None,
     *,
     average: Any = None,
+    config: GoaeEncoder = _AUTHORS,
 ) -> Params:
-    """`params` with GOAE's encoder, of its authors' sizes.
+    """`params` with GOAE's encoder.
 
     Args:
       params: a generator.
       encoder: file of the style codes' network.
       afa: file of the network that changes the backbone's features; None: one that changes nothing.
       average: mean style codes [L, w_dim] that the codes are offsets from; None takes the generator's own `w_avg`.
+      config: sizes; the authors'.
 
     Raises:
       InputError: a file is of other sizes, or lists what is missing, unused or mis-shaped in it; or the generator is
         not one that GOAE works with.
     """
-    generator, config = params.config.generator, GoaeEncoder()
+    generator = params.config.generator
     state = unwrap_state_dict(read_checkpoint(encoder).state_dict)
     _check_sizes(encoder, state, config.swin)
     model = Config(generator, config, encoders=1)

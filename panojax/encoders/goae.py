@@ -36,7 +36,7 @@ BLOCK = 32
 
 @dataclasses.dataclass(frozen=True)
 class GoaeEncoder:
-    """The encoder's configuration. The defaults are the authors' sizes; codes and channels follow from the generator."""
+    """The encoder. The defaults are the authors' sizes; numbers of codes and of channels follow from the generator."""
 
     resolution: int = 512
     """Side of the portraits that it reads, and of the renderings that they are compared with."""
@@ -192,9 +192,7 @@ def fitted_cells(context: Context, heads: Head) -> jax.Array:
     model = context.model.generator
     side = model.field.resolution // 2
     uniforms = draw_uniforms(None, (len(context.labels), side * side), model)
-    depth = generator.render_volume(
-        model, context.generator, heads, context.labels, uniforms, colours=False
-    ).depth
+    depth = generator.render_volume(model, context.generator, heads, context.labels, uniforms, colours=False).depth
     return jax.vmap(functools.partial(cells_of_depth, model))(depth, context.labels)
 
 

@@ -78,8 +78,8 @@ class CodeEncoder(nn.Module):
 class FeatureAdapter(nn.Module):
     """AFA: feature maps [N, r, r, C] of the backbone -> gamma * features + beta, for what a rendering misses.
 
-    `difference` [N, S, S, 3] is the rendering minus the portrait, in this order. gamma and beta [N, r, r, C] are read by
-    the features' tokens in those of the difference, [N, (S / 8)^2, C]. Before training they are 1 and 0.
+    `difference` [N, S, S, 3] is the rendering minus the portrait, in this order. gamma and beta [N, r, r, C] are what$
+    the features' tokens read in those of the difference, [N, (S / 8)^2, C]. Before training they are 1 and 0.
     """
 
     widths: tuple[int, int, int] = (64, 128, 256)
@@ -91,7 +91,7 @@ class FeatureAdapter(nn.Module):
         self, features: jax.Array, difference: jax.Array, *, train: bool
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The new features, gamma and beta."""
-        n, side, _, channels = features.shape
+        n, _, _, channels = features.shape
         x = conv(self.widths[0], 3, numerics=self.numerics, name="input_layer.0")(difference)
         x = BatchNorm(self.numerics, name="input_layer.1")(x, train=train)
         x = PReLU(self.numerics, name="input_layer.2")(x)

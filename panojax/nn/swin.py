@@ -45,7 +45,7 @@ class SwinConfig:
     """In training, probability that the last block's branches are left out of a sample; of earlier ones less."""
 
     def __post_init__(self):
-        positive = {name: (1, 2**13) for name in ("patch", "width", "depths", "heads", "window", "mlp_ratio")}
+        positive = dict.fromkeys(("patch", "width", "depths", "heads", "window", "mlp_ratio"), (1, 2**13))
         check_config(self, positive | {"pretrained_windows": (2, 2**13), "drop_path": (0, 0.99)})
         for heads, width in zip(self.heads, self.widths):
             if width % heads:
@@ -190,7 +190,8 @@ class WindowAttention(nn.Module):
         width, dtype, stored = x.shape[-1], x.dtype, jnp.dtype(self.numerics.param_dtype)
         scale = parameter(self, "logit_scale", nn.initializers.constant(math.log(10.0)), (self.heads,), stored)
         q_bias, v_bias = (
-            parameter(self, name, nn.initializers.zeros, (width,), stored).astype(dtype) for name in ("q_bias", "v_bias")
+            parameter(self, name, nn.initializers.zeros, (width,), stored).astype(dtype)
+            for name in ("q_bias", "v_bias")
         )
         projected = linear(3 * width, "qkv", self.numerics, use_bias=False)(x)
         q, k, v = jnp.split(projected + jnp.concatenate([q_bias, jnp.zeros_like(q_bias), v_bias]), 3, axis=-1)

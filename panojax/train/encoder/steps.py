@@ -165,7 +165,9 @@ def learners(config: StepConfig, names: Sequence[str]) -> list[str]:
         return list(names)
     wanted = LOCAL if config.learn == "local" else config.learn
     if wanted not in names:
-        raise InputError(f"learn must be all, local or a stage of the encoder, {', '.join(names)}, got {config.learn!r}")
+        raise InputError(
+            f"learn must be all, local or a stage of the encoder, {', '.join(names)}, got {config.learn!r}"
+        )
     return [wanted]
 
 
