@@ -78,7 +78,7 @@ class CodeEncoder(nn.Module):
 class FeatureAdapter(nn.Module):
     """AFA: feature maps [N, r, r, C] of the backbone -> gamma * features + beta, for what a rendering misses.
 
-    `difference` [N, S, S, 3] is the rendering minus the portrait, in this order. gamma and beta [N, r, r, C] are what$
+    `difference` [N, S, S, 3] is the rendering minus the portrait, in this order. gamma and beta [N, r, r, C] are what
     the features' tokens read in those of the difference, [N, (S / 8)^2, C]. Before training they are 1 and 0.
     """
 
