@@ -21,6 +21,7 @@ from panojax.files.checkpoint import load, save
 from panojax.generators import generator as G
 from panojax.inversion.stages import abstract_variables, init_variables
 from panojax.nn.swin import SwinConfig, SwinTransformer
+from panojax.viewer.subjects import from_photo
 
 ENCODER = small()
 
@@ -169,6 +170,15 @@ class TestStages:
         assert recipe.relative_error(head.planes, planes) < 1e-5
         prepared = jax.jit(panojax.invert)(model.for_inference(), image, label)
         assert recipe.relative_error(prepared.planes, head.planes) < 1e-4
+
+    def test_a_model_of_one_encoder_is_shown_and_edited(self, model):
+        """The viewer has its head alone; fusing parts, which takes two encoders, is refused."""
+        subject = from_photo(model, picture("small", 128)[0], np.asarray(panojax.look_at(0.3)), "one")
+        (head,) = subject.heads.values()
+        assert subject.mask.shape == (3, 3, 64, 64) and 0 < float(np.mean(subject.mask)) < 1
+        region = np.zeros((3, 64, 64), bool)
+        with pytest.raises(InputError, match="^fuse needs a model with two encoders, got one encoder: fuse=False only"):
+            panojax.edit(model, head, head, region)
 
     def test_codes_are_released_in_groups(self, model):
         """Held codes are the base; the gradient of a held group's attention is zero."""
