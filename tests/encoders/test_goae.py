@@ -177,7 +177,7 @@ class TestStages:
         (head,) = subject.heads.values()
         assert subject.mask.shape == (3, 3, 64, 64) and 0 < float(np.mean(subject.mask)) < 1
         region = np.zeros((3, 64, 64), bool)
-        with pytest.raises(InputError, match="^fuse needs a model with two encoders, got one encoder: fuse=False only"):
+        with pytest.raises(InputError, match=r"^fuse needs a model with two encoders, got one encoder: fuse=False"):
             panojax.edit(model, head, head, region)
 
     def test_codes_are_released_in_groups(self, model):
