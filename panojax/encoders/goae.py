@@ -28,7 +28,7 @@ from panojax.nn.layers import Numerics
 from panojax.nn.stylegan2 import pool
 from panojax.nn.swin import SwinConfig
 from panojax.render.renderer import draw_uniforms
-from panojax.schema import check_config
+from panojax.schema import check_budget, check_config
 
 BLOCK = 32
 """Resolution of the block whose features are changed."""
@@ -62,7 +62,12 @@ class GoaeEncoder:
                 f"resolution must be a multiple of 8, and codes_resolution no larger, got {self.resolution} "
                 f"and {self.codes_resolution}"
             )
-        self.swin.sides(self.codes_resolution)
+        tokens = self.swin.sides(self.codes_resolution)[0] ** 2
+        check_budget(
+            # Layers over tokens, which spread the mid ones to the fine ones; convolutions of the bottlenecks.
+            codes_resolution_over_patch=4 * tokens**2 // 2,
+            depth_x_widths=4 * 18 * self.depth * sum(width**2 for width in self.widths),
+        )
         Numerics(self.dtype, self.param_dtype)
 
     @property

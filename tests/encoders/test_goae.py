@@ -276,6 +276,8 @@ def test_configurations_are_json_and_back():
         ({"resolution": 516}, "got 516 and 256"),
         ({"codes_resolution": 160}, r"windows of 16 must tile maps of \(40, 20, 10, 5\) tokens a side"),
         ({"widths": (64, 128, 250)}, "widths must be three multiples of 16 up to 8192"),
+        ({"resolution": 4096, "codes_resolution": 4096}, "codes resolution over patch must take at most 16 GiB"),
+        ({"widths": (8192, 8192, 8192), "depth": 256}, "depth x widths must take at most 16 GiB"),
         ({"dtype": "float16"}, "dtype must be float32 or bfloat16, got 'float16'"),
     ],
 )
