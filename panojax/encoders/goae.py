@@ -24,6 +24,7 @@ from panojax.encoders.stage import Context, Estimate, Stage, heads_of_codes
 from panojax.errors import InputError
 from panojax.generators import generator
 from panojax.generators.generator import Head
+from panojax.nn.attention import CrossAttention
 from panojax.nn.layers import Numerics
 from panojax.nn.stylegan2 import pool
 from panojax.nn.swin import SwinConfig
@@ -98,11 +99,12 @@ class GoaeCodes(Stage):
         """The network for a model's generator.
 
         Raises:
-          InputError: the generator has fewer codes than the network's groups.
+          InputError: the generator has fewer codes than the network's groups, or codes that attention cannot split.
         """
         least = sum(GROUPS) + 1
         if model.generator.num_ws < least:
             raise InputError(f"the generator must have {least} style codes or more, got {model.generator.num_ws}")
+        _check_heads("w_dim", model.generator.w_dim)
         return CodeEncoder(self.encoder.swin, model.generator.num_ws, model.generator.w_dim, self.encoder.numerics)
 
     def init(self, model: Any, key: jax.Array) -> Any:
@@ -141,7 +143,9 @@ class GoaeFeatures(Stage):
         Raises:
           InputError: the backbone does not go on from a 32 x 32 block.
         """
-        features = jnp.zeros((1, BLOCK, BLOCK, generator.block_features(model.generator, BLOCK)))
+        width = generator.block_features(model.generator, BLOCK)
+        _check_heads("32 x 32 block's width", width)
+        features = jnp.zeros((1, BLOCK, BLOCK, width))
         difference = jnp.zeros((1, 32, 32, 3))
         return draw_variables(
             lambda: self._network.init(jax.random.key(0), features, difference, train=False), key, _deviation
@@ -176,6 +180,11 @@ class GoaeFeatures(Stage):
     def _rendering(self, context, heads):
         view = generator.render_heads(context.model.generator, context.generator, heads, context.labels)
         return pool(view.image.astype(jnp.float32), self.encoder.resolution)
+
+
+def _check_heads(name: str, width: int) -> None:
+    if width % CrossAttention.heads:
+        raise InputError(f"the generator's {name} must be a multiple of {CrossAttention.heads}, got {width}")
 
 
 def _deviation(path: tuple[str, ...], shape: tuple[int, ...]) -> float | None:

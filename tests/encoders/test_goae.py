@@ -251,6 +251,9 @@ class TestStages:
         generator = dataclasses.replace(model.config.generator, plane_resolution=16)
         with pytest.raises(InputError, match="the generator must have 8 style codes or more, got 6"):
             abstract_variables(Config(generator, ENCODER, encoders=1))
+        generator = dataclasses.replace(model.config.generator, w_dim=30)
+        with pytest.raises(InputError, match="the generator's w_dim must be a multiple of 4, got 30"):
+            abstract_variables(Config(generator, ENCODER, encoders=1))
 
     def test_a_model_is_saved_and_loaded(self, model, tmp_path):
         """By its class's name, which the package knows."""
