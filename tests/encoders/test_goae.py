@@ -176,7 +176,7 @@ class TestStages:
         subject = from_photo(model, picture("small", 128)[0], np.asarray(panojax.look_at(0.3)), "one")
         (head,) = subject.heads.values()
         assert subject.mask.shape == (3, 3, 64, 64) and 0 < float(np.mean(subject.mask)) < 1
-        region = np.ones((3, 64, 64), bool)
+        region = np.ones((3, 64, 64), np.float32)
         with pytest.raises(InputError, match=r"^fuse needs a model with two encoders, got one encoder: fuse=False"):
             panojax.edit(model, head, head, region)
 

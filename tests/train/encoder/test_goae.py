@@ -72,7 +72,7 @@ def trained(generator, tmp_path_factory):
     training.train(codes, params=generator, source=source, validation=source)
     learn = dataclasses.replace(step, learn="goae_features")
     features = dataclasses.replace(codes, workdir=str(folder / "afa"), start=str(folder / "e1"), step=learn)
-    features = dataclasses.replace(features, steps=STEPS[1], save_every=STEPS[1], picture_every=STEPS[1])
+    features = dataclasses.replace(features, steps=STEPS[1], save_every=STEPS[1])
     training.train(features, params=generator, source=source, validation=source)
     return folder
 
