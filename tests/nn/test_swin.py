@@ -1,5 +1,7 @@
 """Swin-V2's tables and windows against loops. The whole network is compared with PyTorch in encoders/test_goae.py."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from panojax.nn.attention import CrossAttention, plain_norm
 from panojax.nn.swin import (
     Merging,
     SwinConfig,
+    SwinTransformer,
     join_windows,
     log_distances,
     relative_index,
@@ -95,3 +98,19 @@ def test_cross_attention_starts_as_a_constant(start):
 def test_impossible_sizes_are_refused(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_training_leaves_branches_out_by_its_key():
+    """Of some of four equal pictures; without a key, and outside training, of none."""
+    network = SwinTransformer(dataclasses.replace(SMALL, drop_path=0.9))
+    pictures = jnp.broadcast_to(jnp.asarray(recipe.normal("swin/pictures", (1, 32, 32, 3))), (4, 32, 32, 3))
+    variables = jax.jit(lambda: network.init(jax.random.key(0), pictures, train=False))()
+    apply = jax.jit(
+        lambda train, **rngs: network.apply(variables, pictures, train=train, rngs=rngs)[-1], static_argnums=0
+    )
+    kept, plain = apply(True, drop_path=jax.random.key(1)), apply(False, drop_path=jax.random.key(1))
+    np.testing.assert_array_equal(plain, apply(True))
+    assert np.abs(plain - plain[:1]).max() < 1e-5
+    assert np.abs(kept - kept[:1]).max() > 1e-3
+    np.testing.assert_array_equal(kept, apply(True, drop_path=jax.random.key(1)))
+    assert np.abs(kept - apply(True, drop_path=jax.random.key(2))).max() > 1e-3
