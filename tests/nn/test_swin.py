@@ -1,7 +1,6 @@
 """Swin-V2's tables and windows against loops. The whole network is compared with PyTorch in encoders/test_goae.py."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp

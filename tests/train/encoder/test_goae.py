@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-STEPS = 60, 40  # of the codes, of AFA
+STEPS = 40, 20  # of the codes, of AFA
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,11 +44,11 @@ def generator():
 
 
 class Portraits:
-    """A source of four portraits, the same in each batch."""
+    """A source of two portraits, the same in each batch."""
 
     def __init__(self, params):
         draw = jax.jit(draw_samples, static_argnums=(0, 3))
-        keys = jax.random.split(jax.random.key(6), 4)
+        keys = jax.random.split(jax.random.key(6), 2)
         self.batch = jax.device_get(draw(params.config.generator, params.generator, keys, tiny().samples))
 
     def __next__(self):
@@ -63,10 +63,10 @@ class Portraits:
 
 @pytest.fixture(scope="module")
 def trained(generator, tmp_path_factory):
-    """A folder in which `tiny_goae` trained the codes, then AFA, on four portraits."""
+    """A folder in which `tiny_goae` trained the codes, then AFA, on two portraits."""
     folder, run = tmp_path_factory.mktemp("goae"), tiny_goae()
-    step = dataclasses.replace(run.step, release=((10, 4), (20, 7), (30, 14)))
-    common = {"data": ("four",), "log_every": 5, "picture_every": 0, "validation_batches": 1}
+    step = dataclasses.replace(run.step, release=((5, 4), (10, 7), (15, 14)))
+    common = {"data": ("two",), "batch": 2, "log_every": 5, "picture_every": 0, "validation_batches": 1}
     codes = dataclasses.replace(run, workdir=str(folder), steps=STEPS[0], save_every=STEPS[0], step=step, **common)
     source = Portraits(generator)
     training.train(codes, params=generator, source=source, validation=source)
@@ -146,7 +146,7 @@ def test_goae_needs_its_encoder():
 def test_codes_are_released_by_the_step(trained):
     frozen = training.freeze(read_run(trained / "e1")[0], solid_generator(64), None)
     config = read_run(trained / "e1")[0].step
-    assert [int(_released(frozen, jnp.int32(n), config)) for n in (0, 9, 10, 29, 30)] == [1, 1, 4, 7, 14]
+    assert [int(_released(frozen, jnp.int32(n), config)) for n in (0, 4, 5, 14, 15)] == [1, 1, 4, 7, 14]
     later = dataclasses.replace(config, learn="goae_features")
     assert _released(frozen, jnp.int32(0), later) is None
 
