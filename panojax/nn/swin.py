@@ -257,8 +257,8 @@ def shift_mask(side: int, window: int, shift: int) -> np.ndarray:
     """[W, T, T]: 0 between tokens of a window that were neighbours before the shift, -100 between others."""
     edges = np.array([side - window, side - shift])
     region = np.searchsorted(edges, np.arange(side), side="right")
-    regions = (3 * region[:, None] + region).reshape(side // window, window, side // window, window)
-    regions = regions.transpose(0, 2, 1, 3).reshape(-1, window**2)
+    blocks = (3 * region[:, None] + region).reshape(side // window, window, side // window, window)
+    regions = blocks.transpose(0, 2, 1, 3).reshape(-1, window**2)
     return np.where(regions[:, :, None] == regions[:, None, :], 0.0, APART).astype(np.float32)
 
 
