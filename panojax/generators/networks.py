@@ -84,7 +84,7 @@ class Synthesis(nn.Module):
     @nn.compact
     def __call__(self, ws, state=None, *, stop: int | None = None):
         x, image = (None, None) if state is None else state
-        resolution = 4 if state is None else 2 * x.shape[1]
+        resolution = 4 if state is None else 2 * state[0].shape[1]
         while resolution <= (stop or self.resolution):
             first = resolution == 4
             start = 0 if first else count_ws(resolution // 2) - 1
