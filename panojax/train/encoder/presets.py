@@ -7,7 +7,7 @@ Every field of `RunConfig` is an option of that command (`--step.learning-rate 2
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from panojax.data.augment import AugmentConfig, photos
 from panojax.data.drawn import SampleConfig
@@ -311,12 +311,13 @@ def tiny_e3dge() -> RunConfig:
 
     python -m panojax.train.encoder tiny-e3dge --workdir DIR
     """
-    small = tiny()
+    run = tiny()
+    encoder: Any = run.encoder
     weights = ProxyWeights(code=1.0, density=0.1, feature=0.1, depth=1.0, view=1.0, points=64)
     return dataclasses.replace(
-        small,
-        encoder=dataclasses.replace(small.encoder, local_features=8, local_hidden=16),
-        step=dataclasses.replace(small.step, proxy=weights),
+        run,
+        encoder=dataclasses.replace(encoder, local_features=8, local_hidden=16),
+        step=dataclasses.replace(run.step, proxy=weights),
     )
 
 
