@@ -7,10 +7,14 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from panojax.encoders.encoder_config import EncoderConfig
+from panojax.encoders.goae import GoaeEncoder
 from panojax.encoders.stage import OwnEncoder
 from panojax.errors import InputError, check_choice
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.schema import check_config, check_type, hints
+
+# Encoders by stages of their own that the package has: files name them as they name those of others.
+_STAGED = {GoaeEncoder.__name__: GoaeEncoder}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +47,13 @@ def to_json(config: Any) -> dict:
     data = _plain(dataclasses.asdict(config))
     if isinstance(config, Config):
         data["generator"] = to_json(config.generator)
-        if config.encoder is not None and not isinstance(config.encoder, EncoderConfig):
-            data["encoder"] = _named(config.encoder)
     elif isinstance(config, GeneratorConfig):
         del data["representation"]
         if config.representation is not None:
             data["representation"] = _named(config.representation)
+    encoder = getattr(config, "encoder", None)  # of a model, or of a run that trains one
+    if encoder is not None and not isinstance(encoder, EncoderConfig):
+        data["encoder"] = _named(encoder)
     return data
 
 
@@ -101,7 +106,7 @@ def from_json(cls: type, data: Mapping[str, Any], own: Collection[Any] = ()) -> 
 
 def _value(name, hint, value, own):
     if name in ("representation", "encoder") and isinstance(value, Mapping) and "class" in value:
-        return _of_class(name, value["class"], own)
+        return _of_class(name, value, own)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         nested = [h for h in typing.get_args(hint) if dataclasses.is_dataclass(h)]
         return _value(name, nested[0], value, own) if nested and value is not None else value
@@ -112,9 +117,12 @@ def _value(name, hint, value, own):
     return value
 
 
-def _of_class(name, wanted, own):
+def _of_class(name, value, own):
+    wanted = value["class"]
     for candidate in own:
         if type(candidate).__name__ == wanted:
             return candidate
+    if name == "encoder" and isinstance(wanted, str) and wanted in _STAGED:
+        return from_json(_STAGED[wanted], {field: part for field, part in value.items() if field != "class"}, own)
     given = ", ".join(type(candidate).__name__ for candidate in own) or "none"
     raise InputError(f"own must hold the model's {name}, a {str(wanted)[:80]} that is not the package's, got {given}")

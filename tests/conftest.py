@@ -54,14 +54,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=place)
 
 
-def solid_generator() -> Params:
+def solid_generator(plane_resolution: int = 16) -> Params:
     """A generator small enough to train its encoders on a CPU: an opaque bar in front of nothing, textured by z."""
     config = GeneratorConfig(
         z_dim=16,
         w_dim=32,
         channel_base=256,
         channel_max=16,
-        plane_resolution=16,
+        plane_resolution=plane_resolution,
         plane_features=8,
         decoder_hidden=16,
         background=False,

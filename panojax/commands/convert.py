@@ -29,7 +29,11 @@ class Options:
     """File of the encoder that fills what the photo does not show."""
     latent_average: pathlib.Path | None = None
     """Mean style code that the encoders start from (.pt or .npy); by default the encoders' files' own, or else computed
-    from the generator."""
+    from the generator. GOAE's codes start from the generator's own."""
+    goae: pathlib.Path | None = None
+    """File of GOAE's encoder (encoder_FFHQ.pt), in place of the two."""
+    afa: pathlib.Path | None = None
+    """File of GOAE's network that changes the backbone's features (afa_FFHQ.pt); it comes with --goae."""
     network: str = "G_ema"
     """Which network of the pickle."""
     plane_axes: Literal["panohead", "eg3d", "eg3d-fixed"] | None = None
@@ -50,6 +54,8 @@ def run(options: Options) -> None:
             visible=options.visible,
             occluded=options.occluded,
             latent_average=options.latent_average,
+            goae=options.goae,
+            afa=options.afa,
             network=options.network,
             plane_axes=options.plane_axes,
         )

@@ -12,6 +12,7 @@ from panojax.camera import front
 from panojax.config import Config
 from panojax.converters.encoders import encoder_config, own_average, read_latent_average, split_encoder_state
 from panojax.converters.generator_settings import generator_config
+from panojax.converters.goae import add_goae
 from panojax.converters.layout import fit, from_state_dict
 from panojax.converters.read import Checkpoint, read_checkpoint
 from panojax.encoders import dual
@@ -74,10 +75,12 @@ def convert(
     occluded: str | pathlib.Path | None = None,
     latent_average: str | pathlib.Path | None = None,
     *,
+    goae: str | pathlib.Path | None = None,
+    afa: str | pathlib.Path | None = None,
     network: str = "G_ema",
     plane_axes: str | None = None,
 ) -> Params:
-    """Converts a generator, and two encoders where they are given, into the checkpoint folder `out`.
+    """Converts a generator, and two encoders or GOAE's where they are given, into the checkpoint folder `out`.
 
     Nothing is written unless everything fits.
 
@@ -87,7 +90,9 @@ def convert(
       visible, occluded: files of the two encoders; both or neither.
       latent_average: the mean style code that the encoders' codes are offsets from; None takes what the encoders' files
         bring along, then what TriPlaneNet's generator file does, and else computes it from the generator, over 10,000
-        latents at the front camera.
+        latents at the front camera. GOAE's codes are offsets from the generator's own `w_avg`.
+      goae, afa: files of GOAE's encoder in place of the two, and of the network that changes the backbone's features;
+        without the latter it changes nothing.
       network: which network of the pickle.
       plane_axes: see `from_torch`; None takes those of the pickle's renderer.
 
@@ -97,8 +102,12 @@ def convert(
     check_new(out, "out")
     if (visible is None) != (occluded is None):
         raise InputError(f"visible and occluded must be given together, got {visible} and {occluded}")
-    if latent_average is not None and visible is None:
-        raise InputError("latent_average must come with visible and occluded, got it alone")
+    if goae is not None and visible is not None:
+        raise InputError("goae must come in place of visible and occluded, got both")
+    if afa is not None and goae is None:
+        raise InputError("afa must come with goae, whose codes it goes on from, got it alone")
+    if latent_average is not None and visible is None and goae is None:
+        raise InputError("latent_average must come with visible and occluded, or with goae, got it alone")
     source = read_checkpoint(pickle_path, network)
     if not source.rendering_kwargs:
         raise InputError(
@@ -114,6 +123,9 @@ def convert(
     if visible is not None and occluded is not None:
         average = None if latent_average is not None else own_average(source)
         params = add_encoders(params, visible, occluded, latent_average, average=average)
+    if goae is not None:
+        given = None if latent_average is None else _style_codes(params, read_latent_average(latent_average))
+        params = add_goae(params, goae, afa, average=given)
     save(params, out)
     return params
 

@@ -17,15 +17,20 @@ from panojax.errors import InputError
 # Flax leaf -> PyTorch leaf. Leaves that are not listed keep their name (bias, const, noise_const, w_avg, ...).
 _LEAVES = {
     "kernel": "weight",
+    "in_proj_kernel": "in_proj_weight",
     "scale": "weight",
     "negative_slope": "weight",
     "mean": "running_mean",
     "var": "running_var",
 }
 
-# Buffers that no network reads: the FIR filter is a constant of ours, batch counts serve only a momentum of None, and
-# the deviation of the training set's labels is a note that EG3D's and PanoHead's training leaves in the generator.
-IGNORED = re.compile(r"(^|\.)(resample_filter|num_batches_tracked|dataset_label_std)$")
+# Buffers that no network reads: the FIR filter is a constant of ours, batch counts serve only a momentum of None, the
+# deviation of the training set's labels is a note that EG3D's and PanoHead's training leaves in the generator, and
+# Swin's distances, indices and masks follow from its sizes.
+IGNORED = re.compile(
+    r"(^|\.)(resample_filter|num_batches_tracked|dataset_label_std"
+    r"|relative_coords_table|relative_position_index|attn_mask)$"
+)
 
 
 def torch_name(path: tuple[str, ...]) -> str:
@@ -35,11 +40,14 @@ def torch_name(path: tuple[str, ...]) -> str:
 
 
 def to_flax(array: np.ndarray, leaf: str) -> np.ndarray:
-    """OIHW -> HWIO and OI -> IO for a `kernel`, CHW -> HWC for a learned `const`; anything else as it is."""
+    """OIHW -> HWIO and OI -> IO for kernels, CHW -> HWC for a learned `const`, [heads, 1, 1] -> [heads] for a
+    `logit_scale`; anything else as it is."""
     if leaf == "kernel" and array.ndim == 4:
         return array.transpose(2, 3, 1, 0)
-    if leaf == "kernel" and array.ndim == 2:
+    if leaf in ("kernel", "in_proj_kernel") and array.ndim == 2:
         return array.T
+    if leaf == "logit_scale" and array.ndim == 3:
+        return array[:, 0, 0] if array.shape[1:] == (1, 1) else array
     if leaf == "const" and array.ndim == 3:
         return array.transpose(1, 2, 0)
     return array

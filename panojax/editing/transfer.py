@@ -59,8 +59,9 @@ def edit(
     api.check_head(params, source, "source")
     api.check_head(params, reference, "reference")
     region = check_region(params, region)
-    if fuse and params.config.encoder is None:
-        raise InputError("fuse needs a model with two encoders, got a generator alone: fuse=False only copies")
+    if fuse and (params.config.encoder is None or params.config.encoders != 2):
+        found = "a generator alone" if params.config.encoder is None else "one encoder"
+        raise InputError(f"fuse needs a model with two encoders, got {found}: fuse=False only copies")
     border = max(1, region.shape[-1] // 128) if border is None else border
     if border < 0:
         raise InputError(f"border must be 0 texels or more, got {border}")

@@ -1,15 +1,16 @@
 """One encoder as pure functions of its configuration and variables. The dual encoder is two of them."""
 
+import functools
 import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from panojax import kernels
 from panojax.encoders.encoder_config import EncoderConfig
+from panojax.encoders.initial import draw_variables
 from panojax.encoders.local_encoder import LocalEncoder
 from panojax.encoders.offsets import OFFSET_LAYERS, TrigridEncoder
 from panojax.encoders.psp import GradualStyleEncoder
@@ -105,16 +106,7 @@ def init_encoder(config: EncoderConfig, key: jax.Array) -> dict[str, Any]:
     layers start at a tenth of theirs, or at zero where they predict differences. So an untrained encoder's inversion is
     close to the mean head. Not to be jitted.
     """
-    # All kernels are cut from one draw: to compile hundreds of draws would take half a minute on a CPU.
-    shapes = flatten_dict(abstract_encoder(config))
-    kernels = [path for path in shapes if path[-1] == "kernel"]
-    ends = np.cumsum([shapes[path].size for path in kernels])
-    draws = np.split(np.asarray(jax.random.normal(key, (ends[-1],))), ends[:-1])
-    variables = jax.jit(_all_but_kernels, static_argnums=0)(config)
-    for path, draw in zip(kernels, draws):
-        shape, dtype = shapes[path].shape, shapes[path].dtype
-        variables[path] = jnp.asarray(_kernel_std(config, path, shape) * draw.reshape(shape), dtype)
-    return unflatten_dict(variables)
+    return draw_variables(functools.partial(_init_modules, config), key, functools.partial(_kernel_std, config))
 
 
 def call_networks(config: EncoderConfig, variables: dict[str, Any]) -> None:
@@ -158,11 +150,9 @@ def _blank_inputs(config: EncoderConfig) -> tuple[jax.Array, jax.Array, jax.Arra
     return image, x, planes if config.planes_channels else None, local
 
 
-def _all_but_kernels(config: EncoderConfig) -> dict[tuple[str, ...], jax.Array]:
-    return {path: leaf for path, leaf in flatten_dict(_init_modules(config)).items() if path[-1] != "kernel"}
-
-
-def _kernel_std(config: EncoderConfig, path: tuple[str, ...], shape: tuple[int, ...]) -> float:
+def _kernel_std(config: EncoderConfig, path: tuple[str, ...], shape: tuple[int, ...]) -> float | None:
+    if path[-1] != "kernel":
+        return None
     if path[0] == "local_encoder":
         return 0.0 if path[-2] == "film" else math.sqrt(2 / math.prod(shape[:-1]))
     if len(shape) == 2:  # an equalised layer of the style heads, which divides by sqrt(inputs) itself

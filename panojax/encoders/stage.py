@@ -12,6 +12,7 @@ import jax
 from flax import struct
 
 from panojax.arrays import AnyArray, Float
+from panojax.generators import generator
 from panojax.kernels.stacked import on_each
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Context:
       count: K.
       recompute: whether training keeps no activations of networks and renderings for the backward pass.
       styled_gradient: whether `Estimate.styled` passes a gradient to the first stage.
+      key: in training, for networks that draw at random; None: they do not.
     """
 
     generator: Any
@@ -39,6 +41,7 @@ class Context:
     pictures: Float[AnyArray, "KN R R 3"]
     labels: Float[AnyArray, "KN 25"]
     released: jax.Array | None = None
+    key: jax.Array | None = None
     model: "Config" = struct.field(pytree_node=False, kw_only=True)
     count: int = struct.field(pytree_node=False, default=1)
     recompute: bool = struct.field(pytree_node=False, default=False)
@@ -111,7 +114,10 @@ class Stage(abc.ABC):
 
 @runtime_checkable
 class OwnEncoder(Protocol):
-    """An encoder of your own, as `Config(generator, encoder=...)` takes it: frozen and hashable, without arrays."""
+    """An encoder of your own, as `Config(generator, encoder=...)` takes it: frozen and hashable, without arrays.
+
+    `goae.GoaeEncoder` is one that the package has.
+    """
 
     @property
     def resolution(self) -> int:
@@ -120,6 +126,16 @@ class OwnEncoder(Protocol):
     @property
     def stages(self) -> Sequence[Stage]:
         """In their order; the first one makes heads."""
+
+
+def heads_of_codes(context: Context, ws: jax.Array) -> generator.Head:
+    """Heads [N] that the generator makes of style codes [N, L, w_dim]."""
+
+    def make(ws):
+        model, variables = context.model.generator, context.generator
+        return generator.make_heads(model, variables, generator.synthesize(model, variables, ws), ws)
+
+    return context.keep(make)(ws)
 
 
 def run(

@@ -58,7 +58,7 @@ class Inversion(Common):
     """What protocols that invert portraits ask for."""
 
     methods: str = "dual,e1,e2"
-    """Of dual, dual-sample, e1, e2, psp, wplus, pti; TITLE=METHOD@CHECKPOINT for another name and other encoders."""
+    """Of dual, dual-sample, e1, e2, psp, goae, wplus, pti; TITLE=METHOD@CHECKPOINT for another name or encoder."""
     optimisation: OptimisationOptions = dataclasses.field(default_factory=OptimisationOptions)
     """W+ optimisation and PTI."""
     size: int = 256

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from panojax.encoders import dual
+from panojax.encoders.goae import GoaeEncoder
 from panojax.encoders.stage import Context
 from panojax.errors import InputError
 from panojax.eval.benchmark_training import planned_memory
@@ -32,11 +33,12 @@ KINDS = {
     "e1": "E1",
     "e2": "E2",
     "psp": "pSp",
+    "goae": "GOAE",
     "wplus": "W+ opt.",
     "pti": "PTI",
 }
 """Methods and what tables call them: both encoders stitched texel by texel, or lookup by lookup; one alone; encoder 1's
-W+ stage alone; optimised style codes; and a generator tuned around them."""
+W+ stage alone; GOAE's encoder; optimised style codes; and a generator tuned around them."""
 OPTIMISATIONS = ("wplus", "pti")
 
 
@@ -110,8 +112,18 @@ def load_models(methods: Sequence[Method], params: Params) -> dict[str, Params]:
         if method.kind not in OPTIMISATIONS and model.encoders is None:
             where = method.checkpoint or "--checkpoint"
             raise InputError(f"methods: {method.kind} needs two encoders, {where} has none")
+        _check_kind(method, model)
         models[method.folder] = model
     return models
+
+
+def _check_kind(method: Method, model: Params) -> None:
+    """Raises InputError where a model has other encoders than the method needs."""
+    where, encoder = method.checkpoint or "--checkpoint", model.config.encoder
+    if method.kind == "goae" and not isinstance(encoder, GoaeEncoder):
+        raise InputError(f"methods: goae needs a GoaeEncoder, {where} has a {type(encoder).__name__}")
+    if method.kind in ("dual", "dual-sample", "e2") and model.config.encoders != 2:
+        raise InputError(f"methods: {method.kind} needs two encoders, {where} has one")
 
 
 class Inverter:

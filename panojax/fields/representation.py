@@ -72,6 +72,17 @@ class Representation(abc.ABC):
           float32 [*cells], 1 = occluded, 0 = visible: what the lookups of valid points read is visible.
         """
 
+    def fitted(self, points: Float[AnyArray, "M M 3"]) -> Float[jax.Array, " *cells"]:
+        """How far planes that were fitted to one view are to be trusted, where other planes are at hand to blend with.
+
+        Args:
+          points: [M, M, 3] of the surface that the view shows, the box being [-1, 1].
+
+        Returns:
+          float32 [*cells] in [0, 1], 1 = wholly. Here: the cells that the view shows.
+        """
+        return 1 - self.unseen(points, jnp.ones(points.shape[:-1], bool))
+
     def look_up_stitched(
         self,
         visible: Float[AnyArray, "*cells C"],

@@ -13,9 +13,10 @@ from flax import struct
 
 from panojax.arrays import AnyArray, Float
 from panojax.camera import camera_rays
+from panojax.errors import InputError
 from panojax.fields.local_branch import modulate
 from panojax.generators.generator_config import GeneratorConfig, count_ws
-from panojax.generators.networks import build, module_variables
+from panojax.generators.networks import block_width, build, module_variables
 from panojax.kernels.fusion import by_blocks, written_in_order
 from panojax.nn.stylegan2 import resize
 from panojax.render.occlusion import occlusion_mask
@@ -113,6 +114,43 @@ def synthesize(
     """Planes [N, *field.shape] of style codes [N, L, w_dim]. `noise`: "const", "none" or "random" (needs `key`)."""
     image = _apply(config, variables, "backbone.synthesis", ws, noise=noise, key=key)
     return written_in_order(config.field.from_image(image).astype(config.dtype))
+
+
+def synthesize_features(
+    config: GeneratorConfig, variables: Any, ws: Float[AnyArray, "N L w_dim"], resolution: int
+) -> tuple[jax.Array, jax.Array]:
+    """The backbone up to its block of a resolution r: features [N, r, r, F] and the running image [N, r, r, channels].
+
+    `synthesize_from` goes on from there.
+
+    Raises:
+      InputError: the backbone has no such block, or ends with it.
+    """
+    block_features(config, resolution)
+    pair: tuple[jax.Array, jax.Array] = _apply(config, variables, "backbone.synthesis", ws, stop=resolution)
+    return pair
+
+
+def synthesize_from(
+    config: GeneratorConfig, variables: Any, ws: Float[AnyArray, "N L w_dim"], features: jax.Array, image: jax.Array
+) -> Float[jax.Array, "N *cells C"]:
+    """Planes [N, *field.shape], by the backbone's blocks after the one that `synthesize_features` gave."""
+    image = _apply(config, variables, "backbone.synthesis", ws, (features, image))
+    return written_in_order(config.field.from_image(image).astype(config.dtype))
+
+
+def block_features(config: GeneratorConfig, resolution: int) -> int:
+    """Features F of the backbone's block of a resolution, from which it goes on.
+
+    Raises:
+      InputError: it has no such block, or ends with it.
+    """
+    if config.field.resolution <= resolution:
+        raise InputError(
+            f"the backbone must go on from a {resolution} x {resolution} block, "
+            f"got one that ends at {config.field.resolution} x {config.field.resolution}"
+        )
+    return block_width(config.channel_base, config.channel_max, resolution)
 
 
 @functools.partial(jax.jit, static_argnames=("config", "colours"))

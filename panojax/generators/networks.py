@@ -67,7 +67,11 @@ class SynthesisBlock(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """ws [N, >= num_ws, w_dim] -> image [N, R, R, rgb]; a torgb shares its style with the next block's conv0."""
+    """ws [N, >= num_ws, w_dim] -> image [N, R, R, rgb]; a torgb shares its style with the next block's conv0.
+
+    `stop` ends it after the block of that resolution, with (features [N, r, r, F], image [N, r, r, rgb]); `state` is
+    such a pair, from which it goes on.
+    """
 
     resolution: int
     rgb: int
@@ -78,23 +82,28 @@ class Synthesis(nn.Module):
     clamp: float | None = None
 
     @nn.compact
-    def __call__(self, ws):
-        x = image = None
-        resolution, start = 4, 0
-        while resolution <= self.resolution:
-            features = min(self.channel_base // resolution, self.channel_max)
-            convs = 1 if resolution == 4 else 2
+    def __call__(self, ws, state=None, *, stop: int | None = None):
+        x, image = (None, None) if state is None else state
+        resolution = 4 if state is None else 2 * state[0].shape[1]
+        while resolution <= (stop or self.resolution):
+            first = resolution == 4
+            start = 0 if first else count_ws(resolution // 2) - 1
             x, image = SynthesisBlock(
-                features,
+                block_width(self.channel_base, self.channel_max, resolution),
                 self.rgb,
-                first=resolution == 4,
+                first=first,
                 noise=self.noise,
                 clamp=self.clamp,
                 dtype=self.dtype,
                 name=f"b{resolution}",
-            )(x, image, ws[:, start : start + convs + 1])
-            resolution, start = 2 * resolution, start + convs
-        return image
+            )(x, image, ws[:, start : start + (2 if first else 3)])
+            resolution *= 2
+        return image if stop is None else (x, image)
+
+
+def block_width(channel_base: int, channel_max: int, resolution: int) -> int:
+    """Features of the block of a resolution."""
+    return min(channel_base // resolution, channel_max)
 
 
 class Decoder(nn.Module):

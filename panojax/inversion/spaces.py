@@ -16,8 +16,13 @@ TRUNCATION = 0.85  # of predicted latents (paper, appendix A)
 GROUPS = ("psp_encoder", "triplanenet_encoder", "local_encoder")
 
 
-def fit_encoder(config: GeneratorConfig, encoder: EncoderConfig, space: str) -> EncoderConfig:
-    """`encoder` with the code length, number of codes and offset channels that the generator and the space ask for."""
+def fit_encoder(config: GeneratorConfig, encoder: Any, space: str) -> Any:
+    """`encoder` with the code length, number of codes and offset channels that the generator and the space ask for.
+
+    Encoders by stages of their own stay as they are: their stages see the generator.
+    """
+    if not isinstance(encoder, EncoderConfig):
+        return encoder
     channels = config.field.channels
     if encoder.local_features:
         encoder = dataclasses.replace(encoder, local_channels=config.field.features)

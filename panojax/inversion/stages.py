@@ -13,10 +13,9 @@ from panojax.config import Config
 from panojax.encoders.encoder import abstract_encoder, encode_local, encode_offsets, encode_styles, init_encoder
 from panojax.encoders.encoder_config import EncoderConfig
 from panojax.encoders.psp import LastLayerEncoder
-from panojax.encoders.stage import Context, Estimate, OwnEncoder, Stage, initialise
+from panojax.encoders.stage import Context, Estimate, OwnEncoder, Stage, heads_of_codes, initialise
 from panojax.errors import InputError
 from panojax.fields.local_branch import make_branch
-from panojax.generators import generator
 from panojax.generators.generator import Head, View, render_heads
 from panojax.inversion.spaces import TRUNCATION, map_latents, release_codes
 from panojax.nn.stylegan2 import pool
@@ -134,16 +133,6 @@ def _localize(stage, context, variables, heads, *, train):
 
 
 _localize_once = jax.jit(_localize, static_argnums=0, static_argnames="train")
-
-
-def heads_of_codes(context: Context, ws: jax.Array) -> Head:
-    """Heads [N] that the generator makes of style codes [N, L, w_dim]."""
-
-    def make(ws):
-        model, variables = context.model.generator, context.generator
-        return generator.make_heads(model, variables, generator.synthesize(model, variables, ws), ws)
-
-    return context.keep(make)(ws)
 
 
 def residual_input(context: Context, heads: Head) -> jax.Array:

@@ -72,7 +72,9 @@ def fits(stored: Config, model: Config) -> bool:
 
 def _same_but_branch(stored: Any, encoder: Any) -> bool:
     if not (isinstance(stored, EncoderConfig) and isinstance(encoder, EncoderConfig)):
-        return stored is not None and stored == encoder
+        if type(stored) is type(encoder) and hasattr(encoder, "dtype"):
+            stored = dataclasses.replace(stored, dtype=encoder.dtype)
+        return stored is not None and bool(stored == encoder)
     names = () if stored.local_features else ("local_features", "local_hidden", "local_channels")
     branch = {name: getattr(encoder, name) for name in names}
     return dataclasses.replace(stored, dtype=encoder.dtype, **branch) == encoder
@@ -109,13 +111,15 @@ def export(workdir: str | pathlib.Path, params: Params | None = None) -> str:
         target.rename(old)
     partial.rename(target)
     shutil.rmtree(old, ignore_errors=True)
-    return f"wrote {target} with {'both encoders' if second else 'encoder 1 in both places'}"
+    alone = "encoder 1" if whole.config.encoders == 1 else "encoder 1 in both places"
+    return f"wrote {target} with {'both encoders' if second else alone}"
 
 
 def assemble(
     params: Params, first: pathlib.Path | None, second: pathlib.Path | None = None, *, keep: bool = False
 ) -> Params:
-    """A generator with the best encoders of stages' folders; without a second one, the first in both places.
+    """A generator with the best encoders of stages' folders; without a second one, the first in both places, or alone
+    where it is not the package's own kind of encoder.
 
     Args:
       params: the generator. Its model's mean codes are kept, where it has encoders.
@@ -144,7 +148,9 @@ def assemble(
             sizes.append(sizes[0])
         else:
             raise InputError("encoder 2 needs encoder 1 beside it, in a folder or in the model, got it alone")
-    encoder = max(sizes, key=lambda size: size.local_features)
+    if second is None and own is None and not isinstance(sizes[0], EncoderConfig):
+        found, sizes = found[:1], sizes[:1]
+    encoder = max(sizes, key=lambda size: getattr(size, "local_features", 0))
     if not all(_same_but_branch(size, encoder) for size in sizes):
         raise InputError("encoders 1 and 2 must have the same sizes to make a model")
     found = [with_branch(variables, encoder) for variables in found]
@@ -153,7 +159,7 @@ def assemble(
     else:
         average = mean_codes(trained.generator, params.generator, jax.random.key(0))  # as in training
     encoders = {"both": dual.join(*found), "latent_average": average}
-    config = dataclasses.replace(params.config, encoder=encoder, framing=framing)
+    config = dataclasses.replace(params.config, encoder=encoder, encoders=len(found), framing=framing)
     return Params(params.generator, encoders, config=config)
 
 
@@ -173,8 +179,8 @@ def _one_encoder(both: Any) -> bool:
 
 
 def _whole(variables, model):
-    """Variables with an F stage: where none was trained, one that gives zeros."""
-    if GROUPS[1] in variables:
+    """Variables with an F stage: where none was trained, one that gives zeros. Others' stages are all there."""
+    if GROUPS[1] in variables or not isinstance(model.encoder, EncoderConfig):
         return variables
     silent = init_encoder(model.encoder, jax.random.key(0))[GROUPS[1]]
     last = "final_head_two.4" if model.encoder.planes_channels else "final_head.4"

@@ -61,6 +61,9 @@ def from_photo(
     """
     invert = jax.jit(api.invert, static_argnames=("stitching", "return_parts"))
     head, parts = invert(params, image, camera, stitching=stitching, return_parts=True)
+    if parts is None:  # of one encoder
+        label = jnp.asarray(camera, jnp.float32)
+        return Subject(name, {STITCHED: head}, np.asarray(camera), _mask(params.generator_only(), head, label))
     heads = {STITCHED: head, VISIBLE: parts.visible, OCCLUDED: parts.occluded}
     return Subject(name, heads, np.asarray(camera), parts.mask)
 

@@ -18,9 +18,12 @@ class StepConfig:
     each layer, or one for all), at the front camera with truncation 0.85 (paper, Table 4 and appendix A)."""
     offsets: bool = True
     """Whether there is an F stage. False is pSp; the paper's encoders into Z and Z+ have none either."""
-    learn: Literal["all", "local"] = "all"
-    """What learns: all networks, or the local branch alone (`encoder.local_features`), which is cheaper and leaves the
-    others as they started."""
+    learn: str = "all"
+    """What learns: all networks ("all"), or the one of a stage of the encoder by its name, or the local branch's
+    ("local", `encoder.local_features`). The others stay as they started, and stages after it do not run."""
+    release: tuple[tuple[int, int], ...] = ()
+    """Pairs of a step and a number: from that step on so many style codes are their own; before, and until the first
+    pair, the rest are the first code. None: all are, or as `delta_start` says (e4e)."""
     critic: Literal["none", "image", "trigrid", "trigrid-occluded", "codes"] = "none"
     """What judges the encoded heads (paper, Table 3): nothing (encoder 1), pictures of them from cameras all around,
     their tri-grids, or their tri-grids where the portrait does not see (encoder 2). "codes" judges their style codes,
@@ -80,7 +83,8 @@ class StepConfig:
 
     def __post_init__(self):
         check_choice("space", self.space, ("w+", "z+", "z"))
-        check_choice("learn", self.learn, ("all", "local"))
+        if list(self.release) != sorted(self.release) or any(step < 0 or codes < 1 for step, codes in self.release):
+            raise InputError(f"release must be pairs of a step and a number of codes, both rising, got {self.release}")
         check_choice("critic", self.critic, ("none", "image", "trigrid", "trigrid-occluded", "codes"))
         for name in ("accumulate", "r1_interval", "loss_resolution", "delta_interval"):
             if getattr(self, name) < 1:

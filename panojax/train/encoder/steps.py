@@ -8,7 +8,7 @@ a whole run, and a run that was restored goes on as if it had not been stopped.
 """
 
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -128,6 +128,7 @@ def encode(
     config: StepConfig,
     train: Collection[str] = (),
     released: jax.Array | None = None,
+    key: jax.Array | None = None,
 ) -> tuple[Estimate, dict[str, Any]]:
     """What one encoder sees in portraits [N, R, R, 3] at its resolution, from labels [N, 25].
 
@@ -137,19 +138,37 @@ def encode(
       variables: {stage's name: {"params", "batch_stats"}}.
       train: names of the stages that learn.
       released: how many style codes are their own so far, or None for all: see `release_codes`.
+      key: for networks that draw at random where they learn.
 
     Returns:
       The estimate, and {name: batch_stats as updated} of the stages that learn.
     """
-    context = _context(frozen, pictures, labels, config, released)
+    context = _context(frozen, pictures, labels, config, released, key)
     estimate, _, stats = reconstruct(context, stages(frozen, config), variables, occluded=frozen.occluded, train=train)
     return estimate, stats
 
 
 def stages(frozen: Frozen, config: StepConfig) -> tuple[Any, ...]:
-    """The stages that a step trains or uses."""
-    assert frozen.config.encoder is not None
-    return stages_of(frozen.config.encoder, space=config.space, offsets=config.offsets)
+    """The stages that a step trains or uses: those up to the last one that learns."""
+    found = stages_of(frozen.config.encoder, space=config.space, offsets=config.offsets)
+    names = [stage.name for stage in found]
+    return found[: names.index(learners(config, names)[-1]) + 1]
+
+
+def learners(config: StepConfig, names: Sequence[str]) -> list[str]:
+    """Which of an encoder's stages learn.
+
+    Raises:
+      InputError: `config.learn` is none of them.
+    """
+    if config.learn == "all":
+        return list(names)
+    wanted = LOCAL if config.learn == "local" else config.learn
+    if wanted not in names:
+        raise InputError(
+            f"learn must be all, local or a stage of the encoder, {', '.join(names)}, got {config.learn!r}"
+        )
+    return [wanted]
 
 
 def stitched(frozen: Frozen, visible: Head, occluded: Head, labels: jax.Array) -> Head:
@@ -158,7 +177,7 @@ def stitched(frozen: Frozen, visible: Head, occluded: Head, labels: jax.Array) -
     return stitch(frozen.config.generator.field, visible, occluded, mask)
 
 
-def _context(frozen, pictures, labels, config, released=None):
+def _context(frozen, pictures, labels, config, released=None, key=None):
     """What stages read in training. The later stages' inputs pass no gradient to the first one, but by its picture."""
     return Context(
         frozen.generator,
@@ -166,6 +185,7 @@ def _context(frozen, pictures, labels, config, released=None):
         pictures,
         labels,
         released,
+        key,
         model=frozen.config,
         recompute=config.recompute,
         styled_gradient=bool(config.style_weight),
@@ -235,12 +255,12 @@ def _gradients(state, stats, frozen, batch, keys, config):
 
 def _encoder_loss(params, *, stats, step, frozen, batch, config, critic, around, ray_keys):
     """The objective's total; statistics as updated, metrics, and what the critic is shown of the heads and where."""
-    names = [stage.name for stage in stages(frozen, config)]
-    learners = [name for name in names if config.learn == "all" or name == LOCAL]
-    params = {name: tree if name in learners else jax.lax.stop_gradient(tree) for name, tree in params.items()}
+    learning = learners(config, [stage.name for stage in stages(frozen, config)])
+    params = {name: tree if name in learning else jax.lax.stop_gradient(tree) for name, tree in params.items()}
     pictures, target = _pictures(frozen, batch, config)
-    train = () if config.freeze_batch_norm else learners
+    train = () if config.freeze_batch_norm else learning
     options = {"config": config, "train": train, "released": _released(frozen, step, config)}
+    options["key"] = jax.random.fold_in(ray_keys[0], 1)
     estimate, updated = encode(frozen, join(params, stats), pictures, batch["camera"], **options)
     view = _render(frozen, estimate.heads, batch["camera"], ray_keys, config)
     rendered = Rendered(
@@ -328,8 +348,14 @@ def _draw_heads(frozen: Frozen, keys) -> Head:
 
 
 def _released(frozen, step, config):
-    """How many style codes are their own at a step, where they come one by one (e4e's progressive training)."""
+    """How many style codes are their own at a step, where they learn and come one after the other (e4e, GOAE)."""
     encoder = frozen.config.encoder
+    names = [stage.name for stage in stages(frozen, config)]
+    if names[0] not in learners(config, names):
+        return None
+    if config.release:
+        first, codes = jnp.int32(1), [(jnp.int32(start), jnp.int32(count)) for start, count in config.release]
+        return functools.reduce(lambda now, pair: jnp.where(step >= pair[0], pair[1], now), codes, first)
     if not isinstance(encoder, EncoderConfig) or not encoder.deltas:
         return None
     return 1 + jnp.maximum(step - config.delta_start + config.delta_interval, 0) // config.delta_interval

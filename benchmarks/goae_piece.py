@@ -1,0 +1,123 @@
+"""One piece of GOAE against a generator, and its row of Table 1 beside the dual encoder's.
+
+    python benchmarks/goae_piece.py train --heads HEADS --work W --minutes 13 6
+    python benchmarks/goae_piece.py evaluate --heads TEST --work W --out RESULTS
+
+`train` trains the codes, group after group, then AFA with the codes as they are; each has its minutes. A part that has
+begun goes on from its checkpoint, with as many minutes more. `evaluate` writes the tables of `panojax.eval heads`.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import sys
+import time
+from typing import Any
+
+# The transformer's sizes: the authors', and smaller ones for pieces of minutes.
+SIZES: dict[str, dict[str, Any]] = {
+    "authors": {},
+    "half": {"width": 64, "depths": (2, 2, 6, 2), "heads": (2, 4, 8, 16), "window": 8, "drop_path": 0.1},
+}
+
+
+def run_config(options: argparse.Namespace) -> Any:
+    """The training of synthetic heads, with GOAE's encoder and its losses: those of the final picture."""
+    from panojax.encoders.goae import GoaeEncoder, small
+    from panojax.nn.swin import SwinConfig
+    from panojax.train.encoder.presets import heads
+
+    if options.size == "small":
+        encoder = small(resolution=options.resolution)
+    else:
+        codes = options.codes_resolution or options.resolution
+        encoder = GoaeEncoder(options.resolution, codes, SwinConfig(**SIZES[options.size]))
+    base = heads()
+    step = dataclasses.replace(base.step, style_weight=0.0, loss_resolution=options.loss_resolution)
+    return dataclasses.replace(
+        base,
+        generator=options.generator,
+        data=(options.heads,) if options.heads else (),
+        sample_ratio=0.5 if options.heads else 1.0,
+        lpips="none" if options.size == "small" else base.lpips,
+        identity="none" if options.size == "small" else base.identity,
+        encoder=encoder,
+        batch=options.batch,
+        dtype=options.dtype,
+        steps=options.steps,
+        save_every=options.save_every,
+        picture_every=options.save_every,
+        validation_batches=options.validation_batches,
+        seed=options.seed,
+        step=step,
+    )
+
+
+def train(options: argparse.Namespace) -> int:
+    """The codes into W/codes, AFA into W/afa, whose model is W/afa/model."""
+    from panojax.train.command import exit_code
+    from panojax.train.encoder.run import train
+    from panojax.train.export import export
+
+    work, config = pathlib.Path(options.work), run_config(options)
+    parts = {
+        "codes": {"learn": "goae_codes", "release": tuple((int(at), n) for at, n in zip(options.release, (4, 7, 64)))},
+        "afa": {"learn": "goae_features"},
+    }
+    for (name, changes), minutes in zip(parts.items(), options.minutes):
+        start = None if name == "codes" else str(work / "codes" / "e1")
+        one = dataclasses.replace(config.step, **changes)
+        run = dataclasses.replace(config, workdir=str(work / name), start=start, minutes=minutes, step=one)
+        if name == "afa":  # it reads pixels: nothing may move or hide them
+            run = dataclasses.replace(run, augment=dataclasses.replace(run.augment, crop=0.0, patch=0.0))
+        begun = time.time()
+        code = exit_code(lambda run=run: train(run))
+        print(f"{name}: exit code {code} after {time.time() - begun:.0f} s", flush=True)
+        if code not in (0, 75):  # 75: the minutes are over
+            return code
+        print(export(work / name), flush=True)
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """The row beside the generator's own encoders', where it has them."""
+    from panojax.eval.__main__ import main
+    from panojax.files.checkpoint import load
+
+    work, own = pathlib.Path(options.work), load(options.generator).config.encoder is not None
+    methods = [*(("dual", "e1") if own else ()), f"GOAE=goae@{work / 'afa' / 'model'}"]
+    methods.append(f"GOAE codes alone=goae@{work / 'codes' / 'model'}")
+    arguments = ["heads", "--checkpoint", options.generator, "--data", options.heads, "--methods", ",".join(methods)]
+    arguments += ["--limit", str(options.limit), "--distances", str(options.limit), "--out", options.out]
+    return main([*arguments, *options.more])
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    steps = parser.add_subparsers(dest="part", required=True)
+    step = steps.add_parser("train")
+    step.add_argument("--heads", help="folder of `panojax heads`; none: the generator's samples alone")
+    step.add_argument("--work", required=True)
+    step.add_argument("--minutes", type=float, nargs=2, default=(13.0, 6.0), help="of the codes, of AFA")
+    step.add_argument("--release", type=int, nargs=3, default=(1500, 2500, 3500), help="steps of coarse, mid, fine")
+    step.add_argument("--generator", default="default")
+    step.add_argument("--size", choices=(*SIZES, "small"), default="half", help="small: for a CPU, by L2 alone")
+    step.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
+    for field, default in (("resolution", 256), ("codes-resolution", 0), ("loss-resolution", 256), ("batch", 16)):
+        step.add_argument(f"--{field}", type=int, default=default)
+    for field, default in (("steps", 1_000_000), ("save-every", 500), ("validation-batches", 8), ("seed", 0)):
+        step.add_argument(f"--{field}", type=int, default=default)
+    step = steps.add_parser("evaluate")
+    step.add_argument("--heads", required=True, help="folder of `panojax heads` with test heads")
+    step.add_argument("--work", required=True)
+    step.add_argument("--out", required=True)
+    step.add_argument("--generator", default="default")
+    step.add_argument("--limit", type=int, default=32)
+    step.add_argument("--more", nargs=argparse.REMAINDER, default=[], help="options of `panojax.eval heads`")
+    options = parser.parse_args()
+    return {"train": train, "evaluate": evaluate}[options.part](options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
