@@ -107,9 +107,7 @@ class Maker:
                 for warning in crops[0].report.warnings[:2]:
                     customer.tell(f"{name}: {warning}")
             except Exception as error:  # whatever it is, the page should say so and stay alive
-                customer.refuse(
-                    name, f"{error}" if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-                )
+                customer.refuse(name, _reason(error))
         customer.tell("done", 1.0)
 
     def _align(self, photo: Photo, part: float, customer: Customer) -> Aligned | None:
@@ -118,8 +116,12 @@ class Maker:
             customer.tell(f"finding the face in {photo.name}", 0.5 * part + 0.1)
             return align(self._params.config, photo, customer)
         except Exception as error:
-            customer.refuse(photo.name, str(error) if isinstance(error, InputError) else f"{type(error).__name__}")
+            customer.refuse(photo.name, _reason(error))
             return None
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 
 def align(config: Config, photo: Photo, customer: Customer) -> Aligned | None:

@@ -19,8 +19,8 @@ from panojax.params import Params
 # Grid points along each side: about as many vertices as a picture of 256 pixels has of the head.
 GRID = 144
 VIEWS, PITCHES = 20, (-25.0, 25.0)
-# viser's page has three.js's filmic tone mapping (ACES, fitted by S. Hill), which nothing turns off: from linear colours
-# by one matrix, a curve for each channel, and another matrix. Colours are stored as what it maps to ours.
+# viser's page has three.js's filmic tone mapping (ACES, fitted by S. Hill), which nothing turns off: from linear
+# colours by one matrix, a curve for each channel, and another matrix. Colours are stored as what it maps to ours.
 EXPOSURE = 1 / 0.6
 TO_CURVE = np.array([[0.59719, 0.35458, 0.04823], [0.07600, 0.90834, 0.01566], [0.02840, 0.13383, 0.83777]])
 FROM_CURVE = np.array([[1.60475, -0.53108, -0.07367], [-0.10208, 1.10813, -0.00605], [-0.00327, -0.07276, 1.07602]])

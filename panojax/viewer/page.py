@@ -18,7 +18,6 @@ from panojax.viewer.picture import take_picture
 from panojax.viewer.quality import full_quality
 from panojax.viewer.results import with_part
 from panojax.viewer.scene import Request, Scene
-
 from panojax.viewer.uploads import Photo, Uploads, safe_name
 
 MAX_HEADS = 24
@@ -75,9 +74,7 @@ class Page:
             raise InputError("checkpoint must hold two encoders to make heads of photos, it has none")
         if len(self.scene.subjects) + len(photos) > MAX_HEADS:
             assert self.gallery is not None
-            raise InputError(
-                f"a page shows at most {MAX_HEADS} heads: move some from {self.gallery.folder}, start anew"
-            )
+            raise InputError(f"a page shows at most {MAX_HEADS} heads, got more: {self.gallery.folder} keeps them")
         self.maker.submit(photos, window)
 
     def transfer(self, request: Request, reference: int, part: str) -> int:

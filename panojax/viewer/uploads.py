@@ -83,8 +83,13 @@ def check_photo(name: str, data: bytes) -> Photo:
     Raises:
       InputError: it is no picture, broken, or a decompression bomb.
     """
-    check_size(name, len(data))
-    read_image(data)
+    size = f"{check_size(name, len(data))} bytes"
+    try:
+        read_image(data)
+    except InputError as error:
+        raise InputError(
+            str(error).replace("source", name, 1).replace(f"got {size}", f"got a file of {size}")
+        ) from error
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             kind = image.format or ""
@@ -137,17 +142,18 @@ async def _one(connection: Any, host: Host, index: int, told_name: object, told_
     """The photo of one file of a drop; None where it is refused."""
     name = safe_name(told_name)
     try:
-        size, data = check_size(name, told_size), bytearray()
+        size = check_size(name, told_size)
         await connection.send(json.dumps({"next": index}))
+        data = bytearray()
         while len(data) < size:
             part = await asyncio.wait_for(connection.recv(), PATIENCE)
             if not isinstance(part, bytes) or not 0 < len(part) <= size - len(data):
-                raise InputError(f"{name} must have the {size} bytes that it came with, got others")
+                raise InputError(f"{name} must have the bytes that it came with, {size}, got others")
             data += part
             host.tell(f"receiving {name}, {100 * len(data) // size}%")
         return await asyncio.to_thread(check_photo, name, bytes(data))
     except InputError as error:
-        host.refuse(name, str(error).replace("source must", "it must").replace(f"{len(data)} bytes", "a file"))
+        host.refuse(name, str(error))
     except MemoryError:
         host.refuse(name, "it needs more memory than there is")
     return None

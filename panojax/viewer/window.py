@@ -98,8 +98,8 @@ class Window:
         self.browser = gui.add_checkbox(
             "Browser draws moving", jax.default_backend() == "cpu", hint="One head's mesh while the camera moves"
         )
-        self._add_sliders(gui, truncation)
         self._add_transfer(gui)
+        self._add_sliders(gui, truncation)
         for control in (*self.boxes.values(), self.tint, self.truncation):
             if control is not None:
                 control.on_update(self._changed)
@@ -136,16 +136,12 @@ class Window:
             gui.add_button("Reset").on_click(self._reset)
 
     def _add_transfer(self, gui: Any) -> None:
-        several = len(self.scene.subjects) > 1
-        with gui.add_folder("Part of another head"):
-            self.part = gui.add_dropdown(
-                "Part", ("hair", *(part for part in PARTS[1:] if part != "hair")), initial_value="hair"
-            )
-            names = self._names()
+        parts, names = ("hair", *(part for part in PARTS[1:] if part != "hair")), self._names()
+        self.transfer_folder = gui.add_folder("Part of another head", visible=len(self.scene.subjects) > 1)
+        with self.transfer_folder:
+            self.part = gui.add_dropdown("Part", parts, initial_value="hair")
             self.other = gui.add_dropdown("Of", names, initial_value=names[-1])
-            self.transfer = gui.add_button("Transfer")
-        self.transfer.on_click(self._transfer)
-        self.part.visible = self.other.visible = self.transfer.visible = several
+            gui.add_button("Transfer").on_click(self._transfer)
 
     def _names(self) -> tuple[str, ...]:
         return tuple(subject.name for subject in self.scene.subjects) or ("no head yet",)
@@ -163,7 +159,7 @@ class Window:
                     self.boxes = {**self.boxes, panel: box}
         several = len(self.scene.subjects) > 1
         self.other.options = self._names()
-        self.part.visible = self.other.visible = self.transfer.visible = several
+        self.transfer_folder.visible = several
         if self.chooser is not None:
             self.chooser.options, self.chooser.visible = self._targets(), several
         self._list_gallery()
