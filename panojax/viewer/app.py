@@ -1,5 +1,6 @@
 """The viewer's server, by viser: its address, its page with our script, and a window for each browser."""
 
+import contextlib
 import pathlib
 import socket
 from typing import Any
@@ -57,7 +58,10 @@ def serve(
     server.initial_camera.up, server.initial_camera.fov = (0.0, 1.0, 0.0), usual_fov()
     windows: dict[int, Window] = {}
 
+    _take_no_files(server.gui)
+
     def open_window(client: Any) -> None:
+        _take_no_files(client.gui)
         windows[client.client_id] = Window(client, page, truncation)
 
     def close_window(client: Any) -> None:
@@ -67,3 +71,11 @@ def serve(
     server.on_client_connect(open_window)
     server.on_client_disconnect(close_window)
     return server
+
+
+def _take_no_files(gui: Any) -> None:
+    """viser's own messages for files bring as many bytes into memory as a browser likes; the page has others."""
+    with contextlib.suppress(ImportError, AttributeError, AssertionError):  # private, and not there in every version
+        from viser import _messages
+
+        gui._websock_interface.unregister_handler(_messages.FileTransferStartUpload)

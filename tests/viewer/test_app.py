@@ -338,6 +338,8 @@ def test_viser_serves_on_the_loopback_address(page):
         assert server.get_host() == "127.0.0.1"
         with urllib.request.urlopen(f"http://127.0.0.1:{server.get_port()}", timeout=10) as page:
             text = page.read()
+        handlers = server.gui._websock_interface._incoming_handlers
+        assert not [message for message in handlers if message.__name__ == "FileTransferStartUpload"]
         assert b"<html" in text and b"data-panojax-window" in text.partition(b"</script>")[0]  # drop.js
     finally:
         server.stop()
