@@ -54,7 +54,7 @@ class Maker:
         self._params, self._scene, self._gallery, self._made = params, scene, gallery, made
         self._ready = subjects.on_device(params.for_inference())
         self._waiting: queue.Queue[tuple[Sequence[Photo], Customer] | None] = queue.Queue()
-        self._count, self._counting = 0, threading.Lock()
+        self._count, self._counting, self._warm_now = 0, threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True, name="panojax view: heads")
         self._thread.start()
 
@@ -68,7 +68,10 @@ class Maker:
             if self._count + len(photos) > MAX_WAITING:
                 raise InputError(f"photos must be at most {MAX_WAITING} that wait, got {self._count + len(photos)}")
             self._count += len(photos)
-        customer.tell("waiting for the photos before" if self._count > len(photos) else "looking at the photo", 0.0)
+        if not self._warm_now.is_set():
+            customer.tell("compiling, once on a machine", 0.0)
+        else:
+            customer.tell("waiting for the photos before" if self._count > len(photos) else "looking at the photo", 0.0)
         self._waiting.put((photos, customer))
 
     def stop(self) -> None:
@@ -77,6 +80,7 @@ class Maker:
 
     def _work(self) -> None:
         self._warm()
+        self._warm_now.set()
         while (drop := self._waiting.get()) is not None:
             try:
                 self._make(*drop)

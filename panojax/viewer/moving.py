@@ -12,9 +12,10 @@ import numpy as np
 from panojax.export.colours import gather_colours
 from panojax.export.mesh import extract_mesh
 from panojax.export.surface import closed_surface
-from panojax.export.views import surround, take_views
+from panojax.export.views import surround
 from panojax.generators.generator import Head
 from panojax.params import Params
+from panojax.viewer.picture import take_views
 
 # Grid points along each side: about as many vertices as a picture of 256 pixels has of the head.
 GRID = 144

@@ -87,7 +87,8 @@ class Page:
         if len(scene.subjects) >= MAX_HEADS:
             raise InputError(f"a page shows at most {MAX_HEADS} heads, got one more")
         head, other = scene.subjects[first.subject], scene.subjects[reference]
-        mixed = with_part(scene.model, scene.head(request), next(iter(other.heads.values())), part)
+        theirs = next(iter(other.heads.values()))
+        mixed = with_part(scene.model, scene.head(request), theirs, part, drawn_by=scene.params)
         name = safe_name(f"{head.name} with {part} of {other.name}")
         subject = subjects.from_head(scene.params, mixed, name)
         number = scene.add(subject)

@@ -10,22 +10,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from panojax.camera import orbit
-from panojax.editing.parts import part_masks
+from panojax.editing.parts import PARTS, segment
 from panojax.editing.region import check_region, find_region
 from panojax.editing.transfer import edit
+from panojax.errors import check_choice
 from panojax.export.mesh import Mesh, extract_mesh
 from panojax.export.splats import splats_from_surface, write_splats
 from panojax.export.surface import closed_surface, simplify
 from panojax.export.texture import bake_texture, write_textured
-from panojax.export.views import Views, surround, take_views
+from panojax.export.views import Views, surround
 from panojax.files.head_file import save_head
 from panojax.generators.generator import Head
 from panojax.params import Params
+from panojax.viewer.picture import take_views
 
 VIEWS, PITCHES = 36, (-30.0, 0.0, 30.0)
 FACES, SPLATS = 30_000, 60_000
 PART_VIEWS = 8
 _edit = jax.jit(edit, static_argnames="fuse")
+_find_region = jax.jit(find_region)
 
 
 def textured_mesh(params: Params, head: Head) -> bytes:
@@ -48,20 +51,23 @@ def head_file(params: Params, head: Head) -> bytes:
     return _written(".npz", lambda path: save_head(head, path, params=params))
 
 
-def with_part(params: Params, head: Head, reference: Head, part: str) -> Head:
+def with_part(params: Params, head: Head, reference: Head, part: str, *, drawn_by: Params | None = None) -> Head:
     """A head with a part of another one, found by the part segmenter from eight sides.
 
     Args:
+      drawn_by: parameters that render as `params` do, of which a program is at hand.
       part: one of `editing.parts.PARTS` but the background.
 
     Raises:
       InputError: neither head shows the part.
     """
+    check_choice("part", part, PARTS[1:])
     labels = orbit(PART_VIEWS, radius=params.config.generator.camera_radius)
-    regions = []
+    drawn_by, regions = params.generator_only() if drawn_by is None else drawn_by, []
     for shown in (head, reference):
-        masks = jnp.asarray(part_masks(params, shown, np.asarray(labels), part))
-        regions.append(find_region(params.generator_only(), shown, masks, labels))
+        images = take_views(drawn_by, shown, np.asarray(labels)).images / np.float32(127.5) - 1
+        masks = np.stack([segment(image)[..., PARTS.index(part)] for image in images])
+        regions.append(_find_region(params.generator_only(), shown, jnp.asarray(masks), labels))
     region = check_region(params, functools.reduce(jnp.maximum, regions))
     return _edit(params, head, reference, region, fuse=params.config.encoder is not None)
 

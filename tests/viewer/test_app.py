@@ -270,7 +270,9 @@ def test_new_heads_are_listed_by_all_windows_and_shown_by_the_one_that_asked(cli
 
 
 def test_parts_are_transferred_to_a_new_head(client, window, page, monkeypatch, tmp_path):
-    monkeypatch.setattr(pages, "with_part", lambda params, head, other, part: other if part == "hair" else None)
+    monkeypatch.setattr(
+        pages, "with_part", lambda params, head, other, part, drawn_by: other if part == "hair" else None
+    )
     page.gallery = Gallery(tmp_path)
     client.controls["seed 1"].act(False)
     client.controls["Of"].value = "seed 1"

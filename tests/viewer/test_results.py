@@ -31,20 +31,19 @@ def test_files(params, tmp_path):
 def test_a_part_comes_from_the_other_head(params, monkeypatch):
     """The upper half of the pictures is the part."""
 
-    def masks(params, head, cameras, part):
-        assert part == "hair"
-        side = params.config.generator.image_resolution
-        upper = np.arange(side)[:, None] < side / 2
-        return np.broadcast_to(upper, (len(cameras), side, side)).astype(np.float32)
+    def segment(image):
+        rows = np.arange(len(image))[:, None] * np.ones(len(image))
+        return np.stack([rows >= len(image) / 2, *3 * [0 * rows], rows < len(image) / 2], axis=-1)
 
-    monkeypatch.setattr(results, "part_masks", masks)
+    monkeypatch.setattr(results, "segment", segment)
     head = bar_head()
     other = head.replace(planes=head.planes + 1)
-    mixed = results.with_part(params, head, other, "hair")
+    mixed = results.with_part(params, head, other, "clothes")
     moved = np.asarray(mixed.planes - head.planes)
     # The first plane's rows go along y: nothing on one side of the middle, all of the other head on the other.
     rows = moved[0].mean((0, 2, 3))
     assert sorted((round(float(rows[0]), 2), round(float(rows[-1]), 2)))[0] == 0 and rows.max() > 0.9
-    monkeypatch.setattr(results, "part_masks", lambda *args: 0 * masks(*args))
     with pytest.raises(InputError, match="nowhere on the head"):
         results.with_part(params, head, other, "hair")
+    with pytest.raises(InputError, match="part must be"):
+        results.with_part(params, head, other, "background")
