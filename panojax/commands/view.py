@@ -11,16 +11,20 @@ from panojax.errors import InputError
 from panojax.extras import need
 
 MAX_HEADS = 24
+MAX_KEPT = 12  # of a page's earlier heads
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Look at heads in a browser: orbit with the mouse, compare, edit, save pictures and videos.
+    """Look at heads in a browser: orbit with the mouse, compare, edit, save pictures, videos and meshes.
 
-    A photo is inverted first, and its head shown beside those of both encoders. Ctrl-C ends the server.
+    Photos that are dropped on the page become heads, which --folder keeps with their photos; without heads to show, the
+    page opens with those that are there. A photo that is named here is inverted first, and its head shown beside those
+    of both encoders. Ctrl-C ends the server.
 
     For example:
 
+        panojax view
         panojax view me other
         panojax view photo.jpg --seeds 0-3
     """
@@ -30,6 +34,8 @@ class Options:
     checkpoint: str | None = None
     """Folder of the model that made the heads; by default the one that the first head's file names, or else
     "default"."""
+    folder: pathlib.Path = pathlib.Path("panojax_heads")
+    """Folder for photos that are dropped on the page, and for their heads; made when the first one comes."""
     seeds: str | None = None
     """Also heads from latents: numbers and ranges, such as 0-3,7."""
     truncation: float = 0.7
@@ -65,29 +71,32 @@ def run(options: Options) -> None:
     from panojax.viewer.guard import Guard
 
     guard = Guard(options.host)
-    server = start(options, guard)
+    server, page = start(options, guard)
+    if page.takes_photos:
+        print(f"photos and heads are kept in {page.gallery.folder}")
     print(f"{guard.url(server.get_port())} (Ctrl-C ends it)", flush=True)
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
         print(flush=True)
     finally:
+        page.stop()
         server.stop()
 
 
-def start(options: Options, guard: Any = None) -> Any:
-    """Loads what is to be seen and gives the running server, whose requests `guard` looks at."""
+def start(options: Options, guard: Any = None) -> tuple[Any, Any]:
+    """Loads what is to be seen and gives the running server, whose requests `guard` looks at, and its page."""
     from panojax.commands import results
     from panojax.commands.arguments import load_model, parse_seeds
     from panojax.editing.directions import own_directions, read_directions
     from panojax.terminal.progress import step
     from panojax.viewer.app import check_address, serve
+    from panojax.viewer.gallery import Gallery
+    from panojax.viewer.page import SHOWN, Page, kept_before
     from panojax.viewer.quality import full_quality, moving_qualities
     from panojax.viewer.scene import Request, Scene
 
     seeds = () if options.seeds is None else parse_seeds(options.seeds)
-    if not options.heads and not seeds:
-        raise InputError("heads must name a head's file or a photo, or --seeds be given, got neither")
     if len(options.heads) + len(seeds) > MAX_HEADS:
         raise InputError(f"heads and seeds must be at most {MAX_HEADS}, got {len(options.heads) + len(seeds)}")
     results.check_truncation(options.truncation, None)
@@ -97,13 +106,24 @@ def start(options: Options, guard: Any = None) -> Any:
     _check_heads(options)
     params = load_model(_checkpoint(options), {}, dtype=options.dtype)
     directions = read_directions(options.directions, params) if options.directions else own_directions(params)
-    scene = Scene(params, [*_from_files(options, params), *_from_seeds(options, params, seeds)], directions)
-    with step("compiling", {}):
-        panel = next(iter(scene.panels()))
-        request = Request(tuple(scene.subjects[0].camera.tolist()), 1.0, (panel,))
-        for quality in (*moving_qualities(scene.config), full_quality(scene.config)):
-            scene.picture(request, quality)
-    return serve(scene, host=options.host, port=options.port, truncation=options.truncation, guard=guard)
+    gallery, alone = Gallery(options.folder), not options.heads and not seeds
+    if alone and params.config.encoder is None:
+        raise InputError(
+            f"checkpoint must hold two encoders to make heads of photos, {_checkpoint(options)} has none; or heads or "
+            "--seeds be given, got neither"
+        )
+    before, thumbnails = kept_before(gallery, params, MAX_KEPT) if alone else ([], {})
+    scene = Scene(params, [*before, *_from_files(options, params), *_from_seeds(options, params, seeds)], directions)
+    if scene.subjects:
+        with step("compiling", {}):
+            panel = next(iter(scene.panels()))
+            request = Request(tuple(scene.subjects[0].camera.tolist()), 1.0, (panel,))
+            for quality in (*moving_qualities(scene.config), full_quality(scene.config)):
+                scene.picture(request, quality)
+    page = Page(scene, gallery, shown=1 if alone else SHOWN)
+    page.thumbnails |= thumbnails
+    server = serve(page, host=options.host, port=options.port, truncation=options.truncation, guard=guard)
+    return server, page
 
 
 def _is_head(text: str) -> bool:

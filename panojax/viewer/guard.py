@@ -12,7 +12,7 @@ import ipaddress
 import secrets
 import threading
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 _patching = threading.Lock()
@@ -69,18 +69,25 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+Handler = Callable[[Any], Awaitable[None]]
+
+
 @contextlib.contextmanager
-def guarded(guard: Guard) -> Iterator[None]:
+def guarded(guard: Guard, *, script: str = "", own: Mapping[str, Handler] | None = None) -> Iterator[None]:
     """The server that viser starts in the block shows each request to `guard` first.
 
     viser has no setting for it, so the function by which it makes its server is wrapped while it does.
+
+    Args:
+      script: JavaScript that its page runs, too.
+      own: what serves websockets of ours, by their paths, instead of viser.
     """
     import websockets.asyncio.server as websockets
 
     with _patching:
         serve = websockets.serve
 
-        def serve_guarded(*arguments: Any, process_request: Any = None, **options: Any) -> Any:
+        def serve_guarded(handler: Handler, *arguments: Any, process_request: Any = None, **options: Any) -> Any:
             def look(connection: Any, request: Any) -> Any:
                 try:
                     problem = guard.problem(request.path, request.headers)
@@ -88,15 +95,30 @@ def guarded(guard: Guard) -> Iterator[None]:
                     problem = "the request has no proper address"
                 if problem is not None:
                     return connection.respond(http.HTTPStatus.FORBIDDEN, f"{problem}\n")
+                if script and "Accept-Encoding" in request.headers:
+                    del request.headers["Accept-Encoding"]  # a page that is packed cannot be added to
                 response = process_request(connection, request) if process_request else None
+                if response is not None and script:
+                    _add_script(response, script)
                 if response is not None and guard.token is not None:
                     response.headers["Set-Cookie"] = f"{_COOKIE}={guard.token}; Path=/; HttpOnly; SameSite=Strict"
                 return response
 
-            return serve(*arguments, process_request=look, **options)
+            async def handle(connection: Any) -> None:
+                await (own or {}).get(urllib.parse.urlsplit(connection.request.path).path, handler)(connection)
+
+            return serve(handle, *arguments, process_request=look, **options)
 
         websockets.serve = serve_guarded  # type: ignore[misc, assignment]
         try:
             yield
         finally:
             websockets.serve = serve  # type: ignore[misc]
+
+
+def _add_script(response: Any, script: str) -> None:
+    """Puts a script into a response that is a page."""
+    if response.body and "text/html" in response.headers.get("Content-Type", ""):
+        response.body = response.body.replace(b"<head>", b"<head><script>" + script.encode() + b"</script>", 1)
+        del response.headers["Content-Length"]
+        response.headers["Content-Length"] = str(len(response.body))

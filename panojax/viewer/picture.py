@@ -10,11 +10,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from panojax import api
 from panojax.camera import camera_rays
+from panojax.export.views import Views
 from panojax.files.output import INK, PAPER, to_uint8
 from panojax.generators.generator import Head, View
 from panojax.nn.stylegan2 import resize
 from panojax.params import Params
-from panojax.viewer.quality import Quality
+from panojax.viewer.quality import Quality, full_quality
 
 TINT = (1.0, -0.4, -0.4)
 TINT_STRENGTH = 0.6
@@ -29,18 +30,32 @@ def take_picture(
       params: without encoders, see `Params.generator_only`.
       mask: None, or [*field.cells]: where 1, the surface is tinted red.
     """
-    return to_uint8(np.asarray(_take(params, head, jnp.asarray(camera), mask, quality=quality)))
+    picture, _ = _take(params, head, jnp.asarray(camera), mask, quality=quality)
+    return to_uint8(np.asarray(picture))
+
+
+def take_views(params: Params, head: Head, labels: np.ndarray) -> Views:
+    """Pictures of a head in full quality from labels [N, 25], by the program that draws the window's."""
+    quality = full_quality(params.config.generator)
+    taken = [_take(params, head, jnp.asarray(label, jnp.float32), None, quality=quality) for label in labels]
+    pictures, opacity = zip(*taken)
+    background = 255.0 if params.config.generator.white_back else None
+    images = np.stack([to_uint8(np.asarray(picture)) for picture in pictures])
+    return Views(
+        np.asarray(labels), images, np.stack([np.asarray(weight, np.float32) for weight in opacity]), background
+    )
 
 
 @functools.partial(jax.jit, static_argnames="quality")
 def _take(params, head, camera, mask, *, quality):
+    """A picture [S, S, 3] and the head's opacity [R, R]."""
     view = api.render(params, head, camera, quality.side)
-    picture = view.image if quality.final else view.raw
+    picture, opacity = view.image if quality.final else view.raw, view.weight[..., 0]
     if mask is None:
-        return picture
+        return picture, opacity
     hidden = TINT_STRENGTH * hidden_share(params, mask, view, camera)
     hidden = resize(hidden[None], picture.shape[0])[0]
-    return jnp.clip(picture, -1, 1) * (1 - hidden) + jnp.array(TINT) * hidden
+    return jnp.clip(picture, -1, 1) * (1 - hidden) + jnp.array(TINT) * hidden, opacity
 
 
 def hidden_share(params: Params, mask: jax.Array, view: View, camera: jax.Array) -> jax.Array:

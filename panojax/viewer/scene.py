@@ -5,21 +5,25 @@ import functools
 import io
 import pathlib
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
 
-from panojax.export.mesh import extract_mesh, write_mesh
 from panojax.files.output import write_video
+from panojax.generators.generator import Head
 from panojax.params import Params
 from panojax.viewer.camera import turned
+from panojax.viewer.moving import moving_mesh
 from panojax.viewer.picture import compose, take_picture
 from panojax.viewer.quality import Quality, full_quality
 from panojax.viewer.subjects import Subject, edited, on_device
 
 # Edited heads kept per subject: those at hand, and those before the last move of a slider.
 KEPT = 2
+LEAST_KEPT = 8
+MESHES = 8  # kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +62,30 @@ class Request:
 
 
 class Scene:
-    """The subjects of a viewer and the model that renders them. Its functions may be called from several threads."""
+    """The subjects of a viewer and the model that renders them. Its functions may be called from several threads.
+
+    Attributes:
+      model: its parameters as they were given, with the encoders where there are any.
+      params: those that render, prepared.
+      subjects: tuple of all, which `add` makes longer.
+    """
 
     def __init__(self, params: Params, subjects: Sequence[Subject], directions: Mapping[str, np.ndarray] | None = None):
-        self.params = on_device(params.generator_only().for_inference())
+        self.model, self.params = params, on_device(params.generator_only().for_inference())
         self.subjects = tuple(_told_apart(subjects))
         self.directions = dict(directions or {})
-        self._edited = functools.lru_cache(maxsize=KEPT * len(self.subjects))(self._edit)
+        self._edited = functools.lru_cache(maxsize=max(KEPT * len(self.subjects), LEAST_KEPT))(self._edit)
+        self._mesh = functools.lru_cache(maxsize=MESHES)(self._make_mesh)
+        self._adding, self._meshing = threading.Lock(), threading.Lock()
+
+    def add(self, subject: Subject) -> int:
+        """Takes one more subject and gives its number; of a name that is taken already it gets another."""
+        with self._adding:
+            names, name, again = {other.name for other in self.subjects}, subject.name, 2
+            while name in names:
+                name, again = f"{subject.name} {again}", again + 1
+            self.subjects += (dataclasses.replace(subject, name=name),)
+            return len(self.subjects) - 1
 
     @property
     def config(self):
@@ -121,14 +142,18 @@ class Scene:
             return path.read_bytes()
 
     def mesh(self, request: Request) -> bytes:
-        """The first of the heads as a mesh with coloured vertices, a .glb file."""
+        """The first of the heads as a mesh with coloured vertices, a .glb file for viser's page; made once."""
         panel = request.panels[0]
-        head = self._edited(panel.subject, request.truncation, request.strengths_of(panel.subject)).heads[panel.head]
-        mesh = extract_mesh(self.params, head, resolution=min(256, 2 * self.config.field.resolution))
-        with tempfile.TemporaryDirectory() as folder:
-            path = pathlib.Path(folder) / "mesh.glb"
-            write_mesh(mesh, path)
-            return path.read_bytes()
+        with self._meshing:
+            return self._mesh(panel, request.truncation, request.strengths_of(panel.subject))
+
+    def head(self, request: Request) -> Head:
+        """The first of the heads, as the request has edited it."""
+        panel = request.panels[0]
+        return self._edited(panel.subject, request.truncation, request.strengths_of(panel.subject)).heads[panel.head]
+
+    def _make_mesh(self, panel: Panel, truncation: float | None, strengths: tuple[tuple[str, float], ...]) -> bytes:
+        return moving_mesh(self.params, self._edited(panel.subject, truncation, strengths).heads[panel.head])
 
     def _row(self, request: Request) -> np.ndarray:
         row = self.picture(dataclasses.replace(request, aspect=len(request.panels)), full_quality(self.config))

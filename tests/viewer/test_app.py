@@ -2,23 +2,27 @@
 
 import contextlib
 import socket
+import threading
 import time
 import types
 import urllib.request
 
 import numpy as np
 import pytest
-import trimesh
 from export_scene import bar_head
 
 import panojax
 from panojax.commands import cli, view
-from panojax.export.mesh import Mesh
 from panojax.files.head_file import save_head
 from panojax.params import random_params
 from panojax.viewer import app, subjects
+from panojax.viewer import page as pages
 from panojax.viewer import scene as scenes
+from panojax.viewer import window as windows
 from panojax.viewer.camera import window_camera
+from panojax.viewer.gallery import Gallery
+from panojax.viewer.page import Page
+from panojax.viewer.uploads import Photo
 
 
 class Control:
@@ -38,11 +42,21 @@ class Control:
             call(None)
 
 
+class Folder(contextlib.nullcontext):
+    """A folder of controls, or a modal."""
+
+    visible, closed = True, False
+
+    def close(self):
+        self.closed = True
+
+
 class Client:
     """As much of viser's client as a window uses: it keeps what it is sent."""
 
     def __init__(self):
         self.controls, self.pictures, self.files, self.notes, self.nodes = {}, [], {}, [], {}
+        self.folders, self.atomic = {}, contextlib.nullcontext
         wxyz, position, fov = window_camera(np.asarray(panojax.look_at(0.5)))
         self.camera = types.SimpleNamespace(wxyz=wxyz, position=position, fov=fov, aspect=1.5, on_update=self.watch)
         self.gui = types.SimpleNamespace(
@@ -52,17 +66,33 @@ class Client:
             add_dropdown=lambda name, options, initial_value: self.keep(name, initial_value),
             add_button=self.keep,
             add_progress_bar=lambda value, visible: self.keep("progress", value),
-            add_folder=lambda name: contextlib.nullcontext(),
+            add_html=lambda content, visible=True: self.keep_html(content),
+            add_image=lambda picture, format: self.pictures.append(picture),
+            add_folder=self.keep_folder,
+            add_modal=self.keep_folder,
         )
         self.scene = types.SimpleNamespace(
             set_background_image=lambda image, **options: self.pictures.append(image),
-            add_glb=self.nodes.__setitem__,
-            remove_by_name=lambda name: self.nodes.pop(name, None),
+            add_glb=self.keep_node,
         )
 
     def keep(self, name, value=None):
         self.controls[name] = Control(value)
         return self.controls[name]
+
+    def keep_folder(self, name, visible=True):
+        self.folders[name] = Folder()
+        self.folders[name].visible = visible
+        return self.folders[name]
+
+    def keep_html(self, content):
+        control = self.keep("zone" if "drop" in content else "gallery")
+        control.content = content
+        return control
+
+    def keep_node(self, name, glb, visible):
+        self.nodes[name] = types.SimpleNamespace(glb=glb, visible=visible)
+        return self.nodes[name]
 
     def watch(self, call):
         self.moved = call
@@ -84,11 +114,10 @@ def wait_for(condition):
 @pytest.fixture(autouse=True)
 def _no_model(monkeypatch):
     """Plain pictures and no edits: what the model draws is looked at in `test_scene`."""
-    box = trimesh.creation.box((0.4, 1, 0.4))
-    mesh = Mesh(np.float32(box.vertices), np.int32(box.faces), np.full((8, 3), 99, np.uint8), 10.0)
     monkeypatch.setattr(scenes, "take_picture", lambda *args: np.full((128, 128, 3), 90, np.uint8))
+    monkeypatch.setattr(pages, "take_picture", lambda *args: np.full((128, 128, 3), 90, np.uint8))
     monkeypatch.setattr(scenes, "edited", lambda params, subject, *edit: subject)
-    monkeypatch.setattr(scenes, "extract_mesh", lambda *args, **options: mesh)
+    monkeypatch.setattr(scenes, "moving_mesh", lambda *args: b"glTF")
     monkeypatch.setattr(subjects, "_mask", lambda params, head, camera: np.ones((3, 3, 8, 8)))
     monkeypatch.setattr(subjects, "_generate", lambda params, z, truncation: bar_head())
 
@@ -106,17 +135,26 @@ def client():
 
 
 @pytest.fixture
-def window(client, scene):
-    window = app.Window(client, scene, 0.7)
+def page(scene):
+    return Page(scene)
+
+
+@pytest.fixture
+def window(client, page):
+    window = windows.Window(client, page, 0.7)
+    window.browser.value = False
     wait_for(lambda: "full" in client.controls["status"].content)
     yield window
+    window.close()
     window.worker.stop()
+    window.mesher.stop()
 
 
 def test_window_draws_what_its_controls_say(client, window, scene):
     assert list(client.controls) == [
-        *("status", "seed 1", "kept", "What the photo hides", "Mesh", "Truncation"),
-        *("Sliders move", "smile", "Reset", "Front", "Snapshot", "Turntable", "progress"),
+        *("status", "progress", "gallery", "seed 1", "kept", "What the photo hides", "Mesh", "Browser draws moving"),
+        *("Part", "Of", "Transfer", "Truncation", "Sliders move", "smile", "Reset", "Front", "Snapshot (PNG)"),
+        *("Turntable (MP4)", "Textured mesh (GLB)", "Splats (PLY)", "Head (NPZ)"),
     ]
     assert client.pictures[-1].shape == (171, 256, 3)  # two pictures of 128 in a window of 3 : 2
     np.testing.assert_allclose(window.request().camera, panojax.look_at(0.5), atol=1e-5)
@@ -163,17 +201,19 @@ def test_heads_are_named_by_their_folders(tmp_path, scene):
 
 
 def test_buttons(client, window, monkeypatch):
-    monkeypatch.setattr(app, "TURN_FRAMES", 2)
+    monkeypatch.setattr(windows, "TURN_FRAMES", 2)
     client.controls["Front"].act()
     assert client.camera.position == (0, 0, 2.7) and client.camera.look_at == (0, 0, 0)
-    client.controls["Snapshot"].act()
-    client.controls["Turntable"].act()
+    client.controls["Snapshot (PNG)"].act()
+    client.controls["Turntable (MP4)"].act()
     assert client.files["snapshot.png"][1:4] == b"PNG" and client.files["turntable.mp4"][4:8] == b"ftyp"
     assert client.controls["progress"].value == 100 and not client.controls["progress"].visible
+    client.controls["Head (NPZ)"].act()
+    assert client.files["head.npz"][:2] == b"PK" and not client.notes
     client.controls["Mesh"].act(True)
-    assert client.nodes["/mesh"][:4] == b"glTF" and client.pictures[-1] is None
+    assert client.nodes["/head"].visible and client.pictures[-1] is None
     client.controls["Mesh"].act(False)
-    assert not client.nodes
+    assert not client.nodes["/head"].visible
     wait_for(lambda: client.pictures[-1] is not None)
 
 
@@ -186,8 +226,97 @@ def test_failures_are_shown_and_one_thing_is_done_at_a_time(client, window, monk
     assert client.notes == ["InputError: there is no surface"]
     assert "there is no surface" in capsys.readouterr().out
     with window.busy:
-        client.controls["Snapshot"].act()
+        client.controls["Snapshot (PNG)"].act()
     assert "not done yet" in client.notes[-1] and not client.files
+
+
+def test_the_browser_draws_one_head_while_it_moves(client, window, monkeypatch):
+    """Its mesh is made once it is still; the exact picture takes its place; what is edited is drawn by us again."""
+    monkeypatch.setattr(windows, "DECODED", 0.0)
+    client.controls["kept"].act(False)
+    client.controls["Browser draws moving"].act(True)
+    client.moved(None)
+    wait_for(lambda: window.node_key is not None)
+    assert client.nodes["/head"].glb == b"glTF" and not client.nodes["/head"].visible
+    wait_for(lambda: "full" in client.controls["status"].content)
+    client.pictures.clear()
+    client.moved(None)
+    wait_for(lambda: client.pictures)
+    assert client.pictures[0] is None  # no picture is drawn: the mesh is shown before nothing
+    wait_for(lambda: len(client.pictures) == 2)
+    assert client.pictures[1].shape[0] == 128
+    wait_for(lambda: not client.nodes["/head"].visible)
+    client.pictures.clear()
+    client.controls["smile"].act(1.5)
+    wait_for(lambda: client.pictures)
+    assert client.pictures[0] is not None
+    wait_for(lambda: window.node_key is not None and dict(window.node_key[2]) == {"smile": 1.5})
+
+
+def test_new_heads_are_listed_by_all_windows_and_shown_by_the_one_that_asked(client, window, page):
+    other = Client()
+    second = windows.Window(other, page, 0.7)
+    number = page.scene.add(subjects.from_head(page.scene.params, bar_head(), "kept"))
+    page.made(number, np.zeros((128, 128, 3), np.uint8), window)
+    for seen in (client, other):
+        assert seen.controls["Of"].options == ("seed 1", "kept", "kept 2")
+        assert seen.controls["Sliders move"].options == ("all heads", "seed 1", "kept", "kept 2")
+    assert [panel.subject for panel in window.request().panels] == [2]
+    assert [panel.subject for panel in second.request().panels] == [0, 1]
+    second.close()
+    assert list(page.windows.values()) == [window]
+    window.show(7)  # which there is not
+    assert [panel.subject for panel in window.request().panels] == [2]
+
+
+def test_parts_are_transferred_to_a_new_head(client, window, page, monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        pages, "with_part", lambda params, head, other, part, drawn_by: other if part == "hair" else None
+    )
+    page.gallery = Gallery(tmp_path)
+    client.controls["seed 1"].act(False)
+    client.controls["Of"].value = "seed 1"
+    client.controls["Transfer"].act()
+    assert page.scene.subjects[2].name == "kept with hair of seed 1" and not client.notes
+    assert (tmp_path / "kept with hair of seed 1" / "head.npz").is_file()
+    assert [panel.subject for panel in window.request().panels] == [2]
+    monkeypatch.setattr(pages, "MAX_HEADS", 3)
+    client.controls["Transfer"].act()
+    assert client.notes == ["InputError: a page shows at most 3 heads, got one more"]
+
+
+def test_photos_that_no_page_takes(client, window, page):
+    window.take([Photo("me", b"", ".jpg")])
+    assert client.notes == ["checkpoint must hold two encoders to make heads of photos, it has none"]
+    assert client.controls["status"].content == "photos was refused"
+
+
+def test_a_face_is_chosen_in_the_window(client, window):
+    answers = []
+
+    def ask():
+        answers.append(window.choose_face("me", np.zeros((64, 64, 3), np.uint8), 3))
+
+    for name, answer in (("Face 1", 1), ("None of them", None)):
+        client.controls.pop(name, None)
+        thread = threading.Thread(target=ask)
+        thread.start()
+        wait_for(lambda name=name: name in client.controls and client.controls[name].calls)
+        client.controls[name].act()
+        thread.join(10)
+        assert answers.pop() == answer and client.folders["Whose head of me?"].closed
+    window.closed.set()  # a window that is closed chooses none
+    assert window.choose_face("me", np.zeros((64, 64, 3), np.uint8), 3) is None
+
+
+def test_an_empty_page(params):
+    client = Client()
+    window = windows.Window(client, Page(scenes.Scene(params, [])), 0.7)
+    client.moved(None)
+    client.controls["Snapshot (PNG)"].act()
+    client.controls["Mesh"].act(True)
+    assert client.controls["status"].value == "no head yet" and not (client.pictures or client.files or client.notes)
+    window.close()
 
 
 @pytest.fixture
@@ -205,12 +334,15 @@ def test_addresses_that_cannot_be_had(taken):
         app.check_address("203.0.113.7", 0)  # of no machine: for documentation
 
 
-def test_viser_serves_on_the_loopback_address(scene):
-    server = app.serve(scene, port=0)
+def test_viser_serves_on_the_loopback_address(page):
+    server = app.serve(page, port=0)
     try:
         assert server.get_host() == "127.0.0.1"
         with urllib.request.urlopen(f"http://127.0.0.1:{server.get_port()}", timeout=10) as page:
-            assert b"<html" in page.read()
+            text = page.read()
+        handlers = server.gui._websock_interface._incoming_handlers
+        assert not [message for message in handlers if message.__name__ == "FileTransferStartUpload"]
+        assert b"<html" in text and b"data-panojax-window" in text.partition(b"</script>")[0]  # drop.js
     finally:
         server.stop()
 
@@ -223,7 +355,9 @@ def refused(capsys, *arguments):
 
 def test_view_refuses(params, checkpoint, scene, taken, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cli, "keep_compiled_programs", lambda: None)
-    assert "--seeds be given, got neither" in refused(capsys)
+    message = refused(capsys, "--checkpoint", checkpoint, "--port", 0, "--folder", tmp_path / "heads")
+    assert "two encoders to make heads of photos" in message and "--seeds be given, got neither" in message
+    assert not (tmp_path / "heads").exists()
     assert "at most 24, got 31" in refused(capsys, "a.npz", "--seeds", "0-29")
     assert "Address already in use" in refused(capsys, "a.npz", "--port", taken)
     assert "finite" in refused(capsys, "a.npz", "--truncation", "nan")
@@ -240,7 +374,8 @@ def test_view_refuses(params, checkpoint, scene, taken, tmp_path, monkeypatch, c
 def test_view_starts(params, checkpoint, scene, tmp_path, capsys):
     save_head(scene.subjects[1].heads["stitched"], tmp_path / "ann.npz", params=params)
     options = view.Options(heads=(str(tmp_path / "ann.npz"),), seeds="3", checkpoint=str(checkpoint), port=0)
-    server = view.start(options)
+    server, page = view.start(options)
+    assert not page.takes_photos and len(page.scene.subjects) == 2
     try:
         assert server.get_port() > 0
     finally:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from panojax.viewer import app
+from panojax.viewer.page import Page
 
 FLAGS = [
     *("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-quic", "--no-first-run"),
@@ -22,7 +23,7 @@ def page(scene):
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("no Chromium is installed (Debian's package chromium)")
-    server = app.serve(scene, port=0)
+    server = app.serve(Page(scene), port=0)
     try:
         with api.sync_playwright() as session:
             browser = session.chromium.launch(executable_path=chromium, args=FLAGS)
@@ -63,5 +64,5 @@ def test_controls_and_downloads(page):
     page.get_by_text("kept", exact=True).click()
     assert np.abs(shot(page) - before).mean() > 1  # one picture instead of two
     with page.expect_download(timeout=10_000) as download:
-        page.get_by_role("button", name="Snapshot").click()
+        page.get_by_role("button", name="Snapshot (PNG)").click()
     assert np.asarray(Image.open(download.value.path())).shape == (128, 128, 3)

@@ -90,6 +90,32 @@ def test_a_network_needs_the_token(servers):
     assert not connects(server, origin="https://evil.example", cookie=cookie)
 
 
+def test_the_page_has_our_script_and_our_websockets_are_guarded_too():
+    seen = []
+
+    async def own(connection):
+        seen.append(await connection.recv())
+        await connection.send("thanks")
+
+    guard = Guard("127.0.0.1")
+    with guarded(guard, script="window.ours = 1;", own={"/page": own}):
+        server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
+    try:
+        port = server.get_port()
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+            connection.request("GET", "/", headers={"Accept-Encoding": "gzip"})
+            with connection.getresponse() as response:
+                text = response.read()
+        assert text.count(b"<script>window.ours = 1;</script>") == 1 and b"</html>" in text
+        with websockets.connect(f"ws://127.0.0.1:{port}/page?x=1") as socket_:
+            socket_.send("hello")
+            assert socket_.recv(timeout=10) == "thanks" and seen == ["hello"]
+        assert connects(server)  # viser's own
+        assert not connects(server, "/page", origin="https://evil.example")
+    finally:
+        server.stop()
+
+
 def test_addresses():
     assert all(map(is_loopback, ("127.0.0.1", "127.9.9.9", "::1", "localhost")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "example.org", "localhost.example.org", "")))
