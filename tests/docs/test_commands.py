@@ -4,20 +4,20 @@ import pathlib
 
 import pytest
 
-from docs import run_commands
+from docs import pages as reader
 
-PAGES = [page for page in run_commands.pages() if any(run_commands.commands(page))]
+PAGES = [page for page in reader.pages() if any(reader.commands(page))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_have_the_options_that_pages_say(page):
-    wrong = {command.text: run_commands.check(command) for command in run_commands.commands(page)}
+    wrong = {command.text: reader.check(command) for command in reader.commands(page)}
     assert not {text: reason for text, reason in wrong.items() if reason}
 
 
-@pytest.mark.parametrize("page", run_commands.pages(), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", reader.pages(), ids=lambda page: page.name)
 def test_python_names_what_there_is(page):
-    assert not run_commands.python_problems(page)
+    assert not reader.python_problems(page)
 
 
 def test_commands_are_found_and_wrong_ones_told(tmp_path, monkeypatch):
@@ -29,8 +29,8 @@ def test_commands_are_found_and_wrong_ones_told(tmp_path, monkeypatch):
         "    --out b  # comment\npanojax render me.npz --sized 3 --out x\n```\n"
         "`panojax generate ... --sedes 3`, `python -m panojax.train.encoder --nothing 3`\n"
     )
-    monkeypatch.setattr(run_commands, "ROOT", tmp_path)
-    found = list(run_commands.commands(page))
+    monkeypatch.setattr(reader, "ROOT", tmp_path)
+    found = list(reader.commands(page))
     assert [command.text for command in found] == [
         "panojax render HEAD --out DIR",
         "panojax invert a.jpg --out b",
@@ -38,7 +38,7 @@ def test_commands_are_found_and_wrong_ones_told(tmp_path, monkeypatch):
         "panojax generate ... --sedes 3",
         "python -m panojax.train.encoder --nothing 3",
     ]
-    monkeypatch.setattr(run_commands, "ROOT", pathlib.Path(run_commands.__file__).parents[2])
-    wrong = [run_commands.check(command) for command in found]
+    monkeypatch.setattr(reader, "ROOT", pathlib.Path(reader.__file__).parents[2])
+    wrong = [reader.check(command) for command in found]
     assert wrong[:2] == [None, None] and "--sized" in wrong[2] and "--sedes" in wrong[3] and "--nothing" in wrong[4]
     assert found[0].words == ["panojax", "render", "me.npz", "--out", "dir"]
