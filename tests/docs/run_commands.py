@@ -9,8 +9,10 @@ parsed unless `--all` is given, as .github/workflows/nightly.yml does; those of 
 import argparse
 import concurrent.futures
 import glob
+import json
 import os
 import pathlib
+import queue
 import re
 import shutil
 import signal
@@ -73,57 +75,90 @@ def why_not(command: reader.Command, *, everything: bool) -> str | None:
     """Why a command is only parsed, or None."""
     if command.is_part:
         return "a part of a command"
-    if (why := _first(NEVER, command.text)) is not None:
+    if why := next((why for part, why in NEVER.items() if part in command.text), None):
         return why
-    return None if everything or _first(LONG, command.text) is None else "long: --all runs it"
+    return None if everything or not any(part in command.text for part in LONG) else "long: --all runs it"
 
 
-def program(command: reader.Command, folder: pathlib.Path) -> list[str]:
-    """A command's words with what makes it small, for this Python, in a folder."""
-    words = command.words
-    added = _first(LONG, command.text)
-    added = _first(SMALL, command.text) if added is None else added
-    start = ["-m", "panojax"] if words[0] == "panojax" else []
-    names = [name for word in words[1:] for name in (_found(word, folder) if "*" in word else [word])]
-    return [sys.executable, *start, *names, *(added or "").split()]
+def small(command: reader.Command) -> list[str]:
+    """The options that make a command small."""
+    return next((what for part, what in (LONG | SMALL).items() if part in command.text), "").split()
 
 
-def _first(table: dict[str, str], text: str) -> str | None:
-    return next((what for part, what in table.items() if part in text), None)
+def whole(command: reader.Command, folder: pathlib.Path) -> list[str]:
+    """A command's words in a folder, with what makes it small."""
+    names = [name for word in command.words for name in (_found(word, folder) if "*" in word else [word])]
+    return [*names, *small(command)]
 
 
 def _found(pattern: str, folder: pathlib.Path) -> list[str]:
     return sorted(glob.glob(pattern, root_dir=folder)) or [pattern]
 
 
-def run(words: list[str], folder: pathlib.Path, cache: pathlib.Path) -> str | None:
-    """Runs a command in a sandbox; what it said last if it failed, or None."""
-    if "--out" in words:
-        target = folder / words[words.index("--out") + 1]
-        if target.is_dir() and not target.is_symlink():
-            shutil.rmtree(target)
-        else:
-            target.unlink(missing_ok=True)
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-        "PYTHONUNBUFFERED": "1",
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-    }
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(words, cwd=folder, env=environment, text=True, **pipes) as process:
-        said: list[str] = []
-        late = threading.Timer(SECONDS, process.kill)
+def _make_room(words: list[str], folder: pathlib.Path) -> None:
+    if "--out" not in words:
+        return
+    target = folder / words[words.index("--out") + 1]
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    else:
+        target.unlink(missing_ok=True)
+
+
+class Runner:
+    """A process that runs commands (`worker.py`), started anew where one took too long."""
+
+    def __init__(self, cache: pathlib.Path):
+        self.environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONUNBUFFERED": "1",
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+        }
+        self.process: subprocess.Popen | None = None
+
+    def run(self, words: list[str], folder: pathlib.Path) -> tuple[str | None, float]:
+        """Runs a command; what it said last if it failed, or None, and seconds of CPU."""
+        _make_room(words, folder)
+        if words[:2] == ["panojax", "view"]:
+            return self._serve(words, folder), 0.0
+        if self.process is None:
+            program = [sys.executable, str(ROOT / "tests" / "docs" / "worker.py")]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+            self.process = subprocess.Popen(program, env=self.environment, text=True, **pipes)
+        process, late = self.process, threading.Timer(SECONDS, self.process.kill)
         late.start()
-        for line in process.stdout or ():
-            said.append(line)
-            if "Ctrl-C ends it" in line:  # the viewer serves
-                process.send_signal(signal.SIGINT)
-        code = process.wait()
+        print(json.dumps({"words": words, "folder": str(folder)}), file=process.stdin, flush=True)
+        answer = process.stdout.readline()
         in_time = late.is_alive()
         late.cancel()
-    if not in_time:
-        return f"not done after {SECONDS} s"
-    return None if code == 0 else f"exit code {code}: {''.join(said).strip()[-500:]}"
+        if not answer:
+            self.end()
+            return "the process died" if in_time else f"not done after {SECONDS} s", 0.0
+        done = json.loads(answer)
+        wrong = None if done["code"] == 0 else f"exit code {done['code']}: {done['said'].strip()[-700:]}"
+        return wrong, done["cpu"]
+
+    def _serve(self, words: list[str], folder: pathlib.Path) -> str | None:
+        """Runs a command that serves until Ctrl-C, which it gets once it serves."""
+        program, said = [sys.executable, "-m", *words], []
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with subprocess.Popen(program, cwd=folder, env=self.environment, text=True, **pipes) as process:
+            late = threading.Timer(SECONDS, process.kill)
+            late.start()
+            for line in process.stdout or ():
+                said.append(line)
+                if "Ctrl-C ends it" in line:
+                    process.send_signal(signal.SIGINT)
+            code = process.wait()
+            late.cancel()
+        return None if code == 0 else f"exit code {code}: {''.join(said).strip()[-700:]}"
+
+    def end(self) -> None:
+        """Ends the process."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
 
 
 class Report:
@@ -143,42 +178,54 @@ class Report:
             self.known.add(words)
         return not known
 
-    def say(self, what: str, place: str, wrong: str | None = None, seconds: float | None = None) -> None:
+    def say(self, what: str, place: str, wrong: str | None = None) -> None:
         """A line, and a failure where there is one."""
         with self.lock:
             self.done += 1
-            self.ran += seconds is not None
-            took = "" if seconds is None else f"  {seconds:.0f} s"
-            print(
-                f"[{self.done}/{self.count}, {time.monotonic() - self.start:.0f} s] {what}{took}  {place}", flush=True
-            )
+            self.ran += not what.startswith("parsed")
+            now = time.monotonic() - self.start
+            print(f"[{self.done}/{self.count}, {now:.0f} s] {what}  {place}", flush=True)
             if wrong:
                 self.failed.append(f"{place}: {wrong}")
                 print(f"    {wrong}", flush=True)
 
 
-def run_page(page: pathlib.Path, base: pathlib.Path, report: Report, *, everything: bool, only: str | None) -> None:
+def run_page(page: pathlib.Path, base: pathlib.Path, runner: Runner, report: Report, options) -> None:
     """Runs a page's commands and Python in a copy of the sandbox."""
     name = page.relative_to(ROOT).as_posix()
-    folder, cache = base.parent / name.replace("/", "_"), base.parent / "cache"
+    folder = base.parent / name.replace("/", "_")
     shutil.copytree(base, folder, copy_function=os.link)
+
+    def run(words: list[str], place: str) -> None:
+        start = time.monotonic()
+        wrong, cpu = runner.run(words, folder)
+        report.say(f"{'FAILED' if wrong else 'ran'} {time.monotonic() - start:.0f} s, {cpu:.0f} of CPU", place, wrong)
+
     for command in reader.commands(page):
-        why = why_not(command, everything=everything)
+        why = why_not(command, everything=options.all)
         if why is None and not report.is_new(command):
             why = "run before"
-        if why is not None or (only and only not in command.text):
+        if why is not None or (options.only and options.only not in command.text):
             report.say(f"parsed ({why or 'not asked for'})", command.place)
             continue
-        start, words = time.monotonic(), program(command, folder)
-        wrong = run(words, folder, cache)
-        small = " ".join(words[len(words) - len((_first(LONG, command.text) or "").split()) :]) if everything else ""
-        note = f"{command.place}{'  with ' + small if small and _first(LONG, command.text) else ''}"
-        report.say("FAILED" if wrong else "ran", note, wrong, time.monotonic() - start)
-    if name in RUN_PYTHON and only is None:
-        start, blocks = time.monotonic(), re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-        wrong = run([sys.executable, "-c", "\n".join(blocks)], folder, cache)
-        report.say("FAILED" if wrong else "ran", f"the Python of {name}", wrong, time.monotonic() - start)
+        added = " ".join(small(command))
+        run(whole(command, folder), command.place + (f"  with {added}" if added else ""))
+    if name in RUN_PYTHON and options.only is None:
+        blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+        run(["python", "-c", "\n".join(blocks)], f"the Python of {name}")
     shutil.rmtree(folder)
+
+
+def run_pages(pages: queue.SimpleQueue, base: pathlib.Path, report: Report, options) -> None:
+    """Runs pages, in one process, until there are no more."""
+    runner = Runner(base.parent / "cache")
+    try:
+        while True:
+            run_page(pages.get_nowait(), base, runner, report, options)
+    except queue.Empty:
+        pass
+    finally:
+        runner.end()
 
 
 def main() -> int:
@@ -190,6 +237,9 @@ def main() -> int:
     options = parser.parse_args()
     pages = reader.pages()
     found = [command for page in pages for command in reader.commands(page)]
+    waiting: queue.SimpleQueue = queue.SimpleQueue()
+    for page in pages:
+        waiting.put(page)
     report = Report(len(found) + (0 if options.only else len(RUN_PYTHON)))
     report.failed += [f"{command.place}: {wrong}" for command in found if (wrong := reader.check(command))]
     report.failed += [problem for page in pages for problem in reader.python_problems(page)]
@@ -198,8 +248,7 @@ def main() -> int:
         make_sandbox(base)
         print(f"{len(found)} commands parsed, data made", flush=True)
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-            how = {"everything": options.all, "only": options.only}
-            for done in [pool.submit(run_page, page, base, report, **how) for page in pages]:
+            for done in [pool.submit(run_pages, waiting, base, report, options) for _ in range(options.jobs)]:
                 done.result()
     print("\n".join(["", *report.failed]) if report.failed else f"{report.ran} of {report.count} ran, none failed")
     return min(len(report.failed), 100)
