@@ -153,8 +153,8 @@ def compile_step(objective: Objective, mesh: Mesh | None = None) -> Step:
         same = replicated(mesh)
         options |= {"in_shardings": (same, batch_sharding(mesh), same), "out_shardings": (same, same)}
     step, with_density, r1 = (
-        jax.jit(functools.partial(function, objective=objective, **given), **options)
-        for function, given in ((generator_step, {}), (generator_step, {"density": True}), (r1_step, {}))
+        jax.jit(functools.partial(function, objective=objective), **options)
+        for function in (generator_step, functools.partial(generator_step, density=True), r1_step)
     )
     zero = np.float32(0)
 
