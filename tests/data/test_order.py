@@ -34,13 +34,13 @@ def test_a_step_depends_on_the_seed_and_itself_alone():
 
 def test_parts_of_a_step_are_the_step():
     order = Order(
-        [Stream(np.arange(50), np.arange(50) // 5), Stream(np.arange(9), np.zeros(9))], 12, others=True, poses=True
+        [Stream(np.arange(50), np.arange(50) // 5), Stream(np.arange(9), np.zeros(9))], 12, others=True, poses=3
     )
     for step in (0, 5):
         parts = [order(step, slice(start, start + 4)) for start in (0, 4, 8)]
         for name in vars(parts[0]):
             np.testing.assert_array_equal(
-                np.concatenate([getattr(part, name) for part in parts]), getattr(order(step), name)
+                np.concatenate([getattr(part, name) for part in parts], axis=-1), getattr(order(step), name)
             )
 
 

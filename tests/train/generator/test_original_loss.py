@@ -208,7 +208,7 @@ def test_density_regulariser(batch, judge, monkeypatch, region):
     goal = objective(density_weight=0.25, density_points=50, density_region=region)
     start = {"g": np.float32(3.0)}
     after, metrics = gan_steps.density_step(state(goal, judge, start), batch, jax.random.key(5), objective=goal)
-    key = jax.random.split(jax.random.fold_in(jax.random.key(5), 0))[0]
+    key = jax.random.split(jax.random.fold_in(jax.random.fold_in(jax.random.key(5), 0), 1))[0]
     place_key, offset_key = jax.random.split(key)
     half = 1.0 if region == "cube" else goal.generator.box_warp / 2
     places = half * np.asarray(jax.random.uniform(place_key, (N, 50, 3), minval=-1, maxval=1), np.float64)
