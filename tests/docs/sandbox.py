@@ -1,5 +1,6 @@
 """What the pages' commands read: photos, heads, masks, directions, models and folders of pictures, all small."""
 
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -7,9 +8,10 @@ import shutil
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def make_sandbox(folder: pathlib.Path) -> None:
-    """Fills a new folder."""
+def make_sandbox(folder: pathlib.Path, *, shipped: bool) -> None:
+    """Fills a new folder; "model" is the default one: the one that ships, or a small one."""
     import jax
+    import local_model
     import numpy as np
     import skimage.data
     from folders_of_pictures import make_folder, make_heads
@@ -17,25 +19,39 @@ def make_sandbox(folder: pathlib.Path) -> None:
 
     import panojax
     from panojax.commands.generate import latent
+    from panojax.editing.directions import save_directions
     from panojax.files.checkpoint import DEFAULT_FOLDER
+    from panojax.files.packed import write_packed
 
-    for name in ("photos", "raw/photos", "raw/celeba_hq", "panojax"):
+    for name in ("photos", "raw/photos", "raw/celeba_hq", "panojax", "docs"):
         (folder / name).mkdir(parents=True)
     photo = Image.fromarray(skimage.data.astronaut())
     for name in ("photo.jpg", "portrait.jpg", "photos/a.jpg", "raw/photos/a.jpg", "raw/celeba_hq/a.jpg"):
         photo.save(folder / name)
-    params = panojax.load()
+    if shipped:
+        params = panojax.load()
+        shutil.copytree(DEFAULT_FOLDER, folder / "model")
+    else:
+        made = local_model.params()
+        write_packed(
+            folder / "model", dataclasses.replace(made.config, framing="heads"), made.generator, made.encoders, about={}
+        )
+        params = panojax.load(folder / "model")
+        codes = (params.config.generator.num_ws, params.config.generator.w_dim)
+        moves = {name: np.full(codes, 0.1, np.float32) for name in ("age", "smile")}
+        save_directions(moves, folder / "model" / "directions.npz", params=params)
     generate = jax.jit(panojax.generate)
     for seed, name in enumerate(("me", "friend", "head", "other")):
         head = generate(params, latent(seed, params.config.generator.z_dim))
         panojax.save_head(head, folder / f"{name}.npz", params=params)
-    for name, box in (("a.png", (70, 40, 190, 120)), ("b.png", (60, 40, 200, 140)), ("hair.png", (70, 40, 190, 110))):
-        mask = np.zeros((256, 256), np.uint8)
-        mask[box[1] : box[3], box[0] : box[2]] = 255
+    side = params.config.generator.image_resolution
+    for name, (left, top) in {"a.png": (0.3, 0.2), "b.png": (0.25, 0.2), "hair.png": (0.3, 0.15)}.items():
+        mask = np.zeros((side, side), np.uint8)
+        mask[int(top * side) : side // 2, int(left * side) : side - int(left * side)] = 255
         Image.fromarray(mask).save(folder / name)
-    shutil.copy(DEFAULT_FOLDER / "directions.npz", folder / "directions.npz")
-    for name in ("model", "panohead", "panojax/default_model"):
-        shutil.copytree(DEFAULT_FOLDER, folder / name, copy_function=_link)
+    shutil.copy(folder / "model" / "directions.npz", folder / "directions.npz")
+    for name in ("panohead", "panojax/default_model"):
+        shutil.copytree(folder / "model", folder / name, copy_function=_link)
     for name in ("easy-khair-180-gpc0.8-trans10-025000.pkl", "network.pkl"):
         shutil.copy(ROOT / "tests" / "golden" / "panohead_mini.pkl", folder / name)
     _make_sets(folder, make_folder, make_heads)

@@ -1,12 +1,14 @@
 """Runs commands one after the other in one process, so that what one compiled serves the next.
 
-Each line of stdin is a command as JSON, each line of stdout its end: {"code", "said", "cpu"}.
+Each line of stdin is a command as JSON, each line of stdout its end: {"code", "said", "cpu"}. Words of its own are one
+command, which is run instead. PAGES_MODEL names the folder of the model that is "default".
 """
 
 import contextlib
 import io
 import json
 import os
+import pathlib
 import runpy
 import sys
 import time
@@ -34,6 +36,16 @@ def run(words: list[str]) -> int:
     return 0
 
 
+def take_model() -> None:
+    """Puts the pages' model in the place of the one that ships."""
+    if folder := os.environ.get("PAGES_MODEL"):
+        from panojax.editing import directions
+        from panojax.files import checkpoint
+
+        for module in (checkpoint, directions):
+            module.DEFAULT_FOLDER = pathlib.Path(folder)
+
+
 def serve() -> None:
     """Answers until stdin ends."""
     answers = os.fdopen(os.dup(1), "w")
@@ -54,4 +66,7 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
+    take_model()
+    if sys.argv[1:]:
+        sys.exit(run(sys.argv[1:]))
     serve()
