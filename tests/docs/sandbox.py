@@ -45,9 +45,9 @@ def make_sandbox(folder: pathlib.Path, *, shipped: bool) -> None:
         head = generate(params, latent(seed, params.config.generator.z_dim))
         panojax.save_head(head, folder / f"{name}.npz", params=params)
     side = params.config.generator.image_resolution
-    for name, (left, top) in {"a.png": (0.3, 0.2), "b.png": (0.25, 0.2), "hair.png": (0.3, 0.15)}.items():
-        mask = np.zeros((side, side), np.uint8)
-        mask[int(top * side) : side // 2, int(left * side) : side - int(left * side)] = 255
+    mask = np.zeros((side, side), np.uint8)
+    mask[: side // 2] = 255  # the small model has four texels along a side
+    for name in ("a.png", "b.png", "hair.png"):
         Image.fromarray(mask).save(folder / name)
     shutil.copy(folder / "model" / "directions.npz", folder / "directions.npz")
     for name in ("panohead", "panojax/default_model"):
