@@ -71,7 +71,7 @@ SMALL = {
 # Pages whose Python is run from top to bottom, too.
 RUN_PYTHON = ("README.md", "docs/index.md", "docs/photos.md", "docs/recipes.md")
 WORKER = str(ROOT / "tests" / "docs" / "worker.py")
-SECONDS = 600  # that a command may take
+SECONDS = 300  # that a command may take
 
 
 def why_not(command: reader.Command, *, everything: bool) -> str | None:
