@@ -27,6 +27,7 @@ from panojax.inversion.pipeline import Parts
 from panojax.params import Params, prepare
 
 if TYPE_CHECKING:
+    __version__: str
     from panojax.export.mesh import extract_mesh, write_mesh
     from panojax.export.points import point_cloud
     from panojax.photo.portrait import align
@@ -41,13 +42,25 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _installed_version()
     if name not in _LATER:
         raise AttributeError(f"module 'panojax' has no attribute {name!r}")
     return getattr(importlib.import_module(_LATER[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LATER])
+    return sorted([*globals(), *_LATER, "__version__"])
+
+
+def _installed_version() -> str:
+    """The installed version, or "source" where panojax runs from its sources, uninstalled."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("panojax")
+    except PackageNotFoundError:
+        return "source"
 
 
 __all__ = [

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import re
 
 import jax
 import jax.numpy as jnp
@@ -120,3 +121,4 @@ def test_point_clouds_and_encoded_pictures(params, photo, tmp_path):
     panojax.write_image(tmp_path / "view.png", np.asarray(panojax.render(params, head, look_at(0.2)).image))
     assert Image.open(io.BytesIO((tmp_path / "view.png").read_bytes())).size == (128, 128)
     assert set(panojax.__all__) <= set(dir(panojax))
+    assert re.fullmatch(r"\d+\.\d+\S*|source", panojax.__version__)

@@ -53,6 +53,9 @@ class Options:
     """Centre x y z and half sides, likewise."""
     threshold: float = 0.5
     """Share of what rests on a texel that must lie under the masks."""
+    source_threshold: float | None = None
+    """Likewise on the head itself; lower takes more of the old part away, such as long hair before jaw and neck. By
+    default as --threshold."""
     border: int | None = None
     """Texels of the soft border; by default one for every 128 of the tri-grid's side."""
     fuse: bool = True
@@ -115,8 +118,10 @@ def check(options: Options) -> None:
                 f"--{option} must be given once for each of the {len(masks)} masks, got {len(cameras)}: "
                 f"--{option} front where a mask is of the front view"
             )
-    if not 0 <= options.threshold < 1:
-        raise InputError(f"threshold must be a share from 0 to below 1, got {options.threshold}")
+    for name in ("threshold", "source_threshold"):
+        share = getattr(options, name)
+        if share is not None and not 0 <= share < 1:
+            raise InputError(f"{name} must be a share from 0 to below 1, got {share}")
     for name in ("ellipsoid", "box"):
         solid = getattr(options, name)
         if solid and not (all(map(math.isfinite, solid)) and min(solid[3:]) > 0):
@@ -280,7 +285,8 @@ def _region(options: Options, params: Any, heads: list[Any]) -> Any:
             return panojax.solid_region(params, centre, radii, shape=shape)
     regions = []
     given = (options.source_mask, options.source_camera), (options.mask, options.camera)
-    for head, (paths, cameras) in zip(heads, given):
+    own = options.threshold if options.source_threshold is None else options.source_threshold
+    for head, (paths, cameras), threshold in zip(heads, given, (own, options.threshold)):
         if options.part:
             _, labels = turn(VIEWS, 0.0, config)
             masks = jnp.asarray(part_masks(params, head, labels, options.part))
@@ -291,7 +297,7 @@ def _region(options: Options, params: Any, heads: list[Any]) -> Any:
             labels = np.stack(found)
         else:
             continue
-        regions.append(panojax.find_region(model, head, masks, jnp.asarray(labels), threshold=options.threshold))
+        regions.append(panojax.find_region(model, head, masks, jnp.asarray(labels), threshold=threshold))
     return functools.reduce(jnp.maximum, regions)
 
 

@@ -297,10 +297,7 @@ def _read_portrait(photo: str, options: Options, config: Any, seconds: dict[str,
 
 
 def panojax_version() -> str:
-    """The installed version, or "source" where panojax runs from its sources, uninstalled."""
-    from importlib.metadata import PackageNotFoundError, version
+    """`panojax.__version__`."""
+    import panojax
 
-    try:
-        return version("panojax")
-    except PackageNotFoundError:
-        return "source"
+    return panojax.__version__

@@ -26,6 +26,11 @@ def command(
 ) -> None:
     """Checks a data set, writes it as array_record files for the training pipeline, and prints where.
 
+    For example:
+
+        python -m panojax.data heads --source raw/heads --out sets
+        python -m panojax.data eg3d-folder --name ffhq --source raw/ffhq --masks raw/ffhq_masks --out sets
+
     Args:
         options: The set.
         out: Folder for prepared sets.

@@ -12,6 +12,7 @@ there stays white through both.
 import dataclasses
 import math
 import pathlib
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from panojax.data.head_reader import open_heads
 from panojax.data.picture_store import WHITE, SizedPictures
 from panojax.errors import InputError
 from panojax.synthetic.cameras import yaw_elevation
+from panojax.terminal.process import run_process
 
 GRAINS = (1, 2, 4)
 """Sides of the noise's grains in pixels: an encoder that reads the picture pooled still sees the coarse ones."""
@@ -230,6 +232,10 @@ def _split(joined):
 def write_sheet(heads: pathlib.Path, out: pathlib.Path, *, rows: int = 4, columns: int = 5, seed: int = 0) -> None:
     """Draws what training sees of synthetic heads: the picture, then pairs of what an encoder sees and its target.
 
+    For example:
+
+        python -m panojax.data.augment --heads HEADS --out augmentations.jpg
+
     Args:
       heads: a folder of `panojax heads`; heads of its training split are shown, each from nearest to the front.
       out: a .jpg.
@@ -258,7 +264,16 @@ def write_sheet(heads: pathlib.Path, out: pathlib.Path, *, rows: int = 4, column
     write_image(out, sheet, overwrite=True)
 
 
-if __name__ == "__main__":
-    import tyro  # only the command line needs it
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; 2 for input that cannot be used."""
 
-    tyro.cli(write_sheet)
+    def body() -> None:
+        import tyro  # only the command line needs it
+
+        tyro.cli(write_sheet, args=arguments, prog="python -m panojax.data.augment")
+
+    return run_process(body, "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,6 +7,7 @@ head              int32 [n], whose it is: numbered from 0, on from reader to rea
 mirrored          bool [n]
 other_image, other_camera     another view of the same head, or the same one, mirrored alike
 pose              float32 [n, 25], cameras of other samples, independently drawn
+more_poses        float32 [n, 2, 25], two more sets of them
 pixels, depths    uint8 [n, S, S, 4] and uint16 [n, S, S] as they are stored, not mirrored, for a device to go on
 row               int32 [n], numbered on likewise: instead of all pictures, which are gathered elsewhere
 """
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from panojax.data.order import Choice
+from panojax.data.order import Choice, Pose
 from panojax.data.picture_store import PictureStore
 from panojax.data.pictures import mirror_label
 from panojax.data.reader import Reader
@@ -30,7 +31,7 @@ NEEDS = {
     "pixels": "image",
     "depths": "depth",
 }
-FIELDS = (*NEEDS, "camera", "head", "mirrored", "other_camera", "pose", "row")
+FIELDS = (*NEEDS, "camera", "head", "mirrored", "other_camera", "pose", "more_poses", "row")
 
 
 class BatchMaker:
@@ -67,9 +68,13 @@ class BatchMaker:
         if "other_camera" in fields:
             batch["other_camera"] = _mirrored_labels(self._labels(choice.source, choice.other), mirrored)
         if "pose" in fields:
-            labels = self._labels(choice.pose_source, choice.pose_row)
-            batch["pose"] = _mirrored_labels(labels, choice.pose_mirrored)
+            batch["pose"] = self._pose(choice.poses[0])
+        if "more_poses" in fields:
+            batch["more_poses"] = np.stack([self._pose(pose) for pose in choice.poses[1:]], axis=1)
         return {name: batch[name] for name in fields if name in batch}
+
+    def _pose(self, pose: Pose) -> np.ndarray:
+        return _mirrored_labels(self._labels(pose.source, pose.row), pose.mirrored)
 
     def _pictures(self, choice: Choice) -> dict[str, np.ndarray]:
         pixels, depths = self._gather(choice.source, choice.row)

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,20 +33,26 @@ class Stream:
     share: float = 1.0
 
 
+class Pose(NamedTuple):
+    """Whose cameras n poses are: the source's number, the row in it, whether it is mirrored."""
+
+    source: np.ndarray
+    row: np.ndarray
+    mirrored: np.ndarray
+
+
 @dataclasses.dataclass(frozen=True)
 class Choice:
     """What n samples are: the source's number, the row in it, whether it is mirrored, and what else was drawn.
 
-    `other` is another row of the same head. `pose_source`, `pose_row` and `pose_mirrored` are independent draws.
+    `other` is another row of the same head. `poses` are sets of as many independent draws.
     """
 
     source: np.ndarray
     row: np.ndarray
     mirrored: np.ndarray
     other: np.ndarray
-    pose_source: np.ndarray
-    pose_row: np.ndarray
-    pose_mirrored: np.ndarray
+    poses: tuple[Pose, ...] = ()
 
 
 class Order:
@@ -58,7 +65,8 @@ class Order:
       mirror: share of mirrored samples, or "both": every entry comes as often mirrored as not, in each epoch.
       shuffle: False keeps the entries' order.
       epochs: how often to go through; the first source that ends ends all. None never ends.
-      others, poses: whether to draw them.
+      others: whether to draw them.
+      poses: how many sets of poses to draw.
     """
 
     def __init__(
@@ -71,7 +79,7 @@ class Order:
         shuffle: bool = True,
         epochs: int | None = None,
         others: bool = False,
-        poses: bool = False,
+        poses: int = 0,
     ):
         self.streams, self.batch, self.seed, self.shuffle = tuple(streams), batch, seed, shuffle
         self.share, self.sides = (0.0, 2) if mirror == "both" else (float(mirror), 1)
@@ -98,7 +106,7 @@ class Order:
             other, draw = np.zeros_like(row), self._draw(_OTHER, step)[part][: len(at)]
             for i, others in enumerate(self._others):
                 other[source == i] = others(row[source == i], draw[source == i])
-        return Choice(source, row, mirrored, other, *self._pose(step, part, len(at)))
+        return Choice(source, row, mirrored, other, self._draw_poses(step, part, len(at)))
 
     def _length(self, epochs: int) -> int:
         """Samples until a source has no more."""
@@ -133,19 +141,20 @@ class Order:
         mirrored, index = np.divmod(entries, len(rows))
         return rows[index], mirrored.astype(bool)
 
-    def _pose(self, step: int, part: slice, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As many draws, independent of one another, from all entries."""
-        if not self.poses:
-            return np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count, bool)
-        which, entry, side = (x[part][:count] for x in self._draw(_POSE, step, 3))
+    def _draw_poses(self, step: int, part: slice, count: int) -> tuple[Pose, ...]:
+        """As many draws of each set, independent of one another, from all entries."""
+        draws = self._draw(_POSE, step, 3 * self.poses)[:, part][:, :count]
+        return tuple(self._pose(*draws[3 * i : 3 * i + 3]) for i in range(self.poses))
+
+    def _pose(self, which: np.ndarray, entry: np.ndarray, side: np.ndarray) -> Pose:
         shares = np.cumsum(self._counts) / np.sum(self._counts)
         source = np.searchsorted(shares, which, side="right")
-        row, mirrored = np.zeros(count, np.int64), np.zeros(count, bool)
+        row, mirrored = np.zeros(len(which), np.int64), np.zeros(len(which), bool)
         for i, size in enumerate(self._sizes):
             mine = source == i
             assert size is not None
             row[mine], mirrored[mine] = self._entries(i, (entry[mine] * size).astype(np.int64))
-        return source, row, mirrored | (side < self.share)
+        return Pose(source, row, mirrored | (side < self.share))
 
     def _draw(self, stream: int, step: int, kinds: int | None = None) -> np.ndarray:
         """Uniform numbers in [0, 1) for the whole batch of a step."""

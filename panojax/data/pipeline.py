@@ -28,7 +28,7 @@ from panojax.errors import InputError, check_choice
 from panojax.extras import need
 
 # What is taken from all rows at once, which a generator has not.
-_KNOWN = {"head", "other_image", "other_camera", "pose", "row"}
+_KNOWN = {"head", "other_image", "other_camera", "pose", "more_poses", "row"}
 # What only changes the speed.
 _SPEED = ("threads", "prefetch", "workers", "cache_gigabytes")
 
@@ -202,7 +202,7 @@ def make_batches(
         shuffle=config.shuffle,
         epochs=config.epochs,
         others=_others(config),
-        poses="pose" in config.fields,
+        poses=3 if "more_poses" in config.fields else int("pose" in config.fields),
     )
     stores = _stores(shown, config)
     steps = grain.MapDataset.range(_count_steps(order, config, process_count))

@@ -74,6 +74,10 @@ def command(
 ) -> None:
     """Prints images per second: half of them mirrored, composed on white where there are masks.
 
+    For example:
+
+        python -m panojax.data.speed HEADS --resolution 64 --memory 4
+
     Args:
         folders: In EG3D's layout, of `panojax heads`, or prepared sets.
         part: Which part of them.

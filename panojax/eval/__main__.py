@@ -25,6 +25,13 @@ from panojax.eval.tables import Table
 from panojax.losses.perception import Perception, load_perception
 from panojax.terminal.process import check_platforms, run_process
 
+DESCRIPTION = """The field's evaluation.
+
+For example:
+
+    python -m panojax.eval heads --data HEADS --methods dual,e1,e2 --out results
+    python -m panojax.eval portraits --checkpoint model --data celeba=CELEBA:all --out results
+"""
 PARTS = ("validation", "train", "all")
 UNFINISHED = "this shard is done; run any shard again when all are, to write the tables"
 
@@ -279,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Protocol,  # type: ignore[arg-type]
             args=arguments,
             prog="python -m panojax.eval",
-            description="The field's evaluation.",
+            description=DESCRIPTION,
             config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
         )
         check_platforms()

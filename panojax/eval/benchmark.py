@@ -13,6 +13,7 @@ import json
 import math
 import pathlib
 import platform
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -27,12 +28,14 @@ from panojax import api
 from panojax.camera import look_at
 from panojax.config import Config
 from panojax.devices.sharding import batch_sharding, data_mesh, replicated
+from panojax.disk.staging import check_writable
 from panojax.encoders.encoder_config import EncoderConfig
 from panojax.generators import generator
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.inversion import pipeline as inversion
 from panojax.params import Params, random_params, tiny
 from panojax.render.renderer import draw_uniforms
+from panojax.terminal.process import run_process
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,8 +222,15 @@ def machine() -> dict[str, str]:
     }
 
 
+def check_out(path: pathlib.Path | None) -> None:
+    """Raises an error, before hours of work, where `write` could not write."""
+    if path is not None:
+        check_writable(path.parent)
+
+
 def write(figures: dict[str, Any], path: pathlib.Path) -> None:
     """Writes the figures as JSON; the file is whole at any time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(figures, indent=1) + "\n")
     partial.replace(path)
@@ -228,6 +238,7 @@ def write(figures: dict[str, Any], path: pathlib.Path) -> None:
 
 def main(options: Options) -> dict[str, Any]:
     """Runs the benchmark, prints a Markdown table and gives the figures."""
+    check_out(options.out)
     config = tiny() if options.small else Config(GeneratorConfig(), EncoderConfig())
     params = jax.device_put(random_params(config))
     figures: dict[str, Any] = {
@@ -259,4 +270,5 @@ def main(options: Options) -> dict[str, Any]:
 if __name__ == "__main__":
     import tyro  # only the command line needs it
 
-    main(tyro.cli(Options))
+    prog = "python -m panojax.eval.benchmark"
+    sys.exit(run_process(lambda: main(tyro.cli(Options, prog=prog, description=__doc__)) and None, ""))

@@ -18,6 +18,7 @@ import dataclasses
 import itertools
 import math
 import pathlib
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -31,7 +32,7 @@ from panojax.config import Config
 from panojax.devices.sharding import batch_sharding, data_mesh, replicated, run_key
 from panojax.encoders.encoder import init_encoder
 from panojax.encoders.encoder_config import EncoderConfig
-from panojax.eval.benchmark import costs, machine, write
+from panojax.eval.benchmark import check_out, costs, machine, write
 from panojax.generators import networks
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.inversion.optimize import ProjectionConfig, TuningConfig, invert_pti
@@ -42,6 +43,7 @@ from panojax.nn.arcface import ArcFaceConfig, abstract_arcface, ir_se50
 from panojax.nn.ir_se import TrunkConfig
 from panojax.params import random_params
 from panojax.params import tiny as tiny_model
+from panojax.terminal.process import run_process
 from panojax.train.encoder import presets
 from panojax.train.encoder.state import Frozen, init_state
 from panojax.train.encoder.step_config import StepConfig
@@ -300,6 +302,7 @@ def main(
     options: Options, setting: Setting | None = None, compiler_options: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Runs the benchmark, prints a Markdown table and gives the figures."""
+    check_out(options.out)
     if setting is None:
         setting = tiny() if options.config == "tiny" else released()
     figures: dict[str, Any] = {
@@ -403,7 +406,9 @@ def _random(abstract: Any) -> Any:
 
 def parse(arguments: Sequence[str] | None = None) -> Options:
     """The options of a command line. By argparse: machines with GPUs may lack tyro."""
-    parser = argparse.ArgumentParser(prog="python -m panojax.eval.benchmark_training", description=__doc__)
+    as_written = argparse.RawDescriptionHelpFormatter
+    prog = "python -m panojax.eval.benchmark_training"
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=as_written)
     default = Options()
     parser.add_argument("--out", type=pathlib.Path, help="file for the figures, as JSON")
     parser.add_argument("--config", choices=("released", "tiny"), default=default.config)
@@ -421,4 +426,4 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
 
 
 if __name__ == "__main__":
-    main(parse())
+    sys.exit(run_process(lambda: main(parse()) and None, ""))

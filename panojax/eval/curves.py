@@ -8,6 +8,7 @@ Times as `panojax.eval.benchmark` takes them; weights are random unless the mode
 import dataclasses
 import functools
 import pathlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -19,10 +20,11 @@ from panojax.camera import look_at
 from panojax.config import Config
 from panojax.encoders.encoder_config import EncoderConfig
 from panojax.errors import InputError
-from panojax.eval.benchmark import machine, measure, write
+from panojax.eval.benchmark import check_out, machine, measure, write
 from panojax.files.checkpoint import load
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import Params, random_params, tiny
+from panojax.terminal.process import run_process
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +69,7 @@ def main(options: Options) -> dict[str, Any]:
     """
     if unknown := sorted(set(options.curves) - TITLES.keys()):
         raise InputError(f"curves must be among {', '.join(TITLES)}, got {', '.join(unknown)}")
+    check_out(options.out)
     params = _params(options)
     figures: dict[str, Any] = {
         **machine(),
@@ -157,4 +160,5 @@ def _portraits(params, count):
 if __name__ == "__main__":
     import tyro  # only the command line needs it
 
-    main(tyro.cli(Options))
+    prog = "python -m panojax.eval.curves"
+    sys.exit(run_process(lambda: main(tyro.cli(Options, prog=prog, description=__doc__)) and None, ""))

@@ -1,4 +1,6 @@
-"""The page of the default model: python -m panojax.eval.default_model --heads HEADS --out docs
+"""The page of the default model.
+
+    python -m panojax.eval.default_model --heads HEADS --out docs
 
 Writes figures beside `default_model.md` and what that page tells of them. A figure that shows this model already is
 left as it is, so the command goes on where it was stopped.

@@ -31,6 +31,7 @@ from panojax.encoders.encoder_config import EncoderConfig
 from panojax.eval import benchmark, benchmark_training
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import random_params, tiny
+from panojax.terminal.process import run_process
 
 # Products in bfloat16 a second, bytes of memory a second: NVIDIA's data sheets.
 RATES = {"NVIDIA H100 80GB HBM3": (989e12, 3.35e12), "NVIDIA H200": (989e12, 4.8e12)}
@@ -76,6 +77,7 @@ class Options:
 
 def main(options: Options) -> dict[str, Any]:
     """Runs the rows, prints a Markdown table and gives the figures."""
+    benchmark.check_out(options.out)
     start = time.perf_counter()
     rows = [target for target in TARGETS if not options.works or target.work in options.works]
     figures: dict[str, Any] = {"small": options.small, "rows": []}
@@ -176,7 +178,9 @@ def first_invert(small: bool) -> None:
 
 def parse(arguments: Sequence[str] | None = None) -> Options:
     """The options of a command line. By argparse: machines with GPUs may lack tyro."""
-    parser = argparse.ArgumentParser(prog="python -m panojax.eval.targets", description=__doc__)
+    as_written = argparse.RawDescriptionHelpFormatter
+    prog = "python -m panojax.eval.targets"
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__, formatter_class=as_written)
     parser.add_argument("--out", type=pathlib.Path, help="file for the figures, as JSON")
     parser.add_argument("--runs", type=int, default=Options().runs, help="timed calls of each work, or steps")
     parser.add_argument("--small", action="store_true", help="tiny networks instead, to try the script")
@@ -186,4 +190,4 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
 
 
 if __name__ == "__main__":
-    main(parse())
+    sys.exit(run_process(lambda: main(parse()) and None, ""))

@@ -9,6 +9,7 @@ import argparse
 import json
 import math
 import pathlib
+import sys
 
 import numpy as np
 import tqdm
@@ -20,6 +21,7 @@ from panojax.photo.crop import Square
 from panojax.photo.detect import choose_face, detect_faces
 from panojax.photo.framing import HEADS, PANOHEAD, Framing, label_angles, square_and_camera
 from panojax.photo.pose import DEPTH, OUTER_EYE_LEFT, OUTER_EYE_RIGHT, HeadPose, face_mesh, fit_pose, similarity
+from panojax.terminal.process import run_process
 
 PUPILS_MM = 63.0
 INNER_EYE_LEFT, INNER_EYE_RIGHT = 133, 362
@@ -148,7 +150,10 @@ def _folder(folder):
 
 def main() -> None:
     """Fits or checks what the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    prog = "python -m panojax.photo.calibrate"
+    parser = argparse.ArgumentParser(
+        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     face = commands.add_parser("face")
     face.add_argument("photos", nargs="+")
@@ -181,4 +186,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_process(main, ""))

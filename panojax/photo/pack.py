@@ -10,12 +10,14 @@ Only needed to make `weights/*.npz` anew; `weights/README.md` names the source f
 import argparse
 import pathlib
 import struct
+import sys
 from typing import Any
 
 import numpy as np
 
 from panojax.files.onnx_file import conv_options, read_model
 from panojax.nn.graph import Graph, save
+from panojax.terminal.process import run_process
 
 
 def from_onnx(path: str) -> Graph:
@@ -139,7 +141,10 @@ def _tflite_step(tflite, kind, operator, constants, shapes):
 
 def main() -> None:
     """Packs each file that is given."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    prog = "python -m panojax.photo.pack"
+    parser = argparse.ArgumentParser(
+        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name in ("yunet", "mesh", "selfie"):
         parser.add_argument(f"--{name}", metavar="FILE")
     parser.add_argument("--out", type=pathlib.Path, required=True)
@@ -151,4 +156,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_process(main, ""))

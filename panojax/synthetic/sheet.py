@@ -4,10 +4,10 @@ python -m panojax.synthetic.sheet --out docs/heads_sheet.jpg --identities 40 --y
 """
 
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -15,6 +15,7 @@ from panojax.synthetic.assets import open_assets
 from panojax.synthetic.cameras import camera_label
 from panojax.synthetic.editions import draw_person, open_renderer
 from panojax.terminal.bars import bar
+from panojax.terminal.process import run_process
 
 BACKGROUND = 235
 
@@ -64,7 +65,23 @@ def write_sheet(
     quality: int = 85,
     edition: int = 2,
 ) -> None:
-    """Save `draw_sheet` as the picture file `out`."""
+    """Draws a sheet of heads seen from all sides.
+
+    For example:
+
+        python -m panojax.synthetic.sheet --out heads_sheet.jpg --identities 40 --columns 2
+
+    Args:
+      out: a picture file.
+      identities: heads, in the order of their numbers.
+      yaws: views of each, evenly around it.
+      size: pixels of a view's side.
+      seed: of the heads.
+      columns: heads beside one another.
+      start: number of the first head.
+      quality: of a JPEG.
+      edition: of the heads, 1 or 2.
+    """
     temporary = out.with_name(f".tmp-{out.name}")
     Image.fromarray(draw_sheet(identities, yaws, size, seed, columns, start=start, edition=edition)).save(
         temporary, quality=quality
@@ -72,5 +89,16 @@ def write_sheet(
     temporary.replace(out)
 
 
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; 2 for input that cannot be used."""
+
+    def body() -> None:
+        import tyro  # only the command line needs it
+
+        tyro.cli(write_sheet, args=arguments, prog="python -m panojax.synthetic.sheet")
+
+    return run_process(body, "")
+
+
 if __name__ == "__main__":
-    tyro.cli(write_sheet)
+    sys.exit(main())

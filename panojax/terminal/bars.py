@@ -6,6 +6,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from panojax.terminal.progress import end_line
+
 EVERY = 20.0  # seconds between lines
 LATE = 1.0  # seconds before a bar shows at all
 
@@ -21,7 +23,7 @@ def bar(items: Iterable | None = None, *, hidden: bool = False, **options: Any) 
     if hidden:
         return tqdm(items, disable=True, **options)
     if sys.stderr.isatty():
-        return tqdm(items, delay=LATE, **{"leave": False} | options)
+        return tqdm(items, delay=LATE, **{"leave": False, "file": _Screen(sys.stderr)} | options)
     return tqdm(items, **options | _LINES | {"file": _Lines(), "leave": False})
 
 
@@ -34,11 +36,28 @@ _LINES: dict[str, Any] = {
 }
 
 
+class _Screen:
+    """A terminal where a bar has a line of its own."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        if text.strip():
+            end_line()
+        written: int = self._stream.write(text)
+        return written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class _Lines:
     """A stream on which every state of a bar is a line of its own."""
 
     def write(self, text: str) -> int:
         if line := text.replace("\x1b[A", "").strip():
+            end_line()
             sys.stderr.write(line + "\n")
         return len(text)
 

@@ -29,22 +29,42 @@ def say(message: str, end: str = "\n") -> None:
         print(message, end=end, flush=True)
 
 
+class _Line:
+    """Whether the last line of stdout is a step's that has begun and not ended."""
+
+    begun = False
+
+
+def end_line() -> None:
+    """Ends a step's begun line, before a bar would write over it or behind it."""
+    if _Line.begun:
+        _Line.begun = False
+        print(flush=True)
+
+
 @contextlib.contextmanager
 def step(name: str, seconds: dict[str, float]) -> Iterator[None]:
-    """Prints `name ...` and, when the block has ended, how long it took, which `seconds[name]` keeps."""
+    """Prints `name ...` and, when the block has ended, how long it took, which `seconds[name]` keeps.
+
+    Both are one line, unless something has been printed between them.
+    """
     say(f"{name} ...", end="")
+    _Line.begun |= not is_quiet()
     start = time.perf_counter()
     try:
         yield
     except BaseException:
-        say("")
+        end_line()
         raise
     seconds[name] = round(time.perf_counter() - start, 2)
-    say(f" {seconds[name]:.1f} s")
+    if not is_quiet():
+        say(f" {seconds[name]:.1f} s" if _Line.begun else f"{name}: {seconds[name]:.1f} s")
+        _Line.begun = False
 
 
 def note(message: str) -> None:
     """Prints one line that the user should read."""
+    end_line()
     say(f"note: {one_line(message)}")
 
 

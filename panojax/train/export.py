@@ -191,13 +191,26 @@ def _whole(variables, model):
 def command(workdir: str) -> None:
     """Writes DIR/model from DIR/e1 and, if there is one, DIR/e2.
 
+    For example:
+
+        python -m panojax.train.export --workdir RUN
+
     Args:
       workdir: the run's folder DIR.
     """
     print(export(workdir))
 
 
-if __name__ == "__main__":
-    import tyro  # only the command line needs it
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; 2 for input that cannot be used."""
 
-    sys.exit(run_process(lambda: tyro.cli(command), ""))
+    def body() -> None:
+        import tyro  # only the command line needs it
+
+        tyro.cli(command, args=arguments, prog="python -m panojax.train.export")
+
+    return run_process(body, "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -71,13 +71,13 @@ def test_a_part_under_masks_of_both_heads(files, tmp_path, capsys, monkeypatch):
         searched.append(float(head.planes.mean()))
         np.testing.assert_array_equal(masks.mean((1, 2)), [0.5] * len(searched))
         np.testing.assert_allclose(cameras[-1], panojax.look_at(np.pi / 2 * (len(searched) - 1)), atol=1e-6)
-        assert threshold == 0.2
+        assert threshold == (0.1 if len(searched) == 1 else 0.2)
         return np.zeros((3, 4, 4), np.float32) + (np.arange(4) == len(searched))
 
     monkeypatch.setattr(panojax, "find_region", find_region)
     left = files / "left.png"
     options = ["--source-mask", left, "--source-camera", "0", "--mask", left, left, "--camera", "front", "90"]
-    options += ["--no-fuse", "--threshold", "0.2", "--border", "0"]
+    options += ["--no-fuse", "--threshold", "0.2", "--source-threshold", "0.1", "--border", "0"]
     assert edit(files, tmp_path / "out", *options) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["head.npz", "report.json", "sheet.png"]
     assert searched == [1, 3]
@@ -174,6 +174,7 @@ def test_a_folder_that_cannot_be_written(files, tmp_path, capsys):
             "--source-camera must be given once for each of the 2 masks",
         ),
         ({"reference": "b.npz", "part": "hair", "threshold": 1.0}, "threshold must be a share"),
+        ({"reference": "b.npz", "part": "hair", "source_threshold": -0.1}, "source_threshold must be a share"),
         ({"reference": "b.npz", "box": (0, 0, 0, 1, 0, 1)}, "box must be a centre and three positive radii"),
         ({"directions": "d.npz"}, "strength must be given with --directions"),
         ({"directions": "d.npz", "strength": ("age",)}, "strength must be NAME=NUMBER, got 'age'"),

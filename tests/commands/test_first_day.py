@@ -1,7 +1,9 @@
 """What a first user meets at the command line: overview, version, folders of heads, what is missing, photos again."""
 
+import io
 import json
 import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from panojax.commands import invert, invert_folder
 from panojax.commands.arguments import head_file
 from panojax.commands.cli import main
 from panojax.errors import InputError
-from panojax.terminal import bars
+from panojax.terminal import bars, progress
 
 
 @pytest.fixture
@@ -152,3 +154,30 @@ def test_bars_are_lines_in_a_pipe(capsys, monkeypatch):
     assert any(line.startswith("heads: 2 of 3 heads, ") for line in lines)
     assert all("\r" not in line and line.strip() for line in lines)
     assert list(bars.bar(range(3), hidden=True)) == [0, 1, 2] and capsys.readouterr().err == ""
+
+
+class Screen(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_bar_leaves_the_steps_line_alone(monkeypatch, terminal):
+    """stdout and stderr are one window: before, the bar was drawn over `making ...`, or stood behind it."""
+    window = Screen() if terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stdout", window)
+    monkeypatch.setattr(sys, "stderr", window)
+    monkeypatch.setattr(bars, "LATE", 0.0)
+    for name, value in {"delay": 0, "mininterval": 0, "miniters": 1}.items():
+        monkeypatch.setitem(bars._LINES, name, value)
+    seconds = {}
+    with progress.step("making", seconds):
+        for _ in bars.bar(range(2), desc="heads", unit="head"):
+            pass
+    with progress.step("writing", seconds):
+        pass
+    with pytest.raises(InputError), progress.step("reading", seconds):
+        raise InputError("no")
+    lines = window.getvalue().replace("\r", "\n").splitlines()
+    assert lines[0] == "making ..." and "making: 0.0 s" in lines and lines[-2:] == ["writing ... 0.0 s", "reading ..."]
+    assert any(line.startswith("heads:") for line in lines)

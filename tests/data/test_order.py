@@ -1,6 +1,7 @@
 """Which rows a step takes: every entry once an epoch, whatever the processes; draws that do not touch one another."""
 
 import collections
+import itertools
 
 import numpy as np
 import pytest
@@ -33,13 +34,13 @@ def test_a_step_depends_on_the_seed_and_itself_alone():
 
 def test_parts_of_a_step_are_the_step():
     order = Order(
-        [Stream(np.arange(50), np.arange(50) // 5), Stream(np.arange(9), np.zeros(9))], 12, others=True, poses=True
+        [Stream(np.arange(50), np.arange(50) // 5), Stream(np.arange(9), np.zeros(9))], 12, others=True, poses=3
     )
     for step in (0, 5):
         parts = [order(step, slice(start, start + 4)) for start in (0, 4, 8)]
         for name in vars(parts[0]):
             np.testing.assert_array_equal(
-                np.concatenate([getattr(part, name) for part in parts]), getattr(order(step), name)
+                np.concatenate([getattr(part, name) for part in parts], axis=-1), getattr(order(step), name)
             )
 
 
@@ -105,8 +106,13 @@ def test_another_view_is_of_the_same_head_and_of_those_shown():
 
 
 def test_poses_are_drawn_by_how_often_rows_are_shown():
-    order = Order([Stream(np.array([0, 1, 1, 1])), Stream(np.array([5]), share=1)], 4000, mirror="both", poses=True)
-    choice = order(3)
+    order = Order([Stream(np.array([0, 1, 1, 1])), Stream(np.array([5]), share=1)], 4000, mirror="both", poses=3)
+    first, *others = order(3).poses
     for (source, row), share in {(0, 0): 0.125, (0, 1): 0.375, (1, 5): 0.5}.items():
-        assert np.mean((choice.pose_source == source) & (choice.pose_row == row)) == pytest.approx(share, abs=0.04)
-    assert np.mean(choice.pose_mirrored) == pytest.approx(0.5, abs=0.04)
+        for pose in (first, *others):
+            assert np.mean((pose.source == source) & (pose.row == row)) == pytest.approx(share, abs=0.04)
+    for pose in (first, *others):
+        assert np.mean(pose.mirrored) == pytest.approx(0.5, abs=0.04)
+    assert len(others) == 2 and not np.array_equal(others[0].row, others[1].row)
+    for a, b in itertools.pairwise((first.mirrored, *(pose.mirrored for pose in others))):
+        assert np.mean(a == b) == pytest.approx(0.5, abs=0.04)

@@ -1,317 +1,262 @@
-"""Every command of README and docs, as written: parsed, and run on small data where that takes a minute or less.
+"""Every command of README and docs, as written, on small data; options that make it small are told beside it.
 
-python tests/docs/run_commands.py [--only WORDS]
+python tests/docs/run_commands.py [--all] [--shipped] [--only WORDS] [--jobs 2]
 
-Commands stand in fenced blocks, or in running text between backquotes with names such as HEAD and DIR for what the
-reader has. Those of `LONG` are only parsed; the reason stands beside each.
+A page's commands run in their order in a folder of their own, with a small model as "default". Those that train,
+evaluate or optimise (`LONG`) are only parsed unless `--all` is given; those of `NEVER` always, for the reason beside.
+.ci/run runs the short ones, .github/workflows/nightly.yml all of them, with the model that ships.
 """
 
 import argparse
-import ast
-import contextlib
-import dataclasses
-import importlib
-import io
+import concurrent.futures
+import glob
+import json
 import os
 import pathlib
+import queue
 import re
-import runpy
-import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-import warnings
-from collections.abc import Iterator
-from typing import Any
 
 ROOT = pathlib.Path(__file__).parents[2]
-# What keeps a command from being run here: the beginning of it, or a part, and why.
-LONG = {
-    "panojax view": "serves until Ctrl-C",
+sys.path.insert(0, str(ROOT / "tests"))
+
+from docs.sandbox import make_sandbox  # noqa: E402
+
+from docs import pages as reader  # noqa: E402
+
+# Beginnings or parts of commands that nothing here can run, and why.
+NEVER = {
     "panojax heads": "needs OpenGL and assets of 140 MB",
-    "panojax convert": "needs PanoHead's weights",
-    "--checkpoint panohead": "needs PanoHead's weights",
-    "--identity sface": "needs an extra",
-    "tuned": "needs the head of an optimisation",
-    "--method": "optimises for minutes",
-    "python -m panojax.train": "trains",
-    "python -m panojax.eval": "takes minutes, or a GPU",
-    "python -m panojax.data": "needs sets to prepare",
     "python -m panojax.synthetic": "needs OpenGL and assets of 140 MB",
-    "python -m panojax.photo": "needs labelled crops, or the published networks",
+    "python -m panojax heads": "needs OpenGL and assets of 140 MB",
+    "visible_net.pt": "needs the published encoders",
+    "frames/*": "needs MEAD's frames",
+    "python -m panojax.data mead": "needs MEAD's frames",
+    "python -m panojax.eval.default_model": "needs the pieces' logs",
 }
-SUFFIXES = {"FORMAT": ".glb", "glb": ".glb", "obj": ".obj", "ply": ".ply", "splat": ".ply"}
+# Those that take minutes, and what makes them small. The first that fits.
+LONG = {
+    "--part hair": "",  # of the bar that the small model makes
+    "--method pti": "--steps 1 --pti-steps 1 --lpips none",
+    "--method wplus": "--steps 1 --lpips none",
+    "python -m panojax.train.package": "",
+    "python -m panojax.train.directions --checkpoint model --samples": "--samples 8 --overwrite",
+    "python -m panojax.train.directions": "--overwrite",
+    "python -m panojax.train.parts": "--steps 1 --batch 2",
+    "python -m panojax.train.generator.gan_export": "",
+    "python -m panojax.train.generator": "--kimg 0.004 --batch 4 --picture-every 0",
+    "python -m panojax.train.encoder": "--steps 1 --batch 4 --lpips none --identity none --picture-every 0",
+    "python -m panojax.eval.targets": "--small --runs 1",
+    "python -m panojax.eval.benchmark_training": "--small",
+    "python -m panojax.eval.benchmark": "--small",
+    "python -m panojax.eval.curves": "--model tiny --runs 1 --counts 1 --rays 8 --trigrids 32",
+    "python -m panojax.eval": "--limit 1 --distances 1 --methods e1 --lpips none --identity none --no-cost",
+}
+SMALL = {
+    "panojax view": "--port 0",
+    "panojax invert": "--frames 4",
+    "panojax export": "--views 8 --pitch 0",
+    "panojax edit": "--yaw 0",
+    "panojax interpolate": "--yaw 0",
+    "python -m panojax.data heads": "--size 32",
+    "python -m panojax.data eg3d-folder --name celeba_hq": "--size 64",
+    "python -m panojax.data eg3d-folder": "--size 32",
+}
 # Pages whose Python is run from top to bottom, too.
-RUN_PYTHON = ("docs/recipes.md",)
-# What names in running text stand for.
-STANDS_FOR = {
-    "PHOTO": "photo.jpg",
-    "FOLDER": "photos",
-    "HEAD": "me.npz",
-    "HEAD/head.npz": "me.npz",
-    "A": "me.npz",
-    "B": "friend.npz",
-    "REFERENCE": "friend.npz",
-    "FIRST": "me.npz",
-    "SECOND": "friend.npz",
-    "FILE": "directions.npz",
-    "N": "1",
-    "CKPT": "network.pkl",
-    "FORMAT": "glb",
-    "MODEL": "model",
-    "raw/photos": "photos",
-}
-COMMAND = re.compile(r"^(panojax [a-z]+\b(?!\.)|python3? -m panojax[\w.]*)")
+RUN_PYTHON = ("README.md", "docs/index.md", "docs/photos.md", "docs/recipes.md")
+WORKER = str(ROOT / "tests" / "docs" / "worker.py")
+SECONDS = 300  # that a command may take
 
 
-@dataclasses.dataclass(frozen=True)
-class Command:
-    """A command of a page."""
-
-    page: str
-    line: int
-    text: str
-    fenced: bool
-
-    @property
-    def place(self) -> str:
-        """Where it stands, and the command."""
-        return f"{self.page}:{self.line}: {self.text}"
-
-    @property
-    def words(self) -> list[str]:
-        """As a shell splits it, names replaced."""
-        words = shlex.split(self.text.replace("PHOTO...", "PHOTO").replace("HEAD...", "HEAD"))
-        kind = words[words.index("--to") + 1] if "--to" in words else None
-        found = []
-        for i, word in enumerate(words):
-            if word in ("DIR", "PATH", "HEADS", "RUN"):
-                suffix = SUFFIXES.get(kind or "")
-                before = words[i - 1]
-                found.append("me.npz" if before == "info" else f"{word.lower()}{suffix or ''}")
-            else:
-                found.append(STANDS_FOR.get(word, word))
-        return found
-
-    @property
-    def is_part(self) -> bool:
-        """Whether something is left out: "..." stands for more, and running text may leave out where results go."""
-        mentioned = not self.fenced and "--out" not in self.text and self.text.split()[1] not in ("info", "view")
-        return mentioned or "..." in self.text.replace("PHOTO...", "").replace("HEAD...", "")
-
-    @property
-    def long(self) -> str | None:
-        """Why it is not run, or None."""
-        if self.is_part:
-            return "a part of a command"
-        return next((why for what, why in LONG.items() if what in self.text), None)
-
-
-def pages() -> list[pathlib.Path]:
-    """README and the pages of docs."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-
-def commands(page: pathlib.Path) -> Iterator[Command]:
-    """The commands of a page in their order."""
-    name, lines = page.relative_to(ROOT).as_posix(), page.read_text().splitlines()
-    fence, pending, start = False, "", 0
-    for number, line in enumerate(lines, 1):
-        if line.lstrip().startswith("```"):
-            fence, pending = not fence, ""
-        elif fence:
-            start = start if pending else number
-            pending += line.split("  #")[0].strip()
-            if pending.endswith("\\"):
-                pending = pending[:-1]
-                continue
-            for part in re.split(r"&&|;|\|", pending):
-                text = part.strip().removeprefix(".venv/bin/").removeprefix("$ ")
-                if COMMAND.match(text):
-                    yield Command(name, start, " ".join(text.split()), True)
-            pending = ""
-        else:
-            for text in re.findall(r"`([^`]+)`", line):
-                if COMMAND.match(text) and len(text.split()) > 2:
-                    yield Command(name, number, text, False)
-
-
-def check(command: Command) -> str | None:
-    """What is wrong with a command's options, or None."""
-    words = command.words
-    if words[0] == "panojax":
-        return _check_panojax(command, words[1:])
-    module, rest = words[2], words[3:]
-    subcommand = [word for word in rest[:1] if re.fullmatch(r"[a-z][\w-]*", word)]
-    try:
-        text = _help(module, subcommand)
-    except (ImportError, AttributeError) as error:
-        return f"{module} is no module with a command: {error}"
-    unknown = [word for word in rest if word.startswith("--") and word.split("=")[0] not in text]
-    return f"{module} has no {', '.join(unknown)}" if unknown else None
-
-
-def _check_panojax(command: Command, arguments: list[str]) -> str | None:
-    import tyro
-
-    from panojax.commands import cli
-
+def why_not(command: reader.Command, *, everything: bool) -> str | None:
+    """Why a command is only parsed, or None."""
     if command.is_part:
-        text = _said(lambda: cli.main([arguments[0], "--help"]))
-        unknown = [word for word in arguments[1:] if word.startswith("--") and word not in text]
-        return f"panojax {arguments[0]} has no {', '.join(unknown)}" if unknown else None
-    try:
-        with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(said):
-            tyro.cli(cli.Command, args=arguments, config=(tyro.conf.OmitSubcommandPrefixes,))  # type: ignore[arg-type]
-    except SystemExit as end:
-        return None if end.code == 0 else " ".join(said.getvalue().split())[:300]
-    return None
+        return "a part of a command"
+    if why := next((why for part, why in NEVER.items() if part in command.text), None):
+        return why
+    return None if everything or not any(part in command.text for part in LONG) else "long: --all runs it"
 
 
-def _help(module: str, subcommand: list[str]) -> str:
-    """What a module's command says of itself."""
-    before, sys.argv = sys.argv, [module, *subcommand, "--help"]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that the module has been imported before
-            text = _said(lambda: runpy.run_module(module, run_name="__main__", alter_sys=True))
-    finally:
-        sys.argv = before
-    # Options of a group may be written with underscores and dashes alike.
-    return text + text.replace("-", "_").replace("__", "--") + text.replace("_", "-")
+def small(command: reader.Command) -> list[str]:
+    """The options that make a command small."""
+    return next((what for part, what in (LONG | SMALL).items() if part in command.text), "").split()
 
 
-def _said(call) -> str:
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), contextlib.suppress(SystemExit):
-        call()
-    return said.getvalue()
+def whole(command: reader.Command, folder: pathlib.Path) -> list[str]:
+    """A command's words in a folder, with what makes it small."""
+    names = [name for word in command.words for name in (_found(word, folder) if "*" in word else [word])]
+    return [*names, *small(command)]
 
 
-def python_problems(page: pathlib.Path) -> list[str]:
-    """Names of panojax in a page's Python that do not exist."""
-    problems = []
-    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
-        try:
-            tree = ast.parse(block)
-        except SyntaxError as error:
-            problems.append(f"{page.name}: {error}")
+def _found(pattern: str, folder: pathlib.Path) -> list[str]:
+    return sorted(glob.glob(pattern, root_dir=folder)) or [pattern]
+
+
+def _make_room(words: list[str], folder: pathlib.Path) -> None:
+    if "--out" not in words:
+        return
+    target = folder / words[words.index("--out") + 1]
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    else:
+        target.unlink(missing_ok=True)
+
+
+class Runner:
+    """A process that runs commands (`worker.py`), started anew where one took too long."""
+
+    def __init__(self, base: pathlib.Path):
+        self.environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONUNBUFFERED": "1",
+            "JAX_COMPILATION_CACHE_DIR": str(base.parent / "cache"),
+            "PAGES_MODEL": str(base / "model"),
+        }
+        self.process: subprocess.Popen | None = None
+
+    def run(self, words: list[str], folder: pathlib.Path) -> tuple[str | None, float]:
+        """Runs a command; what it said last if it failed, or None, and seconds of CPU."""
+        _make_room(words, folder)
+        if words[:2] == ["panojax", "view"]:
+            return self._serve(words, folder), 0.0
+        if self.process is None:
+            program = [sys.executable, WORKER]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+            self.process = subprocess.Popen(program, env=self.environment, text=True, **pipes)
+        process, late = self.process, threading.Timer(SECONDS, self.process.kill)
+        late.start()
+        print(json.dumps({"words": words, "folder": str(folder)}), file=process.stdin, flush=True)
+        answer = process.stdout.readline()
+        in_time = late.is_alive()
+        late.cancel()
+        if not answer:
+            self.end()
+            return "the process died" if in_time else f"not done after {SECONDS} s", 0.0
+        done = json.loads(answer)
+        wrong = None if done["code"] == 0 else f"exit code {done['code']}: {done['said'].strip()[-700:]}"
+        return wrong, done["cpu"]
+
+    def _serve(self, words: list[str], folder: pathlib.Path) -> str | None:
+        """Runs a command that serves until Ctrl-C, which it gets once it serves."""
+        program, said = [sys.executable, WORKER, *words], []
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with subprocess.Popen(program, cwd=folder, env=self.environment, text=True, **pipes) as process:
+            late = threading.Timer(SECONDS, process.kill)
+            late.start()
+            for line in process.stdout or ():
+                said.append(line)
+                if "Ctrl-C ends it" in line:
+                    process.send_signal(signal.SIGINT)
+            code = process.wait()
+            late.cancel()
+        return None if code == 0 else f"exit code {code}: {''.join(said).strip()[-700:]}"
+
+    def end(self) -> None:
+        """Ends the process."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+class Report:
+    """Lines about what was run, as it goes, from several threads."""
+
+    def __init__(self, count: int):
+        self.failed: list[str] = []
+        self.ran, self.count, self.done, self.start = 0, count, 0, time.monotonic()
+        self.known: set[tuple[str, ...]] = set()
+        self.lock = threading.Lock()
+
+    def is_new(self, command: reader.Command) -> bool:
+        """Whether no page had this one before; what a page's later commands build on is run on each page."""
+        words = tuple(command.words)
+        with self.lock:
+            known = words in self.known and words[0] == "panojax"
+            self.known.add(words)
+        return not known
+
+    def say(self, what: str, place: str, wrong: str | None = None) -> None:
+        """A line, and a failure where there is one."""
+        with self.lock:
+            self.done += 1
+            self.ran += not what.startswith("parsed")
+            now = time.monotonic() - self.start
+            print(f"[{self.done}/{self.count}, {now:.0f} s] {what}  {place}", flush=True)
+            if wrong:
+                self.failed.append(f"{place}: {wrong}")
+                print(f"    {wrong}", flush=True)
+
+
+def run_page(page: pathlib.Path, base: pathlib.Path, runner: Runner, report: Report, options) -> None:
+    """Runs a page's commands and Python in a copy of the sandbox."""
+    name = page.relative_to(ROOT).as_posix()
+    folder = base.parent / name.replace("/", "_")
+    shutil.copytree(base, folder, copy_function=os.link)
+
+    def run(words: list[str], place: str) -> None:
+        start = time.monotonic()
+        wrong, cpu = runner.run(words, folder)
+        report.say(f"{'FAILED' if wrong else 'ran'} {time.monotonic() - start:.0f} s, {cpu:.0f} of CPU", place, wrong)
+
+    for command in reader.commands(page):
+        why = why_not(command, everything=options.all)
+        if why is None and not report.is_new(command):
+            why = "run before"
+        if why is not None or (options.only and options.only not in command.text):
+            report.say(f"parsed ({why or 'not asked for'})", command.place)
             continue
-        for node in ast.walk(tree):
-            asked: list[tuple[Any, str]] = []
-            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "panojax":
-                asked = [(importlib.import_module(node.module or ""), alias.name) for alias in node.names]
-            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "panojax":
-                asked = [(importlib.import_module("panojax"), node.attr)]
-            problems += [f"{page.name}: {module.__name__} has no {x}" for module, x in asked if not _has(module, x)]
-    return problems
+        added = " ".join(small(command))
+        run(whole(command, folder), command.place + (f"  with {added}" if added else ""))
+    if name in RUN_PYTHON and options.only is None:
+        blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+        run(["python", "-c", "\n".join(blocks)], f"the Python of {name}")
+    shutil.rmtree(folder)
 
 
-def _has(module, name: str) -> bool:
-    if hasattr(module, name):
-        return True
+def run_pages(pages: queue.SimpleQueue, base: pathlib.Path, report: Report, options) -> None:
+    """Runs pages, in one process, until there are no more."""
+    runner = Runner(base)
     try:
-        importlib.import_module(f"{module.__name__}.{name}")
-    except ImportError:
-        return False
-    return True
-
-
-def make_sandbox(folder: pathlib.Path) -> None:
-    """What the commands read: photos, heads of the default model, masks, directions, the model under another name."""
-    import jax
-    import numpy as np
-    import skimage.data
-    from PIL import Image
-
-    import panojax
-    from panojax.commands.generate import latent
-    from panojax.files.checkpoint import DEFAULT_FOLDER
-
-    photo = Image.fromarray(skimage.data.astronaut())
-    (folder / "photos").mkdir()
-    (folder / "raw" / "photos").mkdir(parents=True)
-    for name in ("photo.jpg", "portrait.jpg", "photos/a.jpg", "raw/photos/a.jpg"):
-        photo.save(folder / name)
-    params = panojax.load()
-    generate = jax.jit(panojax.generate)
-    for seed, name in enumerate(("me", "friend", "head", "other")):
-        head = generate(params, latent(seed, params.config.generator.z_dim))
-        panojax.save_head(head, folder / f"{name}.npz", params=params)
-    mask = np.zeros((256, 256), np.uint8)
-    mask[40:120, 70:190] = 255
-    for name in ("a.png", "b.png", "hair.png"):
-        Image.fromarray(mask).save(folder / name)
-    shutil.copy(DEFAULT_FOLDER / "directions.npz", folder / "directions.npz")
-    shutil.copytree(DEFAULT_FOLDER, folder / "model")
-
-
-def run(command: Command, folder: pathlib.Path, cache: pathlib.Path) -> str | None:
-    """Runs a command in a sandbox; what it said last if it failed, or None."""
-    words = command.words
-    if "--out" in words:
-        target = folder / words[words.index("--out") + 1]
-        if target.is_dir():
-            shutil.rmtree(target)
-        else:
-            target.unlink(missing_ok=True)
-    return _run(_program(words), folder, cache)
-
-
-def run_python(page: pathlib.Path, folder: pathlib.Path, cache: pathlib.Path) -> str | None:
-    """Runs a page's Python from top to bottom in a sandbox; what it said last if it failed, or None."""
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    return _run([sys.executable, "-c", "\n".join(blocks)], folder, cache)
-
-
-def _program(words: list[str]) -> list[str]:
-    start = [sys.executable, "-m", "panojax"] if words[0] == "panojax" else [sys.executable, "-m", words[2]]
-    return [*start, *(words[1:] if words[0] == "panojax" else words[3:])]
-
-
-def _run(program: list[str], folder: pathlib.Path, cache: pathlib.Path) -> str | None:
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    }
-    done = subprocess.run(program, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    return None if done.returncode == 0 else (done.stderr.strip() or done.stdout.strip())[-500:]
+        while True:
+            run_page(pages.get_nowait(), base, runner, report, options)
+    except queue.Empty:
+        pass
+    finally:
+        runner.end()
 
 
 def main() -> int:
-    """Checks all commands, then runs those that are not long. The exit code is how many failed, at most 100."""
+    """Checks all commands, then runs those that are to be. The exit code is how many failed, at most 100."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--all", action="store_true", help="run those that take minutes, too")
+    parser.add_argument("--shipped", action="store_true", help='"default" is the model that ships, not a small one')
     parser.add_argument("--only", help="run the commands that have these words alone")
-    only = parser.parse_args().only
-    found = [command for page in pages() for command in commands(page)]
-    failed = [f"{command.place}: {wrong}" for command in found if (wrong := check(command))]
-    failed += [problem for page in pages() for problem in python_problems(page)]
+    parser.add_argument("--jobs", type=int, default=2, help="pages at a time")
+    options = parser.parse_args()
+    pages = reader.pages()
+    found = [command for page in pages for command in reader.commands(page)]
+    waiting: queue.SimpleQueue = queue.SimpleQueue()
+    for page in pages:
+        waiting.put(page)
+    report = Report(len(found) + (0 if options.only else len(RUN_PYTHON)))
+    report.failed += [f"{command.place}: {wrong}" for command in found if (wrong := reader.check(command))]
+    report.failed += [problem for page in pages for problem in reader.python_problems(page)]
     with tempfile.TemporaryDirectory() as folder:
-        sandbox, cache = pathlib.Path(folder) / "work", pathlib.Path(folder) / "cache"
-        sandbox.mkdir()
-        make_sandbox(sandbox)
-        done = set()
-        for command in found:
-            if command.long or tuple(command.words) in done or (only and only not in command.text):
-                print(f"parsed  {command.place}  ({command.long or 'run before'})")
-                continue
-            start = time.monotonic()
-            done.add(tuple(command.words))
-            wrong = run(command, sandbox, cache)
-            print(f"{'FAILED' if wrong else 'ran   '}  {command.place}  ", end="")
-            print(f"({time.monotonic() - start:.0f} s)", flush=True)
-            if wrong:
-                failed.append(f"{command.place}: {wrong}")
-        for page in RUN_PYTHON if only is None else ():
-            wrong = run_python(ROOT / page, sandbox, cache)
-            print(f"{'FAILED' if wrong else 'ran   '}  the Python of {page}", flush=True)
-            if wrong:
-                failed.append(f"{page}: {wrong}")
-    print("\n".join(failed) or f"{len(found)} commands are as they are written")
-    return min(len(failed), 100)
+        base = pathlib.Path(folder) / "base"
+        make_sandbox(base, shipped=options.shipped)
+        print(f"{len(found)} commands parsed, data made", flush=True)
+        with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+            for done in [pool.submit(run_pages, waiting, base, report, options) for _ in range(options.jobs)]:
+                done.result()
+    print("\n".join(["", *report.failed]) if report.failed else f"{report.ran} of {report.count} ran, none failed")
+    return min(len(report.failed), 100)
 
 
 if __name__ == "__main__":

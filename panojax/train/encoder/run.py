@@ -1,5 +1,8 @@
 """Trains one encoder: python -m panojax.train.encoder PRESET --workdir DIR --stage e1 ...
 
+    python -m panojax.train.encoder tiny --workdir RUN
+    python -m panojax.train.encoder heads --workdir RUN --generator default --data HEADS --stage e1
+
 The run's folder gets, for each stage, `config.json`, `parameters.txt`, `log.jsonl`, `checkpoints/` and `pictures/`; the
 finished model is exported to `model/`, which `panojax.load` reads. The same command again resumes.
 

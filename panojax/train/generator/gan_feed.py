@@ -22,7 +22,7 @@ from panojax.errors import InputError
 from panojax.synthetic.render import DEPTH_STEPS
 from panojax.train.generator.gan_presets import GeneratorRun
 
-_FIELDS = ("camera", "pose", "head", "mirrored")
+_FIELDS = ("camera", "pose", "more_poses", "head", "mirrored")
 
 
 class PictureFeed:
@@ -42,9 +42,11 @@ class PictureFeed:
         self._gather = jax.jit(_gather, out_shardings=batch_sharding(mesh))
 
     def __call__(self, step: int) -> dict[str, jax.Array]:
-        """{"image": [N, S, S, 3] in [-1, 1], "mask": [N, S, S, 1] in [0, 1], "camera": [N, 25], "pose": [N, 25],
+        """A step's pictures and the cameras of heads to be made.
 
-        "identity": [N]}, mirrored heads counted as others, and "depth": [N, S, S, 1] in world units where there is one.
+        {"image": [N, S, S, 3] in [-1, 1], "mask": [N, S, S, 1] in [0, 1], "camera": [N, 25], "pose": [N, 25],
+        "more_poses": [N, 2, 25], "identity": [N]}, mirrored heads counted as others, and "depth": [N, S, S, 1] in world
+        units where there is one.
         """
         if step != self.batches.position:
             self.batches.seek(step)

@@ -4,8 +4,8 @@
     state, metrics = step(state, {"image": images, "mask": masks, "camera": labels, "pose": labels}, key, number)
 
 A step is a pure function of its arguments. Its randomness comes from `fold_in(key, state.step)`. The regularisers that
-are due at some steps only are updates, and compiled functions, of their own: a branch on the device would make the host
-wait for it at each step.
+are due at some steps only are updates, and compiled functions, of their own, or a compiled step that has them: a branch
+on the device would make the host wait for it at each step.
 """
 
 import functools
@@ -39,14 +39,18 @@ Metrics = dict[str, jax.Array]
 Step = Callable[[GanState, Batch, jax.Array, int], tuple[GanState, Metrics]]
 
 
-def generator_step(state: GanState, batch: Batch, key: jax.Array, *, objective: Objective) -> tuple[GanState, Metrics]:
+def generator_step(
+    state: GanState, batch: Batch, key: jax.Array, *, objective: Objective, density: bool = False
+) -> tuple[GanState, Metrics]:
     """One step of the generator, and one of the discriminator.
 
     Args:
       batch: real pictures {"image": [N, S, S, 3] in [-1, 1], "mask": [N, S, S, 1] in [0, 1], "camera": [N, 25]}, S the
-        discriminator's resolution, and "pose": cameras [N, 25] of the heads to be made.
+        discriminator's resolution, and "pose": cameras [N, 25] of the heads to be made; maybe "more_poses" [N, 2, 25]:
+        those of the heads that the discriminator learns from, and of the density regulariser's, else they are the same.
       key: of the run; the step's own is folded in.
       objective: static.
+      density: static; whether `density_step` is due, which lies between the two.
 
     Returns:
       The next state and scalars {"generator", "discriminator", "real_sign", "fake_sign", ...}.
@@ -61,7 +65,11 @@ def generator_step(state: GanState, batch: Batch, key: jax.Array, *, objective: 
     keys = jax.random.split(jax.random.fold_in(key, state.step))
     generator_state, fakes, metrics = _update_generator(state, batch, keys[0], objective)
     state = state.replace(**generator_state)  # type: ignore[attr-defined]
+    if density:
+        state, more = density_step(state, batch, key, objective=objective)
+        metrics |= more
     if config.fresh_fakes:
+        batch = {**batch, "pose": _pose(batch, 0)}
         make = functools.partial(make_fakes, model, config, state.generator, images=state.images)
         _, fakes = _in_parts(lambda part, key: (None, make(part["pose"], key=key)), config, batch, keys[1])
     discriminator_state, more = _update_discriminator(state, batch, jax.lax.stop_gradient(fakes), objective)
@@ -75,14 +83,16 @@ def generator_step(state: GanState, batch: Batch, key: jax.Array, *, objective: 
 def density_step(state: GanState, batch: Batch, key: jax.Array, *, objective: Objective) -> tuple[GanState, Metrics]:
     """An update of the generator by `density_interval` times the total variation of its densities.
 
-    Arguments and results are those of `generator_step`, which does not do this; the metric is {"density"}.
+    Arguments and results are those of `generator_step`, which does this only where it is told to, between its halves,
+    as the original's phases lie; the metric is {"density"}.
     """
     model, config, constants = objective.generator, objective.step, state.generator["constants"]
-    place_key, head_key = jax.random.split(jax.random.fold_in(key, state.step))
+    place_key, head_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, state.step), 1))
 
     def loss(params):
         variables = {"params": params, "constants": constants}
-        heads, _ = make_heads(model, config, variables, batch["pose"], images=state.images, key=head_key, together=True)
+        pose = _pose(batch, 1)
+        heads, _ = make_heads(model, config, variables, pose, images=state.images, key=head_key, together=True)
         variation = density_variation(
             model,
             variables,
@@ -142,20 +152,16 @@ def compile_step(objective: Objective, mesh: Mesh | None = None) -> Step:
     if mesh is not None:
         same = replicated(mesh)
         options |= {"in_shardings": (same, batch_sharding(mesh), same), "out_shardings": (same, same)}
-    step, variation, r1 = (
+    step, with_density, r1 = (
         jax.jit(functools.partial(function, objective=objective), **options)
-        for function in (generator_step, density_step, r1_step)
+        for function in (generator_step, functools.partial(generator_step, density=True), r1_step)
     )
     zero = np.float32(0)
 
     def take(state, batch, key, number):
-        state, metrics = step(state, batch, key)
-        metrics = {**metrics, "r1": zero, "r1_mask": zero}
-        if config.density_weight:
-            metrics["density"] = zero
-            if number % config.density_interval == 0:
-                state, more = variation(state, batch, key)
-                metrics |= more
+        due = config.density_weight and number % config.density_interval == 0
+        state, metrics = (with_density if due else step)(state, batch, key)
+        metrics = {**({"density": zero} if config.density_weight else {}), **metrics, "r1": zero, "r1_mask": zero}
         if number % config.r1_interval == 0:
             state, more = r1(state, batch, key)
             metrics |= more
@@ -275,6 +281,11 @@ def _update_discriminator(state, batch, fakes, objective):
     return {"discriminator": params, "discriminator_optimizer": moments}, metrics
 
 
+def _pose(batch, number):
+    """Cameras [N, 25] of the heads of the discriminator's half, 0, or of the density regulariser's, 1."""
+    return batch["more_poses"][:, number] if "more_poses" in batch else batch["pose"]
+
+
 def _update(optimiser, gradient, moments, params):
     updates, moments = optimiser.update(gradient, moments, params)
     return optax.apply_updates(params, updates), moments
@@ -305,6 +316,7 @@ def _in_parts(function, config, inputs, key):
 def _check(batch, objective):
     n, side = batch["image"].shape[0], objective.discriminator.resolution
     wanted = {"image": (n, side, side, 3), "mask": (n, side, side, 1), "camera": (n, 25), "pose": (n, 25)}
+    wanted |= {"more_poses": (n, 2, 25)} if "more_poses" in batch else {}
     for name, shape in wanted.items():
         if name not in batch or batch[name].shape != shape:
             raise InputError(f"batch must hold {name} {shape}, got {batch[name].shape if name in batch else 'none'}")

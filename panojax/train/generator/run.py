@@ -1,5 +1,7 @@
 """Trains a generator of heads: python -m panojax.train.generator PRESET --workdir DIR --data FOLDER ...
 
+    python -m panojax.train.generator heads64 --workdir R64 --data HEADS
+
 The run's folder gets `config.json`, `parameters.txt`, `log.jsonl`, `checkpoints/`, `pictures/` and, at its end,
 `model/`, which `panojax.load` reads. The same command again resumes; so does a run that `--start`s from another one's
 weights in a folder of its own.

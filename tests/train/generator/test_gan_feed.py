@@ -58,7 +58,8 @@ def test_batches_are_the_heads_pictures(heads, where, stage):
             if stage == "fit":
                 np.testing.assert_allclose(batch["depth"][i, ..., 0], depths[row][:, turn] / 8192, rtol=1e-6)
         both = np.concatenate([reader.cameras, np.asarray(camera.mirror(reader.cameras))])
-        assert all((both == pose).all(axis=1).any() for pose in np.asarray(batch["pose"]))
+        poses = np.concatenate([batch["pose"], *np.moveaxis(batch["more_poses"], 1, 0)])
+        assert all((both == pose).all(axis=1).any() for pose in poses)
 
 
 def test_where_pictures_lie_changes_nothing_and_steps_may_come_in_any_order(heads):

@@ -134,8 +134,10 @@ def test_all_options_together_trace_to_the_same_state():
     )
     objective = Objective(model, tiny().discriminator, step)
     state = abstract_state(objective)
+    metrics = {"generator", "discriminator", "translation", "real_sign", "fake_sign"}
     for step, names in [
-        (generator_step, {"generator", "discriminator", "translation", "real_sign", "fake_sign"}),
+        (generator_step, metrics),
+        (functools.partial(generator_step, density=True), metrics | {"density"}),
         (density_step, {"density"}),
         (r1_step, {"r1", "r1_mask"}),
     ]:

@@ -208,7 +208,7 @@ def test_density_regulariser(batch, judge, monkeypatch, region):
     goal = objective(density_weight=0.25, density_points=50, density_region=region)
     start = {"g": np.float32(3.0)}
     after, metrics = gan_steps.density_step(state(goal, judge, start), batch, jax.random.key(5), objective=goal)
-    key = jax.random.split(jax.random.fold_in(jax.random.key(5), 0))[0]
+    key = jax.random.split(jax.random.fold_in(jax.random.fold_in(jax.random.key(5), 0), 1))[0]
     place_key, offset_key = jax.random.split(key)
     half = 1.0 if region == "cube" else goal.generator.box_warp / 2
     places = half * np.asarray(jax.random.uniform(place_key, (N, 50, 3), minval=-1, maxval=1), np.float64)
@@ -247,3 +247,49 @@ def test_means_of_codes_and_translations_follow(judge):
     after = gan_steps.advance(before, {}, means, N, goal.step).generator["constants"]
     np.testing.assert_allclose(after["backbone.mapping"]["w_avg"], 1.004, rtol=1e-6)
     np.testing.assert_allclose(after["t_mapping"]["w_avg"], 0.994, rtol=1e-6)
+
+
+@pytest.mark.parametrize("density", [False, True])
+def test_phases_come_in_the_originals_order_with_poses_of_their_own(batch, judge, monkeypatch, density):
+    """Generator, its density regulariser, discriminator, then the running average: each phase draws its own cameras."""
+    goal, seen = objective(fresh_fakes=True), []
+    batch = {**batch, "more_poses": np.stack([batch["pose"] + 1, batch["pose"] + 2], axis=1)}
+    fakes = Fakes(batch["image"], batch["image"], batch["mask"], None, np.zeros((N, 4)))
+
+    def generator(state, batch, key, objective):
+        seen.append(("generator", batch["pose"][0, 0] - LABEL[0, 0]))
+        return {"generator": {**state.generator, "params": {"x": state.generator["params"]["x"] + 1}}}, fakes, {}
+
+    def made(model, config, variables, labels, **options):
+        seen.append(("made", float(variables["params"]["x"]), labels[0, 0] - LABEL[0, 0]))
+        return fakes
+
+    def discriminator(state, batch, fakes, objective):
+        seen.append(("discriminator", batch["pose"][0, 0] - LABEL[0, 0]))
+        return {}, {}
+
+    def average(state, params, *rest):
+        seen.append(("average", float(params["x"])))
+        return state
+
+    def regulariser(state, batch, key, *, objective):
+        seen.append(("density", gan_steps._pose(batch, 1)[0, 0] - LABEL[0, 0]))
+        return state.replace(generator={**state.generator, "params": {"x": state.generator["params"]["x"] + 10}}), {}
+
+    for name, stand_in in {
+        "_update_generator": generator,
+        "density_step": regulariser,
+        "make_fakes": made,
+        "_update_discriminator": discriminator,
+        "advance": average,
+    }.items():
+        monkeypatch.setattr(gan_steps, name, stand_in)
+    start = state(goal, judge, {"x": jnp.float32(0)})
+    monkeypatch.setattr(gan_steps, "_check", lambda *_: None)
+    gan_steps.generator_step(start, batch, jax.random.key(0), objective=goal, density=density)
+    after = 11.0 if density else 1.0
+    wanted = [("generator", 0), ("density", 2), ("made", after, 1), ("discriminator", 1), ("average", after)]
+    wanted = [entry for entry in wanted if density or entry[0] != "density"]
+    assert [entry[0] for entry in seen] == [entry[0] for entry in wanted]
+    for got, expected in zip(seen, wanted):
+        np.testing.assert_allclose(got[1:], expected[1:], atol=1e-5)
