@@ -54,6 +54,15 @@ def pytest_collection_modifyitems(items):
     items.sort(key=place)
 
 
+@pytest.fixture
+def all_optimizations():
+    """Programs of a test compiled as users' are: where two of them must round alike."""
+    quick = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", quick)
+
+
 def solid_generator(plane_resolution: int = 16) -> Params:
     """A generator small enough to train its encoders on a CPU: an opaque bar in front of nothing, textured by z."""
     config = GeneratorConfig(

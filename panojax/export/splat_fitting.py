@@ -1,5 +1,6 @@
 """Splats fitted to pictures of a head: positions, sizes, turns, colours and opacities by gradient descent."""
 
+import dataclasses
 import functools
 
 import jax
@@ -49,7 +50,7 @@ def fit_splats(
     side, count = views.images.shape[1], len(splats.centres)
     spacing = float(np.median(splats.scales.max(axis=-1)))
     widest = _widest(splats, views, side)
-    rates = RATES.replace(means=RATES.means * spacing, slopes=RATES.slopes * degree)
+    rates = dataclasses.replace(RATES, means=RATES.means * spacing, slopes=RATES.slopes * degree)
     schedule = optax.exponential_decay(1.0, max(steps, 1), LAST)
     optimiser = optax.chain(optax.scale_by_adam(b2=0.99), optax.scale_by_learning_rate(schedule))
     gaussians = from_splats(splats)
@@ -115,8 +116,8 @@ def structural_similarity(a: jax.Array, b: jax.Array) -> jax.Array:
 
     Source: Wang et al., "Image quality assessment", 2004, with K1 = 0.01, K2 = 0.03; pixels beyond the border are 0.
     """
-    window = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
-    window = jnp.asarray(window / window.sum(), jnp.float32)
+    weights = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
+    window = jnp.asarray(weights / weights.sum(), jnp.float32)
 
     def blur(x):
         x = jnp.moveaxis(x, -1, 0)[:, None]

@@ -69,7 +69,9 @@ def glb(vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray) -> bytes:
     """
     positions, tints = np.ascontiguousarray(vertices, "<f4"), np.ascontiguousarray(colours, "<f4")
     indices = np.ascontiguousarray(faces, "<u4")
-    views, accessors, start = [], [], 0
+    views: list[dict] = []
+    accessors: list[dict] = []
+    start = 0
     for array, target, kind, component in (
         (positions, 34962, "VEC3", 5126),
         (tints, 34962, "VEC3", 5126),

@@ -126,7 +126,8 @@ class Page:
 
 def kept_before(gallery: Gallery, params: Params, most: int) -> tuple[list[subjects.Subject], dict[int, np.ndarray]]:
     """The heads that a folder holds from earlier days, and the thumbnails of those that have one."""
-    found, thumbnails = [], {}
+    found: list[subjects.Subject] = []
+    thumbnails: dict[int, np.ndarray] = {}
     for name, head, picture in gallery.heads(params, most):
         if picture is not None:
             thumbnails[len(found)] = picture

@@ -113,7 +113,7 @@ def sided_critic(params, x, sides):
     return last.mean(axis=(1, 2, 3)), seen
 
 
-def test_r1_in_training_differs_by_units_on_their_kink(released):
+def test_r1_in_training_differs_by_units_on_their_kink(released, all_optimizations):
     """Which layer makes train-mode R1 differ from float64: leaky ReLUs whose input rounds to the other side of zero.
 
     R1 is a gradient, and a gradient jumps there. With float32's own sides float64 gives what float32 gives: batch norms
