@@ -57,10 +57,9 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture
 def all_optimizations():
     """Programs of a test compiled as users' are: where two of them must round alike."""
-    quick = jax.config.jax_disable_most_optimizations
     jax.config.update("jax_disable_most_optimizations", False)
     yield
-    jax.config.update("jax_disable_most_optimizations", quick)
+    jax.config.update("jax_disable_most_optimizations", "JAX_DISABLE_MOST_OPTIMIZATIONS" in os.environ)
 
 
 def solid_generator(plane_resolution: int = 16) -> Params:
