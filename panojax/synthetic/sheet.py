@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from panojax.disk.staging import replaced_when_done
+from panojax.errors import InputError
 from panojax.synthetic.assets import open_assets
 from panojax.synthetic.cameras import camera_label
 from panojax.synthetic.editions import draw_person, open_renderer
@@ -82,11 +84,12 @@ def write_sheet(
       quality: of a JPEG.
       edition: of the heads, 1 or 2.
     """
-    temporary = out.with_name(f".tmp-{out.name}")
-    Image.fromarray(draw_sheet(identities, yaws, size, seed, columns, start=start, edition=edition)).save(
-        temporary, quality=quality
-    )
-    temporary.replace(out)
+    for name, value in {"identities": identities, "yaws": yaws, "size": size, "columns": columns}.items():
+        if value < 1:
+            raise InputError(f"{name} must be at least 1, got {value}")
+    with replaced_when_done(out, overwrite=True) as partial:
+        sheet = draw_sheet(identities, yaws, size, seed, columns, start=start, edition=edition)
+        Image.fromarray(sheet).save(partial, quality=quality)
 
 
 def main(arguments: list[str] | None = None) -> int:
