@@ -8,7 +8,7 @@ view = panojax.render(params, head, panojax.orbit(120)[30])
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from panojax.api import generate, invert, map_latent, occlusion_mask, render, synthesize
+from panojax.api import generate, invert, invert_many, map_latent, occlusion_mask, render, synthesize
 from panojax.camera import look_at, mirror, orbit
 from panojax.config import Config
 from panojax.converters.convert import convert, from_torch
@@ -82,6 +82,7 @@ __all__ = [
     "generate",
     "interpolate",
     "invert",
+    "invert_many",
     "load",
     "load_head",
     "look_at",
