@@ -24,6 +24,7 @@ from panojax.files.image_file import write_image
 from panojax.generators.generator import Head, View
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.inversion.pipeline import Parts
+from panojax.inversion.refine import refine_cameras
 from panojax.params import Params, prepare
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ __all__ = [
     "orbit",
     "point_cloud",
     "prepare",
+    "refine_cameras",
     "render",
     "save",
     "save_head",

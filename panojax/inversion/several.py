@@ -8,11 +8,13 @@ Portraits go through the encoders one after another, so that memory does not gro
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from panojax.arrays import AnyArray, Float
 from panojax.camera import unpack
@@ -23,11 +25,13 @@ from panojax.fields.local_branch import SHARPENED, share_branches
 from panojax.generators.generator import Head, head_frontality
 from panojax.inversion.pipeline import first_half, inference_context, stitch
 from panojax.inversion.stages import stages_of
+from panojax.losses.perception import Perception
 from panojax.nn.stylegan2 import pool
 
 MAX_PHOTOS = 16  # of one head, each of which every later view looks at
 SHARPNESS_SIDE = 128  # pixels a side at which pictures' sharpness is compared
 BLUNTEST = 0.2  # the least weight that want of sharpness leaves
+FACE_ANGLE = 40.0  # degrees from the front up to which identities are compared
 
 
 def invert_together(
@@ -123,6 +127,38 @@ def sharpness(images: Float[AnyArray, "K S S 3"]) -> Float[jax.Array, " K"]:
     around = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
     share = jnp.std(around - 4 * grey, axis=(1, 2)) / jnp.maximum(jnp.std(grey, axis=(1, 2)), 1e-3)
     return jnp.clip(share / jnp.maximum(jnp.max(share), 1e-6), BLUNTEST, 1.0)
+
+
+def odd_one(
+    perception: Perception, images: Float[AnyArray, "K S S 3"], cameras: Float[AnyArray, "K 25"]
+) -> tuple[int, float] | None:
+    """The portrait that is least like the others, where it seems to show somebody else.
+
+    Faces are compared that are seen from at most `FACE_ANGLE` degrees.
+
+    Args:
+      perception: with an identity network.
+      images: K portraits, RGB in [-1, 1].
+      cameras: their labels.
+
+    Returns:
+      Its place, and the median of its identity's distances (1 - cosine) from the others'; None where all may be one
+      person's, or fewer than two show their face.
+    """
+    toward = -np.asarray(cameras)[:, 10]
+    faces = [int(i) for i in np.argsort(-toward, kind="stable") if toward[i] > math.cos(math.radians(FACE_ANGLE))]
+    if len(faces) < 2:
+        return None
+    embeddings = np.concatenate([np.asarray(_embed(perception, jnp.asarray(images[i])[None])) for i in faces])
+    embeddings = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+    distances = 1 - embeddings @ embeddings.T
+    typical = [float(np.median(np.delete(row, i))) for i, row in enumerate(distances)]
+    # Of two alike, as when there are but two, the less frontal one.
+    odd = max(range(len(faces)), key=lambda i: (round(typical[i], 6), i))
+    return (faces[odd], typical[odd]) if typical[odd] > perception.same_person else None
+
+
+_embed = jax.jit(Perception.embed)
 
 
 def _localize(context, joined, variables, head, trust):
