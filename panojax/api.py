@@ -239,7 +239,9 @@ def invert_many(
       InputError: as `invert`; there is no portrait, more than 16, or they have several sizes; no weight is positive.
     """
     if params.config.encoder is None:
-        raise InputError("params must hold encoders to invert pictures, got a generator alone: convert it with encoders")
+        raise InputError(
+            "params must hold encoders to invert pictures, got a generator alone: convert it with encoders"
+        )
     check_choice("stitching", stitching, ("texel", "sample"))
     images, cameras = check_portraits(params, images, cameras)
     count = len(images)

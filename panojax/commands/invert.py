@@ -131,7 +131,9 @@ def check_photos(options: Options) -> None:
         if photo != ASTRONAUT and not pathlib.Path(photo).exists():
             raise InputError(f"photo must be a picture or a folder of pictures, got {photo!r}, which does not exist")
         if is_video(photo) and not options.together:
-            raise InputError(f"photo must be a picture or a folder of pictures, got the video {photo!r}: add --together")
+            raise InputError(
+                f"photo must be a picture or a folder of pictures, got the video {photo!r}: add --together"
+            )
     if options.camera is None and options.camera_convention != "opencv":
         raise InputError(f"camera-convention goes with --camera, got {options.camera_convention} without one")
     if options.camera is not None and len(options.photo) == 1 and pathlib.Path(options.photo[0]).is_file():

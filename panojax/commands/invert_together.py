@@ -9,8 +9,17 @@ from typing import Any
 import numpy as np
 
 from panojax.commands import results
-from panojax.commands.invert import Options, keep_head, load, optimise, panojax_version, read_portrait, request, write_views
-from panojax.commands.portrait import ASTRONAUT, Portrait, align_photo, parse_face
+from panojax.commands.invert import (
+    Options,
+    keep_head,
+    load,
+    optimise,
+    panojax_version,
+    read_portrait,
+    request,
+    write_views,
+)
+from panojax.commands.portrait import Portrait, align_photo
 from panojax.disk.staging import output_folder
 from panojax.errors import InputError
 from panojax.export.turntable import render_views
@@ -194,7 +203,9 @@ def _identity_network() -> Perception | None:
         return None
 
 
-def _strangers(perception: Perception, shown: list[Shown], images: Sequence[np.ndarray], cameras: np.ndarray) -> list[str]:
+def _strangers(
+    perception: Perception, shown: list[Shown], images: Sequence[np.ndarray], cameras: np.ndarray
+) -> list[str]:
     """A warning where a photo seems to show somebody else."""
     odd = odd_one(perception, np.stack(images), cameras)
     if odd is None:
@@ -222,8 +233,8 @@ def _refine(
 def _contradictions(shown: Sequence[Shown], moves: Moves) -> list[str]:
     limits = RefineConfig()
     return [
-        f"photo {one.name}: its camera contradicts what it shows, it would move more than {limits.degrees:g} degrees or "
-        f"{limits.percent:g} percent"
+        f"photo {one.name}: its camera contradicts what it shows, it would move more than {limits.degrees:g} degrees "
+        f"or {limits.percent:g} percent"
         for one, bounded in zip(shown, np.asarray(moves.bounded))
         if bounded
     ]

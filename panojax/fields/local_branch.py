@@ -212,8 +212,12 @@ def check_branch(local: LocalBranch | LocalMix, channels: int, name: str) -> Non
             )
         for field in ("groups", "trust"):
             value = getattr(local, field)
-            if (value is None) != (local.groups is None) or (value is not None and np.shape(value) != (len(local.branches),)):
-                raise InputError(f"{name}.{field} must be one for each branch, or absent as the other, got {np.shape(value)}")
+            if (value is None) != (local.groups is None) or (
+                value is not None and np.shape(value) != (len(local.branches),)
+            ):
+                raise InputError(
+                    f"{name}.{field} must be one for each branch, or absent as the other, got {np.shape(value)}"
+                )
         for i, branch in enumerate(local.branches):
             check_branch(branch, channels, f"{name}.branches[{i}]")
         return

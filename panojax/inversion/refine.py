@@ -194,7 +194,7 @@ def refine_cameras(
     images: Float[AnyArray, "K S S 3"],
     cameras: Float[AnyArray, "K 25"],
     *,
-    perception: Perception = Perception(),
+    perception: Perception | None = None,
     config: RefineConfig = RefineConfig(),
     progress: Callable[[], object] | None = None,
 ) -> tuple[Float[jax.Array, "K 25"], Moves]:
@@ -222,9 +222,9 @@ def refine_cameras(
     model, variables = params.config, params.generator
     heads = _coded_heads(model, variables, params.encoders, images, cameras)
     found = []
-    for i in range(len(images)):
-        head = jax.tree.map(lambda x: x[i], heads)
-        found.append(_register(model.generator, variables, head, images[i], cameras[i], perception, config))
+    perception = Perception() if perception is None else perception
+    for head, image, camera in zip(_rows(heads), images, cameras):
+        found.append(_register(model.generator, variables, head, image, camera, perception, config))
         if progress is not None:
             progress()
     changes, before, after = (jnp.stack(column) for column in zip(*found))
@@ -232,6 +232,11 @@ def refine_cameras(
     bounded = jnp.max(jnp.abs(changes) / config.bound, axis=1) > 1 - 1e-4
     moves = Moves(jnp.degrees(turns), 100 * jnp.max(rest, axis=1), bounded, before, after)
     return jax.vmap(move_camera)(cameras, changes), moves
+
+
+def _rows(heads: Head) -> list[Head]:
+    leaves, tree = jax.tree.flatten(heads)
+    return [tree.unflatten(row) for row in zip(*leaves)]
 
 
 _register = jax.jit(register, static_argnames=("model", "config"))

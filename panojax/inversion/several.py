@@ -1,8 +1,9 @@
 """Several portraits of one person to one head.
 
-The first encoder makes a head of each portrait. Texels of these are blended: each portrait counts by what it shows, how
-frontally it shows it, its sharpness, and a weight of the caller's. What no portrait shows comes from the second encoder,
-of the most frontal one. Style codes and background are that one's, too. The local branch has a feature map of each.
+The first encoder makes a head of each portrait. Texels of these are blended: each portrait counts by what it shows,
+how frontally it shows it, its sharpness, and a weight of the caller's. What no portrait shows comes from the second
+encoder, of the most frontal one. Style codes and background are that one's, too. The local branch has a feature map of
+each.
 
 Portraits go through the encoders one after another, so that memory does not grow with them.
 """
@@ -171,7 +172,8 @@ def _localize(context, joined, variables, head, trust):
     locals_ = jax.lax.map(branch, (context.pictures, context.labels))
     if locals_ is None:
         return None
-    return share_branches(tuple(jax.tree.map(lambda x: x[k, 0], locals_) for k in range(len(trust))), trust)
+    leaves, tree = jax.tree.flatten(jax.tree.map(lambda x: x[:, 0], locals_))
+    return share_branches(tuple(tree.unflatten(row) for row in zip(*leaves)), trust)
 
 
 def _only(context: Context, picture: jax.Array, label: jax.Array) -> Context:

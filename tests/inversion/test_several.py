@@ -129,11 +129,20 @@ def test_head_files_keep_it(params, three, tmp_path):
     ("change", "message"),
     [
         ({"images": []}, "images must be 1 to 16 portraits of one person, got 0"),
-        ({"images": np.zeros((50, 8, 8, 3)), "cameras": np.zeros((50, 25))}, "images must be 1 to 16 .* got 50: choose"),
-        ({"images": [np.zeros((8, 8, 3)), np.zeros((9, 9, 3))]}, r"images must have one size, .* images\[1\], \(9, 9, 3\)"),
+        (
+            {"images": np.zeros((50, 8, 8, 3)), "cameras": np.zeros((50, 25))},
+            "images must be 1 to 16 .* got 50: choose",
+        ),
+        (
+            {"images": [np.zeros((8, 8, 3)), np.zeros((9, 9, 3))]},
+            r"images must have one size, .* images\[1\], \(9, 9, 3\)",
+        ),
         ({"images": np.zeros((2, 8, 9, 3))}, r"images must be \[K, S, S, 3\]"),
         ({"images": np.zeros((2, 8, 8, 3), np.uint8)}, "images must be floats .* got uint8"),
-        ({"images": np.stack([np.zeros((8, 8, 3)), np.full((8, 8, 3), 9.0)])}, r"images\[1\] must be in \[-1, 1\], got 9"),
+        (
+            {"images": np.stack([np.zeros((8, 8, 3)), np.full((8, 8, 3), 9.0)])},
+            r"images\[1\] must be in \[-1, 1\], got 9",
+        ),
         ({"cameras": np.asarray(CAMERAS)}, r"cameras must be floats \[2, 25\].* got float32 \(3, 25\)"),
         ({"cameras": np.zeros((2, 25))}, r"cameras\[0\] must"),
         ({"weights": np.ones(3)}, r"weights must be floats \[2\]"),
@@ -218,9 +227,7 @@ def test_a_camera_finds_back(params):
     found = move_camera(wrong, change)
     assert after < before / 2 and np.abs(found - true).max() < np.abs(wrong - true).max() / 2
     tight = RefineConfig(steps=4, noise=0.01, side=32, degrees=0.5, percent=0.1)
-    change, *_ = refine._register(
-        params.config.generator, params.generator, head, picture, wrong, Perception(), tight
-    )
+    change, *_ = refine._register(params.config.generator, params.generator, head, picture, wrong, Perception(), tight)
     assert (np.abs(change) <= tight.bound * (1 + 1e-5)).all()
 
 
