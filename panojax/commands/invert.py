@@ -136,7 +136,8 @@ def check_photos(options: Options) -> None:
             )
     if options.camera is None and options.camera_convention != "opencv":
         raise InputError(f"camera-convention goes with --camera, got {options.camera_convention} without one")
-    if options.camera is not None and len(options.photo) == 1 and pathlib.Path(options.photo[0]).is_file():
+    single = len(options.photo) == 1 and pathlib.Path(options.photo[0]).is_file() and not is_video(options.photo[0])
+    if options.camera is not None and single:
         side = picture_side(pathlib.Path(options.photo[0]))
         read_camera(options.camera, options.photo[0], convention=options.camera_convention, side=side)
 

@@ -62,7 +62,9 @@ def invert_together(options: Options) -> None:
         shown, left_out = read_all(options, photos, model.params.config, seconds)
         shown = _without_repeats(shown)
         shown = _sharpest(shown, MAX_PHOTOS, "photo")
-        images = [results.at_size(one.portrait.image, config.image_resolution) for one in shown]
+        images = [one.portrait.image for one in shown]
+        if len({len(image) for image in images}) > 1:
+            images = [results.at_size(image, config.image_resolution) for image in images]
         cameras = np.stack([one.portrait.camera for one in shown])
         warnings: list[str] = []
         perception = _identity_network() if len(shown) > 1 else None

@@ -24,6 +24,7 @@ FADE = 0.06
 EXTRA = 2
 # Of several portraits of one head, each counts by this power of the cosine at which it sees a surface.
 SHARPENED = 4
+GRAZING = 0.05  # the least cosine at which what is seen counts
 
 
 @struct.dataclass
@@ -135,11 +136,11 @@ def _shares_at(mix: LocalMix, points: jax.Array, box_warp: float) -> jax.Array:
     def certainty(branch: LocalBranch) -> jax.Array:
         positions, _, visibility = sight(branch, points, box_warp=box_warp)
         cosine = sample_map(facing(branch.depth, branch.weight, branch.camera)[..., None], positions)[:, 0]
-        return visibility * jnp.maximum(cosine, 1e-2) ** SHARPENED
+        return visibility * jnp.maximum(cosine, GRAZING) ** SHARPENED
 
     certain = mix.trust[:, None] * jnp.stack([certainty(branch) for branch in mix.branches])
     together = (mix.groups[:, None] == mix.groups).astype(jnp.float32) @ certain
-    return (mix.shares[:, None] * certain / jnp.maximum(together, 1e-9))[..., None]
+    return (mix.shares[:, None] * certain / jnp.maximum(together, 1e-12))[..., None]
 
 
 def facing(depth: jax.Array, weight: jax.Array, camera: jax.Array) -> jax.Array:

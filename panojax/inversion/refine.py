@@ -125,7 +125,7 @@ def register(
     perception: Perception,
     config: RefineConfig,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The change [6] of a camera that makes a head [1, ...] look like a picture, and the losses before and after."""
+    """The change [6] of a camera that makes a head look like a picture, and the losses before and after."""
     side = config.side
     target = pool(picture[None].astype(jnp.float32), side)
     heads = jax.tree.map(lambda x: x[None], head)

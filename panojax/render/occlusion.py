@@ -7,12 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from panojax.camera import FOV_DEGREES, RADIUS, focal_from_fov, pixel_rays
-from panojax.fields.local_branch import facing, sample_map
+from panojax.fields.local_branch import GRAZING, facing, sample_map
 from panojax.fields.representation import Representation
 
 # Neighbouring pixels whose depths differ by more than this many pixel widths lie on different surfaces.
 MAX_SLOPE = 6.0
-GRAZING = 0.05  # the least cosine at which what is seen counts
 
 
 def occlusion_mask(
