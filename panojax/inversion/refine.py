@@ -32,6 +32,8 @@ from panojax.nn.stylegan2 import pool
 from panojax.params import Params
 
 PARAMETERS = 6  # of a camera: rotations about the world's axes, size, shift to the right and down
+BLUR = 2.0  # pixels of 64 a side: the standard deviation under which pictures are compared
+OUTLIER = 0.3  # differences beyond it, of pictures in [-1, 1], count less than their square
 FACE_ANGLE = 60.0  # degrees from the front up to which identity is compared
 
 
@@ -83,7 +85,7 @@ class Moves:
       degrees: the angle that each turned by.
       percent: the greatest of the change of the head's size and of its place, as a share of the picture's side.
       bounded: whether it would have moved farther than it may.
-      before, after: root mean squared difference between portrait and rendering, in [-1, 1].
+      before, after: root mean squared difference between portrait and rendering, blurred, in [-1, 1].
     """
 
     degrees: jax.Array
@@ -125,7 +127,7 @@ def register(
     perception: Perception,
     config: RefineConfig,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The change [6] of a camera that makes a head look like a picture, and the losses before and after."""
+    """The change [6] of a camera that makes a head look like a picture; root mean squared differences before, after."""
     side = config.side
     target = pool(picture[None].astype(jnp.float32), side)
     heads = jax.tree.map(lambda x: x[None], head)
@@ -133,37 +135,37 @@ def register(
     identity = config.identity * (toward > math.cos(math.radians(FACE_ANGLE)))
     known = _direction(perception, target)
 
-    def view(change):
-        raw = render_heads(model, variables, heads, move_camera(label, change)[None], resolution=side).raw
-        return jnp.clip(raw.astype(jnp.float32), -1.2, 1.2)
-
-    def residuals(change, sigma):
-        seen = view(change)
-        difference = _blur(seen - target, sigma)
+    def residuals(change):
+        moved = move_camera(label, change)[None]
+        raw = render_heads(model, variables, heads, moved, resolution=side).raw
+        difference = _blur(jnp.clip(raw.astype(jnp.float32), -1.2, 1.2) - target, BLUR * side / 64)
         # Charbonnier's: large differences, of hair say, count less than their square.
-        robust = difference * jax.lax.stop_gradient((1 + jnp.square(difference / 0.3)) ** -0.25)
+        robust = difference * jax.lax.stop_gradient((1 + jnp.square(difference / OUTLIER)) ** -0.25)
         parts = [robust.ravel() / (config.noise * math.sqrt(side)), change / config.usual]
         if perception.identity_network is not None:
-            parts.append(identity * (_direction(perception, seen) - known).ravel())
-        return jnp.concatenate(parts)
+            parts.append(identity * (_direction(perception, raw) - known).ravel())
+        together = jnp.concatenate(parts)
+        return together, (together, jnp.sqrt(jnp.mean(jnp.square(difference))))
 
-    def step(carry, sigma):
-        change, damping = carry
-        value = residuals(change, sigma)
-        slope = jax.jacfwd(residuals)(change, sigma)
-        normal, down = slope.T @ slope, slope.T @ value
+    def evaluate(change):
+        """What a step from here needs: the change, normal matrix, its right side, the cost; and the difference."""
+        slope, (value, difference) = jax.jacfwd(residuals, has_aux=True)(change)
+        return change, slope.T @ slope, slope.T @ value, jnp.sum(jnp.square(value)), difference
+
+    def step(carry, _):
+        best, damping, tried = carry
+        found = evaluate(tried)  # the one place where anything is rendered, so that programs stay small
+        better = found[3] < best[3]
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), found, best)
+        damping = jnp.where(better, damping / 4, damping * 8)
+        change, normal, down, *_ = best
         lowered = jnp.linalg.solve(normal + damping * jnp.diag(jnp.diag(normal)), down)
-        tried = jnp.clip(change - lowered, -config.bound, config.bound)
-        better = jnp.sum(jnp.square(residuals(tried, sigma))) < jnp.sum(jnp.square(value))
-        return (jnp.where(better, tried, change), jnp.where(better, damping / 4, damping * 8)), None
+        return (best, damping, jnp.clip(change - lowered, -config.bound, config.bound)), found[4]
 
-    def loss(change):
-        return jnp.sqrt(jnp.mean(jnp.square(view(change) - target)))
-
-    start = jnp.zeros(PARAMETERS)
-    sigmas = jnp.linspace(3.0, 1.0, config.steps) * side / 64
-    (change, _), _ = jax.lax.scan(step, (start, jnp.float32(0.03)), sigmas)
-    return change, loss(start), loss(change)
+    none = jnp.zeros(PARAMETERS)
+    start = none, jnp.zeros((PARAMETERS, PARAMETERS)), none, jnp.float32(jnp.inf), jnp.float32(0)
+    (best, _, _), differences = jax.lax.scan(step, (start, jnp.float32(0.04), none), length=config.steps + 1)
+    return best[0], differences[0], best[4]
 
 
 def _direction(perception, pictures):
