@@ -85,7 +85,7 @@ def measure(options: argparse.Namespace) -> int:
         cases = {str(k): (photos[:k], cameras[:k]) for k in COUNTS}
         cases |= {"3, wrong": (photos[:3], wrong), "3, refined": (photos[:3], wrong)}
         for case, (pictures, given) in cases.items():
-            if case in rows:
+            if case in rows or (options.cases and case not in options.cases):
                 continue
             begun = time.time()
             if case == "3, refined":
@@ -264,6 +264,7 @@ def main() -> int:
     one.add_argument("--out", type=pathlib.Path, required=True)
     one.add_argument("--checkpoint", default="default")
     one.add_argument("--limit", type=int)
+    one.add_argument("--cases", nargs="*", help='some of 1, 2, 3, 5, 8, "3, wrong" and "3, refined"; all by default')
     one.add_argument("--every", type=int, default=1, help="take every so manieth of the 36 views")
     one.add_argument("--first-view", type=int, default=0)
     one.set_defaults(run=measure)

@@ -51,7 +51,7 @@ class RefineConfig:
     """How far cameras are expected to be off: their standard deviation."""
     usual_percent: float = 3.0
     """Likewise, of size and place."""
-    noise: float = 1.0
+    noise: float = 0.3
     """Standard deviation of what is left between pictures in [-1, 1], for all pixels that are alike: the greater, the
     less cameras move."""
     identity: float = 1.0

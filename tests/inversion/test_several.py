@@ -27,7 +27,7 @@ CAMERAS = look_at(np.array([0.1, 1.5, math.pi]))
 
 @pytest.fixture(scope="module")
 def params():
-    return local_model.params()
+    return local_model.params(planes=16, depth=3)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def assert_same(found, expected):
 def assert_near(found, expected, tolerance=1e-5):
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected)):
-        assert recipe.relative_error(a, b) < tolerance or np.abs(np.asarray(a) - np.asarray(b)).max() < tolerance
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1.0, float(np.abs(b).max())))
 
 
 @pytest.mark.parametrize("stitching", ["texel", "sample"])
@@ -214,12 +214,13 @@ def test_cameras_are_moved_as_said():
     assert np.isfinite(jax.jacfwd(move_camera, argnums=1)(look_at(0.3), jnp.zeros(6))).all()
 
 
-def test_a_camera_finds_back(params):
-    """Of a head's own rendering, seen from a camera that is off by 3 degrees and 2%, within its bounds."""
+def test_a_camera_finds_back():
+    """Of a soft head's own rendering, seen from a camera that is off by 3 degrees and 2%, within its bounds."""
+    params = scenes.tiny_params(solid=False, encoders=False)
     head = panojax.generate(params, np.ones(params.config.generator.z_dim, np.float32))
     config = RefineConfig(steps=8, noise=0.01, side=32)
     true = look_at(0.4)
-    picture = scenes.render(params, head, true, resolution=32).raw
+    picture = jnp.clip(scenes.render(params, head, true, resolution=32).raw, -1.2, 1.2)
     wrong = move_camera(true, jnp.array([0.02, 0.05, -0.01, 0.02, 0.0, 0.0]))
     change, before, after = refine._register(
         params.config.generator, params.generator, head, picture, wrong, Perception(), config
