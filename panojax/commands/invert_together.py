@@ -258,7 +258,7 @@ def _invert(options: Options, model: Any, images: Sequence[np.ndarray], cameras:
 def _photo_reports(shown: Sequence[Shown], cameras: np.ndarray, moves: Moves | None) -> list[dict[str, Any]]:
     found = []
     for i, one in enumerate(shown):
-        entry = {
+        entry: dict[str, Any] = {
             "photo": one.name,
             "camera": _rounded(cameras[i]),
             "camera_source": one.portrait.source,

@@ -114,7 +114,7 @@ def reconstruct_together(
     return dataclasses.replace(head, local=_localize(context, joined, variables, head, trust)) if joined else head
 
 
-def most_frontal(labels: jax.Array, trust: jax.Array) -> jax.Array:
+def most_frontal(labels: Float[AnyArray, "K 25"], trust: Float[AnyArray, " K"]) -> jax.Array:
     """Which of the cameras [K, 25] that are trusted looks most into the face, along -z."""
     forward = unpack(labels)[0][:, 2, 2]
     return jnp.argmin(jnp.where(trust > 0, forward, 2.0))
