@@ -21,8 +21,6 @@ from panojax.files.image_file import write_image
 from panojax.files.output import write_video
 from panojax.files.video_file import read_frames
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NAMES = ("front.png", "left.png", "back.png")
 YAWS = (0.0, 1.5, 3.1)
 

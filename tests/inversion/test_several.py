@@ -20,8 +20,6 @@ from panojax.inversion import refine, several
 from panojax.inversion.refine import RefineConfig, move_camera, refine_cameras
 from panojax.losses.perception import Perception
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CAMERAS = look_at(np.array([0.1, 1.5, math.pi]))
 
 
