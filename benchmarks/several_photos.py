@@ -195,6 +195,8 @@ def summarise(heads: list[dict]) -> dict[str, dict[str, float]]:
 def _tables(heads: list[dict], figures: dict[str, dict[str, float]]) -> list[str]:
     views = len(heads[0]["1"]["yaw"])
     lines = [
+        "![LPIPS by the angle from the front, of 1 to 8 photos](several_photos.svg)",
+        "",
         f"{len(heads)} drawn test heads, {views} unseen views each.",
         "",
         "| photos | LPIPS, all views | LPIPS, 90° to 180° | identity, all views | identity, up to 60° |",
