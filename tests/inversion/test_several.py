@@ -71,11 +71,14 @@ def test_each_cell_comes_from_the_portraits_that_show_it(params, three, parts):
         alone = (count == 1) & (masks[i] == 0)
         assert alone.any()
         np.testing.assert_allclose(planes[alone], own[i][alone], rtol=1e-4, atol=1e-4)
-    np.testing.assert_array_equal(planes[count == 0], np.asarray(parts[0].occluded.planes)[count == 0])
+    # Another program, whose sums have another order.
+    np.testing.assert_allclose(
+        planes[count == 0], np.asarray(parts[0].occluded.planes)[count == 0], rtol=1e-4, atol=1e-5
+    )
     seen = np.where(masks[..., None] == 0, own, np.nan)[:, count == 2]
     between = planes[count == 2]
     assert (between >= np.nanmin(seen, 0) - 1e-3).all() and (between <= np.nanmax(seen, 0) + 1e-3).all()
-    np.testing.assert_array_equal(three.ws, parts[0].visible.ws)
+    np.testing.assert_allclose(three.ws, parts[0].visible.ws, rtol=1e-4, atol=1e-5)
     assert isinstance(three.local, LocalMix) and len(three.local.branches) == 3
 
 
