@@ -8,7 +8,7 @@ view = panojax.render(params, head, panojax.orbit(120)[30])
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from panojax.api import generate, invert, map_latent, occlusion_mask, render, synthesize
+from panojax.api import generate, invert, invert_many, map_latent, occlusion_mask, render, synthesize
 from panojax.camera import look_at, mirror, orbit
 from panojax.config import Config
 from panojax.converters.convert import convert, from_torch
@@ -24,6 +24,7 @@ from panojax.files.image_file import write_image
 from panojax.generators.generator import Head, View
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.inversion.pipeline import Parts
+from panojax.inversion.refine import refine_cameras
 from panojax.params import Params, prepare
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ __all__ = [
     "generate",
     "interpolate",
     "invert",
+    "invert_many",
     "load",
     "load_head",
     "look_at",
@@ -92,6 +94,7 @@ __all__ = [
     "orbit",
     "point_cloud",
     "prepare",
+    "refine_cameras",
     "render",
     "save",
     "save_head",

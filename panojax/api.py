@@ -14,6 +14,7 @@ from panojax.fields.local_branch import check_branch
 from panojax.generators import generator
 from panojax.generators.generator import Head, View
 from panojax.inversion import pipeline as inversion
+from panojax.inversion import several
 from panojax.params import Params
 from panojax.render.renderer import draw_uniforms
 
@@ -214,6 +215,82 @@ def _invert(params, image, camera, threshold, *, stitching, return_parts):
 _invert_jitted = jax.jit(_invert, static_argnames=("stitching", "return_parts"))
 
 
+def invert_many(
+    params: Params,
+    images: Any,
+    cameras: Any,
+    weights: Any = None,
+    *,
+    stitching: str = "texel",
+    threshold: float | jax.Array = 0.5,
+) -> Head:
+    """One head from several portraits of one person.
+
+    Args:
+      images: K portraits [K, S, S, 3], RGB in [-1, 1], aligned as the model's training pictures were.
+      cameras: their labels [K, 25], see `panojax.refine_cameras`.
+      weights: [K] from 0, how much each counts besides what it shows, how frontally and how sharply; None is 1 each.
+      stitching, threshold: as `invert`.
+
+    Returns:
+      A Head. Of a single portrait it is `invert`'s.
+
+    Raises:
+      InputError: as `invert`; there is no portrait, more than 16, or they have several sizes; no weight is positive.
+    """
+    if params.config.encoder is None:
+        raise InputError(
+            "params must hold encoders to invert pictures, got a generator alone: convert it with encoders"
+        )
+    check_choice("stitching", stitching, ("texel", "sample"))
+    images, cameras = check_portraits(params, images, cameras)
+    count = len(images)
+    weights = check_array("weights", jnp.ones(count) if weights is None else weights, (count,))
+    if not isinstance(weights, jax.core.Tracer):
+        known_weights = np.asarray(weights)
+        if not (np.isfinite(known_weights).all() and known_weights.min() >= 0 and known_weights.max() > 0):
+            raise InputError(f"weights must be finite, from 0 and not all 0, got {known_weights.tolist()!s:.80}")
+    if count == 1:
+        return invert(params, images[0], cameras[0], stitching=stitching, threshold=threshold)
+    data = (params, images, cameras, weights, threshold)
+    known = not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(data))
+    return (_invert_many_jitted if known else _invert_many)(*data, stitching=stitching)
+
+
+def _invert_many(params, images, cameras, weights, threshold, *, stitching):
+    model = params.config, params.generator, params.encoders
+    return several.invert_together(*model, images, cameras, weights, stitching=stitching, threshold=threshold)
+
+
+_invert_many_jitted = jax.jit(_invert_many, static_argnames="stitching")
+
+
+def check_portraits(params: Params, images: Any, cameras: Any) -> tuple[jax.Array, jax.Array]:
+    """Portraits [K, S, S, 3] of one person and their labels [K, 25], or an InputError, see `invert_many`."""
+    if isinstance(images, list | tuple):
+        sizes = [np.shape(image) for image in images]
+        odd = next((i for i, size in enumerate(sizes) if size != sizes[0]), None)
+        if odd is not None:
+            raise InputError(f"images must have one size, got {sizes[0]} and, of images[{odd}], {sizes[odd]}")
+        images = jnp.stack([jnp.asarray(image) for image in images]) if images else jnp.zeros((0, 1, 1, 3))
+    if jnp.ndim(images) != 4 or images.shape[1] != images.shape[2] or not images.shape[1]:
+        raise InputError(f"images must be [K, S, S, 3], got {jnp.shape(images)}")
+    images = check_array("images", images, (None, None, None, 3))
+    count = len(images)
+    if not 1 <= count <= several.MAX_PHOTOS:
+        hint = "" if count == 0 else ": choose the sharpest from all around, as `panojax invert --together` does"
+        raise InputError(f"images must be 1 to {several.MAX_PHOTOS} portraits of one person, got {count}{hint}")
+    cameras = check_array("cameras", cameras, (count, 25), " (16 extrinsics, then 9 intrinsics, for each of images)")
+    for i in range(count):
+        if not isinstance(images, jax.core.Tracer):
+            check_range(images[i], f"images[{i}]")
+        if not isinstance(cameras, jax.core.Tracer):
+            generator_config = params.config.generator
+            where = {"radius": generator_config.camera_radius, "pivot": generator_config.camera_pivot}
+            check_camera(cameras[i], f"cameras[{i}]", **where)
+    return images, cameras
+
+
 def _portrait(params, image, camera, face):
     """The array [S, S, 3] and the label [25] of what `invert` is given."""
     if not isinstance(image, jax.Array | np.ndarray):
@@ -241,15 +318,15 @@ def _portrait(params, image, camera, face):
     return image, camera
 
 
-def check_range(image: Any) -> None:
+def check_range(image: Any, name: str = "image") -> None:
     """Raises InputError unless a known image is finite and in [-1, 1], or a little beyond as resizing leaves it."""
     values = np.asarray(image, np.float32)
     low, high = float(values.min()), float(values.max())
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise InputError("image must be finite, got NaN or infinity")
+        raise InputError(f"{name} must be finite, got NaN or infinity")
     if max(-low, high) > BEYOND:
         hint = ": it looks like 0 to 255, divide by 127.5 and subtract 1" if low >= 0 and high <= 255 else ""
-        raise InputError(f"image must be in [-1, 1], got {low:.3g} to {high:.3g}{hint}")
+        raise InputError(f"{name} must be in [-1, 1], got {low:.3g} to {high:.3g}{hint}")
 
 
 def _camera(camera):

@@ -20,17 +20,21 @@ class Options:
     --method pti also writes tuned_model/, which `panojax render` finds beside head.npz.
 
     Of several photos, or a folder's, each gets such a folder in OUT. Those that cannot be used are reported and the
-    others go on; run again, it does only what is missing or has changed. Several GPUs share the work.
+    others go on; run again, it does only what is missing or has changed. Several GPUs share the work. With --together
+    they show one person, of whom one head is made; so do the frames of a video.
 
     For example:
 
         panojax invert astronaut --out astronaut_head
         panojax invert me.jpg --out me --mesh
         panojax invert photos --out heads --video none
+        panojax invert front.jpg left.jpg back.jpg --together --out me
+        panojax invert talk.mp4 --together --out me
     """
 
     photo: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PHOTO [PHOTO ...]")]
-    """Pictures, folders of pictures, or the word "astronaut": the portrait that comes with scikit-image."""
+    """Pictures, folders of pictures, or the word "astronaut": the portrait that comes with scikit-image; with
+    --together also videos."""
     out: pathlib.Path
     """Folder for the results, new or empty; for several photos, maybe filled by an earlier run."""
     checkpoint: str = "default"
@@ -43,6 +47,10 @@ class Options:
     y up, z backward (opengl), or world-to-camera (colmap)."""
     aligned: bool = False
     """The picture is an aligned, square crop; without --camera it is seen from the front."""
+    together: bool = False
+    """The photos show one person, of whom one head is made; of videos, sharp frames from all around are taken."""
+    refine: bool = True
+    """With --together, move the photos' cameras a little, until they agree."""
     face: str = "largest"
     """Which face of the photo: "largest", "center", "only", or a number counted from the left, from 0."""
     framing: Literal["auto", "panohead", "heads"] = "auto"
@@ -94,6 +102,11 @@ def run(options: Options) -> None:
     if options.mesh:
         results.check_mesh(options.mesh_resolution)
     check_photos(options)
+    if options.together:
+        from panojax.commands.invert_together import invert_together
+
+        invert_together(options)
+        return
     if len(options.photo) > 1 or pathlib.Path(options.photo[0]).is_dir():
         from panojax.commands.invert_folder import invert_folder
 
@@ -110,15 +123,21 @@ def check_photos(options: Options) -> None:
     from panojax.commands.arguments import read_camera
     from panojax.commands.portrait import ASTRONAUT
     from panojax.data.pictures import picture_side
+    from panojax.files.video_file import is_video
 
     if not options.photo:
         raise InputError("photo must name a picture or a folder of pictures, got none")
     for photo in options.photo:
         if photo != ASTRONAUT and not pathlib.Path(photo).exists():
             raise InputError(f"photo must be a picture or a folder of pictures, got {photo!r}, which does not exist")
+        if is_video(photo) and not options.together:
+            raise InputError(
+                f"photo must be a picture or a folder of pictures, got the video {photo!r}: add --together"
+            )
     if options.camera is None and options.camera_convention != "opencv":
         raise InputError(f"camera-convention goes with --camera, got {options.camera_convention} without one")
-    if options.camera is not None and len(options.photo) == 1 and pathlib.Path(options.photo[0]).is_file():
+    single = len(options.photo) == 1 and pathlib.Path(options.photo[0]).is_file() and not is_video(options.photo[0])
+    if options.camera is not None and single:
         side = picture_side(pathlib.Path(options.photo[0]))
         read_camera(options.camera, options.photo[0], convention=options.camera_convention, side=side)
 
@@ -152,29 +171,64 @@ def invert_photo(
     """Inverts the photo and writes all files to `folder`; the report."""
     import json
 
-    from panojax.commands import results
-    from panojax.commands.arguments import turn
-    from panojax.export.turntable import render_views
-    from panojax.files.checkpoint import save
-    from panojax.files.head_file import model_mark, save_head
-    from panojax.files.output import contact_sheet
+    from panojax.files.head_file import model_mark
     from panojax.photo import write_image
     from panojax.terminal.progress import step
 
     encoders = options.method == "encoders"
     params, config = model.params, model.params.config.generator
-    portrait = _read_portrait(photo, options, params.config, seconds)
+    portrait = read_portrait(photo, options, params.config, seconds)
     write_image(folder / "input.png", portrait.image)
     with step("inverting", seconds):
         if encoders:
             head = _encode(options, params, portrait)
         else:
-            params, head = _optimise(options, model.perception, params.generator_only(), portrait)
-        own = TUNED if options.method == "pti" else None
-        if own is not None:
-            save(params, folder / own)
-        dtype = "float16" if options.half else "float32"
-        save_head(head, folder / "head.npz", params=params, dtype=dtype, checkpoint=own)
+            params, head = optimise(options, model.perception, params.generator_only(), portrait.image, portrait.camera)
+        keep_head(options, params, head, folder)
+    mesh = write_views(options, params, head, portrait, folder, seconds)
+    report = {
+        "panojax": panojax_version(),
+        "photo": pathlib.Path(photo).name,
+        "request": request(options, photo),
+        "model": {"image_resolution": config.image_resolution, "weights": model_mark(params).weights},
+        "camera": [round(float(value), 6) for value in portrait.camera],
+        "camera_source": portrait.source,
+        "alignment": portrait.report and dataclasses.asdict(portrait.report),
+        "method": options.method,
+        "stitching": options.stitching if encoders else None,
+        "steps": None if encoders else options.steps,
+        "mesh": mesh,
+        "seconds": seconds,
+        "files": sorted([*(path.name for path in folder.iterdir()), "report.json"]),
+    }
+    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def keep_head(options: Options, params: Any, head: Any, folder: pathlib.Path) -> None:
+    """Writes the head, and the model where it is the head's own."""
+    from panojax.files.checkpoint import save
+    from panojax.files.head_file import save_head
+
+    own = TUNED if options.method == "pti" else None
+    if own is not None:
+        save(params, folder / own)
+    dtype = "float16" if options.half else "float32"
+    save_head(head, folder / "head.npz", params=params, dtype=dtype, checkpoint=own)
+
+
+def write_views(
+    options: Options, params: Any, head: Any, portrait: Any, folder: pathlib.Path, seconds: dict[str, float]
+) -> dict[str, Any] | None:
+    """Writes what shows a head beside its portrait: sheet, turntable and mesh, whose numbers come back."""
+    from panojax.commands import results
+    from panojax.commands.arguments import turn
+    from panojax.export.turntable import render_views
+    from panojax.files.output import contact_sheet
+    from panojax.photo import write_image
+    from panojax.terminal.progress import step
+
+    config = params.config.generator
     with step("rendering the sheet", seconds):
         reconstruction = next(render_views(params, head, portrait.camera[None]))
         write_image(folder / "reconstruction.png", reconstruction)
@@ -198,23 +252,7 @@ def invert_photo(
                 level=options.mesh_level,
                 largest=options.mesh_largest,
             )
-    report = {
-        "panojax": panojax_version(),
-        "photo": pathlib.Path(photo).name,
-        "request": request(options, photo),
-        "model": {"image_resolution": config.image_resolution, "weights": model_mark(params).weights},
-        "camera": [round(float(value), 6) for value in portrait.camera],
-        "camera_source": portrait.source,
-        "alignment": portrait.report and dataclasses.asdict(portrait.report),
-        "method": options.method,
-        "stitching": options.stitching if encoders else None,
-        "steps": None if encoders else options.steps,
-        "mesh": mesh,
-        "seconds": seconds,
-        "files": sorted([*(path.name for path in folder.iterdir()), "report.json"]),
-    }
-    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-    return report
+    return mesh
 
 
 def request(options: Options, photo: str) -> str:
@@ -254,8 +292,10 @@ def _encode(options: Options, params: Any, portrait: Any) -> Any:
     return jax.block_until_ready(head)
 
 
-def _optimise(options: Options, perception: Any, params: Any, portrait: Any) -> tuple[Any, Any]:
-    """The model that renders the head, which is its own after PTI, and the head."""
+def optimise(
+    options: Options, perception: Any, params: Any, image: Any, camera: Any, *, together: bool = False
+) -> tuple[Any, Any]:
+    """The model that renders the head, which is its own after PTI, and the head; arguments as `invert_wplus`."""
     from panojax.inversion.optimize import ProjectionConfig, TuningConfig, invert_pti, invert_wplus
     from panojax.terminal.bars import bar
     from panojax.terminal.progress import is_quiet
@@ -269,13 +309,13 @@ def _optimise(options: Options, perception: Any, params: Any, portrait: Any) -> 
             shown.set_postfix(loss=f"{loss:.4f}")
             shown.update(done - shown.n)
 
-        common: dict[str, Any] = {"perception": perception, "config": config, "progress": show}
+        common: dict[str, Any] = {"perception": perception, "config": config, "progress": show, "together": together}
         if pti:
-            return invert_pti(params, portrait.image, portrait.camera, tuning=tuning, **common)
-        return params, invert_wplus(params, portrait.image, portrait.camera, **common)
+            return invert_pti(params, image, camera, tuning=tuning, **common)
+        return params, invert_wplus(params, image, camera, **common)
 
 
-def _read_portrait(photo: str, options: Options, config: Any, seconds: dict[str, float]) -> Any:
+def read_portrait(photo: str, options: Options, config: Any, seconds: dict[str, float]) -> Any:
     """The portrait for a model, as large as its pictures or smaller, with its camera."""
     from panojax.commands.portrait import align_photo, read_aligned
     from panojax.terminal.progress import note, say, step

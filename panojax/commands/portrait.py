@@ -57,12 +57,13 @@ def read_aligned(photo: str, camera: str | None, size: int, *, convention: str =
     return Portrait(at_size(image, min(size, image.shape[0])), label, source)
 
 
-def align_photo(photo: str, config: Config, *, face: str, framing: str = "auto") -> Portrait:
+def align_photo(photo: str | np.ndarray, config: Config, *, face: str, framing: str = "auto") -> Portrait:
     """A photo as a user brings it, cropped around one head as the model's training pictures, its camera estimated.
 
     For a generator whose heads lie on white, what is not the person becomes white.
 
     Args:
+      photo: its path, or a picture uint8 [H, W, 3].
       config: of the model.
       face: "largest", "center", "only", or a number counted from the left, from 0.
       framing: "auto" for the model's, "panohead" or "heads", see `panojax.photo.framing`.
@@ -72,7 +73,8 @@ def align_photo(photo: str, config: Config, *, face: str, framing: str = "auto")
     """
     from panojax.photo import portrait
 
-    source = np.round((astronaut() + 1) * 127.5).astype(np.uint8) if photo == ASTRONAUT else photo
+    named = isinstance(photo, str) and photo == ASTRONAUT
+    source = np.round((astronaut() + 1) * 127.5).astype(np.uint8) if named else photo
     aligned = portrait.align(config, source, face=parse_face(face), framing=framing)  # type: ignore[arg-type]
     return Portrait(aligned.image, aligned.camera, "estimated from the photo", aligned.report)
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from panojax.camera import project
+from panojax.camera import camera_rays, project
 from panojax.errors import InputError
 from panojax.kernels.activations import softplus
 from panojax.kernels.lookup import sample_planes
@@ -22,6 +22,9 @@ from panojax.kernels.lookup import sample_planes
 FADE = 0.06
 # What the small network reads besides the features: the distance behind the surface, and the visibility.
 EXTRA = 2
+# Of several portraits of one head, each counts by this power of the cosine at which it sees a surface.
+SHARPENED = 4
+GRAZING = 0.05  # the least cosine at which what is seen counts
 
 
 @struct.dataclass
@@ -55,22 +58,43 @@ class LocalMix:
     Attributes:
       branches: K of them.
       shares: [K], how much each one's scale and shift count.
+      groups: None, or numbers [K]: branches of one number are of portraits of the same head. At every point they share
+        what one of them would have, by how frontally and visibly each shows it.
+      trust: [K], with `groups`: how much each counts among those of its group besides.
     """
 
     branches: tuple[LocalBranch, ...]
     shares: jax.Array
+    groups: jax.Array | None = None
+    trust: jax.Array | None = None
 
 
 def mix_branches(first: Any, second: Any, share: jax.Array) -> Any:
     """The local branch of a head between two, of which either may have a `LocalBranch`, a `LocalMix` or None."""
-    parts: list[LocalBranch] = []
-    shares: list[jax.Array] = []
-    for local, weight in ((first, 1 - share), (second, share)):
-        if local is not None:
-            own = local if isinstance(local, LocalMix) else LocalMix((local,), jnp.ones(1, jnp.float32))
-            parts += own.branches
-            shares.append(weight * own.shares)
-    return LocalMix(tuple(parts), jnp.concatenate(shares)) if parts else None
+    mixes = [
+        (local if isinstance(local, LocalMix) else LocalMix((local,), jnp.ones(1, jnp.float32)), weight)
+        for local, weight in ((first, 1 - share), (second, share))
+        if local is not None
+    ]
+    if not mixes:
+        return None
+    branches = tuple(branch for mix, _ in mixes for branch in mix.branches)
+    shares = jnp.concatenate([weight * mix.shares for mix, weight in mixes])
+    if all(mix.groups is None for mix, _ in mixes):
+        return LocalMix(branches, shares)
+    groups, trust, before = [], [], 0
+    for mix, _ in mixes:
+        alone = jnp.arange(len(mix.branches), dtype=jnp.float32)
+        groups.append(before + (alone if mix.groups is None else mix.groups))
+        trust.append(jnp.ones_like(alone) if mix.trust is None else mix.trust)
+        before += len(branches)
+    return LocalMix(branches, shares, jnp.concatenate(groups), jnp.concatenate(trust))
+
+
+def share_branches(branches: tuple[LocalBranch, ...], trust: jax.Array) -> LocalMix:
+    """The local branch of one head of K portraits: K branches, of which each counts by `trust` [K] and by how well its
+    portrait shows a point."""
+    return LocalMix(branches, jnp.ones(len(branches)), jnp.zeros(len(branches)), jnp.asarray(trust, jnp.float32))
 
 
 def make_branch(features: jax.Array, view: Any, camera: jax.Array, fusion: Any) -> LocalBranch:
@@ -95,14 +119,48 @@ def modulate(
     """Tri-grid features [M, C] of world points [M, 3] as the branch changes them: f (1 + v scale) + v shift.
 
     v is the visibility, so points that the portrait does not show keep their features. Computed in float32. Of several
-    branches, scales and shifts are summed by their shares.
+    branches, scales and shifts are summed by their shares, see `LocalMix`.
     """
     if isinstance(local, LocalMix):
         films = [film(branch, points, box_warp=box_warp) for branch in local.branches]
-        scale, shift = (sum(share * x for share, x in zip(local.shares, column)) for column in zip(*films))
+        shares = local.shares if local.groups is None else _shares_at(local, points, box_warp)
+        scale, shift = (sum(share * x for share, x in zip(shares, column)) for column in zip(*films))
     else:
         scale, shift = film(local, points, box_warp=box_warp)
     return features * (1 + scale) + shift
+
+
+def _shares_at(mix: LocalMix, points: jax.Array, box_warp: float) -> jax.Array:
+    """Shares [K, M, 1] of branches at points [M, 3]: those of a group sum to its share wherever one of them sees."""
+
+    def certainty(branch: LocalBranch) -> jax.Array:
+        positions, _, visibility = sight(branch, points, box_warp=box_warp)
+        cosine = sample_map(facing(branch.depth, branch.weight, branch.camera)[..., None], positions)[:, 0]
+        return visibility * jnp.maximum(cosine, GRAZING) ** SHARPENED
+
+    certain = mix.trust[:, None] * jnp.stack([certainty(branch) for branch in mix.branches])
+    together = (mix.groups[:, None] == mix.groups).astype(jnp.float32) @ certain
+    return (mix.shares[:, None] * certain / jnp.maximum(together, 1e-12))[..., None]
+
+
+def facing(depth: jax.Array, weight: jax.Array, camera: jax.Array) -> jax.Array:
+    """How frontally a view shows its surface: [R, R] in [0, 1], 0 where it shows nothing.
+
+    The cosine between each pixel's ray and the normal of the surface, by central differences, times the opacity.
+
+    Args:
+      depth: along each pixel's ray [R, R] or [R, R, 1].
+      weight: opacity, likewise.
+      camera: label [25].
+    """
+    side = depth.shape[0]
+    origins, directions = (x.reshape(side, side, 3) for x in camera_rays(camera, side))
+    points = origins + depth.reshape(side, side, 1) * directions
+    down, across = jnp.gradient(points, axis=(0, 1))
+    normal = jnp.cross(across, down)
+    length = jnp.sqrt(jnp.sum(jnp.square(normal), axis=-1) + 1e-20)
+    cosine = jnp.abs(jnp.sum(normal * directions, axis=-1)) / length
+    return jnp.clip(cosine, 0, 1) * jnp.clip(weight.reshape(side, side), 0, 1)
 
 
 def film(local: LocalBranch, points: jax.Array, *, box_warp: float = 1.0) -> tuple[jax.Array, jax.Array]:
@@ -153,6 +211,14 @@ def check_branch(local: LocalBranch | LocalMix, channels: int, name: str) -> Non
                 f"{name}.shares must be one for each of 1 or more branches, got {np.shape(local.shares)} for "
                 f"{len(local.branches)}"
             )
+        for field in ("groups", "trust"):
+            value = getattr(local, field)
+            if (value is None) != (local.groups is None) or (
+                value is not None and np.shape(value) != (len(local.branches),)
+            ):
+                raise InputError(
+                    f"{name}.{field} must be one for each branch, or absent as the other, got {np.shape(value)}"
+                )
         for i, branch in enumerate(local.branches):
             check_branch(branch, channels, f"{name}.branches[{i}]")
         return

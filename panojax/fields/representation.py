@@ -15,6 +15,8 @@ import numpy as np
 from panojax.arrays import AnyArray, Bool, Float
 from panojax.errors import InputError
 
+LEVELS = 16  # that `Representation.shown` tells apart
+
 
 class Representation(abc.ABC):
     """Subclasses are frozen dataclasses. `...` are leading axes: of a batch, or none.
@@ -82,6 +84,19 @@ class Representation(abc.ABC):
           float32 [*cells] in [0, 1], 1 = wholly. Here: the cells that the view shows.
         """
         return 1 - self.unseen(points, jnp.ones(points.shape[:-1], bool))
+
+    def shown(
+        self, points: Float[AnyArray, "M M 3"], values: Float[AnyArray, "M M"], valid: Bool[AnyArray, "M M"]
+    ) -> Float[jax.Array, " *cells"]:
+        """The greatest of the values, in [0, 1], at the points whose lookups read a cell: [*cells], 0 where none do.
+
+        Args:
+          points, valid: as `unseen` takes them.
+          values: [M, M]; rounded to a `LEVELS`th.
+        """
+        steps = (jnp.arange(LEVELS, dtype=jnp.float32) + 0.5) / LEVELS
+        above = jax.lax.map(lambda step: 1 - self.unseen(points, valid & (values >= step)), steps)
+        return jnp.mean(above, axis=0)
 
     def look_up_stitched(
         self,

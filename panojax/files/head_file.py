@@ -32,6 +32,7 @@ _LOCAL = {"features": 3, "depth": 3, "weight": 3, "camera": 1, "hidden_kernel": 
     "film_kernel": 2,
     "film_bias": 1,
 }
+_MIX = ("shares", "groups", "trust")
 MAX_BRANCHES = 16
 # What gives the numbers in a tri-grid their meaning; the other options only say how it is rendered.
 _SHAPING = (
@@ -211,7 +212,8 @@ def _local_arrays(local: LocalBranch | LocalMix | None) -> dict[str, Any]:
     if len(branches) > MAX_BRANCHES:
         raise InputError(f"head.local must mix at most {MAX_BRANCHES} branches to be stored, got {len(branches)}")
     arrays = {f"{_prefix(i)}{name}": getattr(one, name) for i, one in enumerate(branches) for name in _LOCAL}
-    return arrays | ({"local.shares": local.shares} if isinstance(local, LocalMix) else {})
+    mixed = {f"local.{name}": getattr(local, name) for name in _MIX} if isinstance(local, LocalMix) else {}
+    return arrays | {name: value for name, value in mixed.items() if value is not None}
 
 
 def _local_names(arrays: Mapping[str, NpyEntry]) -> dict[str, int]:
@@ -221,7 +223,10 @@ def _local_names(arrays: Mapping[str, NpyEntry]) -> dict[str, int]:
     shares = arrays.get("local.shares")
     count = 1 if shares is None or len(shares.shape) != 1 else min(shares.shape[0], MAX_BRANCHES)
     names = {f"{_prefix(i)}{name}": dimensions for i in range(count) for name, dimensions in _LOCAL.items()}
-    return names | ({} if shares is None else {"local.shares": 1})
+    if shares is None:
+        return names
+    shared = any(f"local.{name}" in arrays for name in _MIX[1:])
+    return names | {f"local.{name}": 1 for name in (_MIX if shared else _MIX[:1])}
 
 
 def _pop_local(found: dict[str, Any]) -> LocalBranch | LocalMix | None:
@@ -230,7 +235,7 @@ def _pop_local(found: dict[str, Any]) -> LocalBranch | LocalMix | None:
     count = shares.shape[0] if shares is not None else int("local.features" in found)
     branches = tuple(LocalBranch(**{name: found.pop(f"{_prefix(i)}{name}") for name in _LOCAL}) for i in range(count))
     if shares is not None:
-        return LocalMix(branches, shares)
+        return LocalMix(branches, shares, *(found.pop(f"local.{name}", None) for name in _MIX[1:]))
     return branches[0] if branches else None
 
 

@@ -115,7 +115,7 @@ def _write_mp4(path: pathlib.Path, frames: Iterator[np.ndarray], fps: int) -> No
     even = ((0, height % 2), (0, width % 2), (0, 0))
     # Colours are converted and tagged as BT.709: of untagged ones, players guess by the picture's size.
     command = [
-        *(_ffmpeg(), "-y", "-loglevel", "error"),
+        *(find_ffmpeg(), "-y", "-loglevel", "error"),
         *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width + width % 2}x{height + height % 2}"),
         *("-r", str(fps), "-i", "-", "-an"),
         *("-vf", "scale=out_color_matrix=bt709:out_range=tv", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "16"),
@@ -146,14 +146,14 @@ def _write_mp4(path: pathlib.Path, frames: Iterator[np.ndarray], fps: int) -> No
             raise InputError(f"path must be a video that ffmpeg can write, it said: {reason.splitlines()[-1]}")
 
 
-def _ffmpeg() -> str:
+def find_ffmpeg(otherwise: str = ", or write a .webp") -> str:
     """The program that comes with imageio-ffmpeg, or the system's."""
     import imageio_ffmpeg
 
     try:
         return imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError:
-        raise InputError("an .mp4 needs ffmpeg, which is not there: install it, or write a .webp") from None
+        raise InputError(f"an .mp4 needs ffmpeg, which is not there: install it{otherwise}") from None
 
 
 def _write_webp(path, frames, fps):

@@ -19,7 +19,7 @@ from panojax.generators.generator_config import GeneratorConfig, count_ws
 from panojax.generators.networks import block_width, build, module_variables
 from panojax.kernels.fusion import by_blocks, written_in_order
 from panojax.nn.stylegan2 import resize
-from panojax.render.occlusion import occlusion_mask
+from panojax.render.occlusion import frontal_mask, occlusion_mask
 from panojax.render.renderer import Rendered, draw_uniforms, render_rays
 
 
@@ -268,11 +268,25 @@ def head_occlusion(
 
     The depth is rendered at half the planes' resolution, or the usual one where that is finer.
     """
-    side = max(config.rendering_resolution, config.field.resolution // 2)
-    uniforms = draw_uniforms(None, (labels.shape[0], side * side), config)
-    rendered = render_volume(config, variables, heads, labels, uniforms, colours=False)
+    rendered = _depths(config, variables, heads, labels)
     occlusion = functools.partial(view_occlusion, config, threshold=threshold)
     return jax.vmap(occlusion)(rendered.depth, rendered.weight, labels)
+
+
+def head_frontality(
+    config: GeneratorConfig, variables: Any, heads: Head, labels: jax.Array, *, threshold: float | jax.Array = 0.5
+) -> jax.Array:
+    """How frontally heads are seen from labels [N, 25]: `frontal_mask` [N, *field.cells] of the same depth as
+    `head_occlusion` takes."""
+    rendered = _depths(config, variables, heads, labels)
+    mask = functools.partial(frontal_mask, config.field, box_warp=config.box_warp, threshold=threshold)
+    return jax.vmap(mask)(rendered.depth, rendered.weight, labels)
+
+
+def _depths(config, variables, heads, labels):
+    side = max(config.rendering_resolution, config.field.resolution // 2)
+    uniforms = draw_uniforms(None, (labels.shape[0], side * side), config)
+    return render_volume(config, variables, heads, labels, uniforms, colours=False)
 
 
 def view_occlusion(config: GeneratorConfig, depth, weight, label, *, threshold: float | jax.Array = 0.5) -> jax.Array:

@@ -104,6 +104,7 @@ def invert_wplus(
     config: ProjectionConfig = ProjectionConfig(),
     key: jax.Array | None = None,
     progress: Progress | None = None,
+    together: bool = False,
 ) -> Head:
     """Heads whose style codes, one for each layer, are optimised to render portraits.
 
@@ -115,15 +116,17 @@ def invert_wplus(
       config: schedule and weights.
       key: of the noise; None is `jax.random.key(0)`.
       progress: called with (steps done, mean loss) every 50 steps.
+      together: the portraits of a batch show one head, which is fitted to all at once.
 
     Returns:
-      A Head, batched where `image` is.
+      A Head, batched where `image` is and it shows several.
 
     Raises:
       InputError: shapes that do not fit.
     """
     context, single = _context(params, image, camera)
-    stages = (OptimisedCodes(perception, config, key, progress),)
+    single |= together
+    stages = (OptimisedCodes(perception, config, key, progress, together),)
     estimate, _, _ = reconstruct(context, stages, dict.fromkeys(stage.name for stage in stages))
     return jax.tree.map(lambda x: x[0], estimate.heads) if single else estimate.heads
 
@@ -138,20 +141,21 @@ def invert_pti(
     tuning: TuningConfig = TuningConfig(),
     key: jax.Array | None = None,
     progress: Progress | None = None,
+    together: bool = False,
 ) -> tuple[Params, Head]:
     """Optimises the codes of one portrait, then the generator's synthesis, rendering and super-resolution around them.
 
-    Arguments are those of `invert_wplus` for a single portrait [S, S, 3], and `tuning`, whose steps `progress` counts
-    on from the projection's.
+    Arguments are those of `invert_wplus` for a single portrait [S, S, 3], or several of one head `together`, and
+    `tuning`, whose steps `progress` counts on from the projection's.
 
     Returns:
-      Params of a generator of this portrait's own, and the Head, to be rendered with them.
+      Params of a generator of this head's own, and the Head, to be rendered with them.
     """
     context, single = _context(params, image, camera)
-    if not single:
+    if not (single or together):
         raise InputError(f"image must be [S, S, 3]: each portrait gets its own generator, got {context.pictures.shape}")
     stages = (
-        OptimisedCodes(perception, config, key, progress),
+        OptimisedCodes(perception, config, key, progress, together),
         TunedGenerator(perception, tuning, progress, before=config.steps),
     )
     estimate, _, _ = reconstruct(context, stages, dict.fromkeys(stage.name for stage in stages))
@@ -167,6 +171,8 @@ class OptimisedCodes(Stage):
     config: ProjectionConfig = ProjectionConfig()
     key: jax.Array | None = None
     progress: Progress | None = None
+    together: bool = False
+    """Whether all portraits show one head."""
     name: str = "optimised_codes"
 
     def init(self, model: Config, key: jax.Array) -> dict:
@@ -176,7 +182,7 @@ class OptimisedCodes(Stage):
     def apply(self, context: Context, variables: Any, estimate: Estimate, *, train: bool) -> tuple[Estimate, None]:
         """Heads of optimised codes; of a single portrait, also the generator with its optimised noise."""
         model, generator_variables = context.model.generator, context.generator
-        ws, noises = _project(context, self.perception, self.config, self.key, self.progress)
+        ws, noises = _project(context, self)
         heads = _heads(model, generator_variables, ws, noises)
         if len(ws) > 1:
             return Estimate(heads), None
@@ -235,13 +241,13 @@ def noise_autocorrelation(noise: jax.Array) -> jax.Array:
         noise = noise.reshape(noise.shape[0] // 2, 2, -1, 2).mean(axis=(1, 3))
 
 
-def _project(context, perception, config, key, progress):
-    """Codes [N, L, w_dim] and the backbone's noise {path: [N, H, W]}."""
-    model, variables = context.model.generator, context.generator
-    key = jax.random.key(0) if key is None else key
+def _project(context, stage):
+    """Codes [N, L, w_dim] and the backbone's noise {path: [N, H, W]}; N is 1 where portraits show one head."""
+    model, variables, config = context.model.generator, context.generator, stage.config
+    key = jax.random.key(0) if stage.key is None else stage.key
     statistics_key, start_key, noise_key = jax.random.split(key, 3)
     average, spread = _code_statistics(model, variables, statistics_key, config.samples)
-    n = len(context.pictures)
+    n = 1 if stage.together else len(context.pictures)
     noises: dict = {}
     if config.optimize_noise:
         shapes = {path: x.shape for path, x in _noise(variables["constants"]).items()}
@@ -252,8 +258,8 @@ def _project(context, perception, config, key, progress):
         }
     start = jnp.broadcast_to(average, (n, model.num_ws, model.w_dim)), noises
     target = _target(context.pictures, config.loss_resolution)
-    arguments = (networks.prepare(model, variables), perception, target, context.labels, spread, noise_key)
-    return _descend(_projection(model, config), start, arguments, config.steps, progress)
+    arguments = (networks.prepare(model, variables), stage.perception, target, context.labels, spread, noise_key)
+    return _descend(_projection(model, config), start, arguments, config.steps, stage.progress)
 
 
 class _Descent(NamedTuple):
@@ -335,7 +341,13 @@ def _run(carry, arguments, start, *, descent, count):
 
 
 def _distance(model, variables, heads, labels, target, perception, weights):
-    """Weighted LPIPS and L2 of heads' pictures, averaged over the batch."""
+    """Weighted LPIPS and L2 of heads' pictures, averaged over the batch. One head may have several pictures, which
+    take their turns, so that memory does not grow with them."""
+    if len(labels) > len(heads.ws):
+        one = jax.checkpoint(
+            lambda picture: _distance(model, variables, heads, picture[0][None], picture[1][None], perception, weights)
+        )
+        return jnp.mean(jax.lax.map(one, (labels, target)))
     image = pool(render_heads(model, variables, heads, labels).image.astype(jnp.float32), target.shape[1])
     total = weights.l2 * jnp.mean(l2(image, target))
     if weights.lpips and perception.lpips_network is not None:

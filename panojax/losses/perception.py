@@ -15,6 +15,9 @@ from panojax.losses.sface import load_sface, sface_embedding
 from panojax.nn.arcface import ArcFaceConfig, abstract_arcface, face_crop, identity_embedding, ir_se50
 from panojax.nn.graph import Graph
 
+SAME_PERSON = 0.637  # of SFace, by OpenCV's threshold of the cosine, 0.363
+SAME_PERSON_ARCFACE = 0.7
+
 
 @struct.dataclass
 class Perception:
@@ -31,6 +34,11 @@ class Perception:
     identity: Any = None
     lpips_network: LPIPS | None = struct.field(pytree_node=False, default=None)
     identity_network: ArcFaceConfig | Graph | None = struct.field(pytree_node=False, default=None)
+
+    @property
+    def same_person(self) -> float:
+        """The distance, 1 - cosine, of two pictures' identities up to which they may show one person."""
+        return SAME_PERSON if isinstance(self.identity_network, Graph) else SAME_PERSON_ARCFACE
 
     def distance(self, image: jax.Array, target: jax.Array) -> jax.Array:
         """LPIPS of pictures [N, H, W, 3] in [-1, 1] -> [N]."""

@@ -1,4 +1,4 @@
-"""Which cells of a representation a view leaves unseen, from its depth."""
+"""Which cells of a representation a view leaves unseen, and how frontally it sees others, from its depth."""
 
 import math
 
@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from panojax.camera import FOV_DEGREES, RADIUS, focal_from_fov, pixel_rays
+from panojax.fields.local_branch import GRAZING, facing, sample_map
 from panojax.fields.representation import Representation
 
 # Neighbouring pixels whose depths differ by more than this many pixel widths lie on different surfaces.
@@ -40,13 +41,40 @@ def occlusion_mask(
 
     Source: dual-encoder inversion, section 3.3 (the occlusion mask O).
     """
+    points, valid, _ = _surface(field, depth, weight, camera, box_warp, threshold)
+    return field.unseen(points, valid)
+
+
+def frontal_mask(
+    field: Representation,
+    depth: jax.Array,
+    weight: jax.Array,
+    camera: jax.Array,
+    *,
+    box_warp: float = 1.0,
+    threshold: float | jax.Array = 0.5,
+) -> jax.Array:
+    """How frontally a view shows cells, for one example; arguments as `occlusion_mask`.
+
+    Returns:
+      float32 [*field.cells]: 0 where the view does not see a cell, else the greatest cosine between the surface's
+      normal and the viewing ray, at least `GRAZING`.
+    """
+    points, valid, positions = _surface(field, depth, weight, camera, box_warp, threshold)
+    cosines = sample_map(facing(depth, weight, camera)[..., None], positions).reshape(valid.shape)
+    return jnp.maximum(field.shown(points, cosines, valid), GRAZING) * (1 - field.unseen(points, valid))
+
+
+def _surface(field, depth, weight, camera, box_warp, threshold):
+    """Points of the surface that a view shows [M, M, 3], the box being [-1, 1], validity [M, M], and where the view has
+    them [M * M, 2]."""
     resolution = depth.shape[0]
     depth, foreground = depth.reshape(resolution, resolution), weight.reshape(resolution, resolution) > threshold
     per_pixel = _points_per_pixel(resolution, field.resolution, box_warp)
     distances, valid, positions = _densify(depth, foreground, camera, per_pixel)
     origins, directions = pixel_rays(camera, positions)
     points = (origins + distances.reshape(-1, 1) * directions) * (2 / box_warp)
-    return field.unseen(points.reshape(*valid.shape, 3), valid)
+    return points.reshape(*valid.shape, 3), valid, positions
 
 
 def _points_per_pixel(resolution: int, texels: int, box_warp: float) -> int:

@@ -15,12 +15,13 @@ def make_sandbox(folder: pathlib.Path, *, shipped: bool) -> None:
     import numpy as np
     import skimage.data
     from folders_of_pictures import make_folder, make_heads
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     import panojax
     from panojax.commands.generate import latent
     from panojax.editing.directions import save_directions
     from panojax.files.checkpoint import DEFAULT_FOLDER
+    from panojax.files.output import write_video
     from panojax.files.packed import write_packed
 
     for name in ("photos", "raw/photos", "raw/celeba_hq", "panojax", "docs"):
@@ -28,6 +29,9 @@ def make_sandbox(folder: pathlib.Path, *, shipped: bool) -> None:
     photo = Image.fromarray(skimage.data.astronaut())
     for name in ("photo.jpg", "portrait.jpg", "photos/a.jpg", "raw/photos/a.jpg", "raw/celeba_hq/a.jpg"):
         photo.save(folder / name)
+    photo.save(folder / "front.jpg")
+    ImageOps.mirror(photo).save(folder / "left.jpg")
+    write_video(folder / "talk.mp4", [np.asarray(photo)] * 8)
     if shipped:
         params = panojax.load()
         shutil.copytree(DEFAULT_FOLDER, folder / "model")
