@@ -189,7 +189,10 @@ def _check_heads(name: str, width: int) -> None:
 
 def _deviation(path: tuple[str, ...], shape: tuple[int, ...]) -> float | None:
     """Of a kernel at the start: Lecun's rule, He's for the bottlenecks, 1 for equalised layers, and a tenth for the
-    codes' base, which starts near the mean codes. Feed-forward layers of cross attentions start as they are."""
+    codes' base, which starts near the mean codes. Feed-forward layers of cross attentions start as they are. Patches'
+    biases are drawn, too, as PyTorch does: tokens of a black background would be zeros, and norms make these large."""
+    if "patch_embed" in path and path[-2:] == ("proj", "bias"):
+        return 0.1
     if path[-1] not in ("kernel", "in_proj_kernel") or path[-2] in ("linear1", "linear2"):
         return None
     if path[-2].startswith("output_layer"):

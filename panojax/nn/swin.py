@@ -231,9 +231,14 @@ class Merging(nn.Module):
 
 
 def unit(x: jax.Array) -> jax.Array:
-    """x [..., C] scaled to length 1, where it is longer than 1e-12: `F.normalize`."""
+    """x [..., C] scaled to length 1, or by 1e12 where it is no longer than 1e-12: `F.normalize`.
+
+    There it passes no gradient, which would be 1e12 times too large: tokens of a black background are zeros at first.
+    """
     wide = x.astype(jnp.float32)
-    squared = jnp.sum(wide**2, axis=-1, keepdims=True)
+    short = jnp.sum(wide**2, axis=-1, keepdims=True) <= 1e-24
+    wide = jnp.where(short, jax.lax.stop_gradient(wide), wide)
+    squared = jnp.where(short, 0.0, jnp.sum(wide**2, axis=-1, keepdims=True))
     return (wide * jax.lax.rsqrt(jnp.maximum(squared, 1e-24))).astype(x.dtype)
 
 

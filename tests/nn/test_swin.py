@@ -19,6 +19,7 @@ from panojax.nn.swin import (
     relative_index,
     shift_mask,
     split_windows,
+    unit,
 )
 
 SMALL = SwinConfig(width=8, depths=(1, 1, 1, 1), heads=(1, 1, 1, 1), window=4)
@@ -46,6 +47,14 @@ def test_shift_mask_equals_loop():
             a, b = tokens[i], tokens[j]
             near = abs(rows[a] - rows[b]) < window and abs(columns[a] - columns[b]) < window
             assert mask[w, i, j] == (0 if near else -100)
+
+
+def test_unit_vectors_and_their_gradients():
+    """As F.normalize; a vector of zeros, or of next to nothing, passes no gradient."""
+    x = np.array([[3.0, 4.0], [0.0, 0.0], [3e-13, 4e-13]], np.float32)
+    np.testing.assert_allclose(unit(jnp.asarray(x)), [[0.6, 0.8], [0, 0], [0.3, 0.4]], rtol=1e-5)
+    slope = jax.grad(lambda x: jnp.sum(unit(x) * jnp.array([1.0, 2.0])))(jnp.asarray(x))
+    np.testing.assert_allclose(slope, [[-0.064, 0.048], [0, 0], [0, 0]], rtol=1e-4, atol=1e-7)
 
 
 def test_windows_join_again():
