@@ -285,9 +285,8 @@ def check_portraits(params: Params, images: Any, cameras: Any) -> tuple[jax.Arra
         if not isinstance(images, jax.core.Tracer):
             check_range(images[i], f"images[{i}]")
         if not isinstance(cameras, jax.core.Tracer):
-            generator_config = params.config.generator
-            where = {"radius": generator_config.camera_radius, "pivot": generator_config.camera_pivot}
-            check_camera(cameras[i], f"cameras[{i}]", **where)
+            model = params.config.generator
+            check_camera(cameras[i], f"cameras[{i}]", radius=model.camera_radius, pivot=model.camera_pivot)
     return images, cameras
 
 

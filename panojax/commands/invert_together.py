@@ -88,7 +88,7 @@ def invert_together(options: Options) -> None:
         portrait = dataclasses.replace(shown[frontal].portrait, image=images[frontal], camera=cameras[frontal])
         write_image(folder / "input.png", portrait.image)
         mesh = write_views(options, params, head, portrait, folder, seconds)
-        report = {
+        report: dict[str, Any] = {
             "panojax": panojax_version(),
             "photos": _photo_reports(shown, cameras, moves),
             "left_out": left_out,

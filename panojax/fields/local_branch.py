@@ -138,8 +138,9 @@ def _shares_at(mix: LocalMix, points: jax.Array, box_warp: float) -> jax.Array:
         cosine = sample_map(facing(branch.depth, branch.weight, branch.camera)[..., None], positions)[:, 0]
         return visibility * jnp.maximum(cosine, GRAZING) ** SHARPENED
 
+    assert mix.groups is not None and mix.trust is not None
     certain = mix.trust[:, None] * jnp.stack([certainty(branch) for branch in mix.branches])
-    together = (mix.groups[:, None] == mix.groups).astype(jnp.float32) @ certain
+    together = jnp.equal(mix.groups[:, None], mix.groups).astype(jnp.float32) @ certain
     return (mix.shares[:, None] * certain / jnp.maximum(together, 1e-12))[..., None]
 
 

@@ -237,7 +237,8 @@ def refine_cameras(
 
 
 def _rows(heads: Head) -> list[Head]:
-    leaves, tree = jax.tree.flatten(heads)
+    leaves, structure = jax.tree.flatten(heads)
+    tree: Any = structure
     return [tree.unflatten(row) for row in zip(*leaves)]
 
 
