@@ -50,7 +50,7 @@ class CodeEncoder(nn.Module):
 
     def _mixed(self, x: jax.Array, count: int, spatial: str, channel: str) -> jax.Array:
         """Maps [N, C, T] -> [N, count, w_dim]: a network over tokens plus their maximum, then one over channels."""
-        mixed = self._mlp(x, count, f"mapper_{spatial}") + jnp.max(x, axis=-1, keepdims=True)
+        mixed = self._mlp(x, count, f"mapper_{spatial}") + greatest(x)
         return self._mlp(jnp.swapaxes(mixed, 1, 2), self.w_dim, f"mapper_{channel}")
 
     def _mlp(self, x: jax.Array, features: int, name: str) -> jax.Array:
@@ -126,6 +126,15 @@ class EqualConv(nn.Module):
         bias = parameter(self, "bias", nn.initializers.zeros, (self.features,), stored)
         kernel = (convolution.as_array(kernel) / math.sqrt(9 * x.shape[-1])).astype(dtype)
         return convolution.correlate(x.astype(dtype), kernel) + bias.astype(dtype)
+
+
+def greatest(x: jax.Array) -> jax.Array:
+    """The maximum over the last axis, which stays with size 1; its gradient goes to the first place that has it.
+
+    `jnp.max` asks for its gradient which places equal the maximum. Where XLA computes x again for that, and rounds it
+    otherwise, none does, and the gradient is 0 / 0.
+    """
+    return jnp.take_along_axis(x, jnp.argmax(x, axis=-1, keepdims=True), axis=-1)
 
 
 def leaky(x: jax.Array) -> jax.Array:
