@@ -8,7 +8,16 @@ view = panojax.render(params, head, panojax.orbit(120)[30])
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from panojax.api import generate, invert, invert_many, map_latent, occlusion_mask, render, synthesize
+from panojax.api import (
+    generate,
+    invert,
+    invert_many,
+    map_latent,
+    occlusion_mask,
+    refine_cameras,
+    render,
+    synthesize,
+)
 from panojax.camera import look_at, mirror, orbit
 from panojax.config import Config
 from panojax.converters.convert import convert, from_torch
@@ -24,7 +33,6 @@ from panojax.files.image_file import write_image
 from panojax.generators.generator import Head, View
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.inversion.pipeline import Parts
-from panojax.inversion.refine import refine_cameras
 from panojax.params import Params, prepare
 
 if TYPE_CHECKING:

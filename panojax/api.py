@@ -1,5 +1,6 @@
 """The public functions: one example at a time, shapes checked, pure; batches by `jax.vmap`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,7 +15,8 @@ from panojax.fields.local_branch import check_branch
 from panojax.generators import generator
 from panojax.generators.generator import Head, View
 from panojax.inversion import pipeline as inversion
-from panojax.inversion import several
+from panojax.inversion import refine, several
+from panojax.losses.perception import Perception
 from panojax.params import Params
 from panojax.render.renderer import draw_uniforms
 
@@ -265,6 +267,25 @@ def _invert_many(params, images, cameras, weights, threshold, *, stitching):
 _invert_many_jitted = jax.jit(_invert_many, static_argnames="stitching")
 
 
+def refine_cameras(
+    params: Params,
+    images: Float[AnyArray, "K S S 3"],
+    cameras: Float[AnyArray, "K 25"],
+    *,
+    perception: Perception | None = None,
+    config: refine.RefineConfig | None = None,
+    progress: Callable[[], object] | None = None,
+) -> tuple[Float[jax.Array, "K 25"], refine.Moves]:
+    """Cameras of one person's portraits, moved until they agree. See `inversion.refine.refine_cameras`.
+
+    Raises:
+      InputError: the model has no encoders, or portraits and cameras are none that `invert_many` takes.
+    """
+    images, cameras = check_portraits(params, images, cameras)
+    config = refine.RefineConfig() if config is None else config
+    return refine.refine_cameras(params, images, cameras, perception=perception, config=config, progress=progress)
+
+
 def check_portraits(params: Params, images: Any, cameras: Any) -> tuple[jax.Array, jax.Array]:
     """Portraits [K, S, S, 3] of one person and their labels [K, 25], or an InputError, see `invert_many`."""
     if isinstance(images, list | tuple):
@@ -272,7 +293,13 @@ def check_portraits(params: Params, images: Any, cameras: Any) -> tuple[jax.Arra
         odd = next((i for i, size in enumerate(sizes) if size != sizes[0]), None)
         if odd is not None:
             raise InputError(f"images must have one size, got {sizes[0]} and, of images[{odd}], {sizes[odd]}")
-        images = jnp.stack([jnp.asarray(image) for image in images]) if images else jnp.zeros((0, 1, 1, 3))
+        try:
+            images = jnp.stack([jnp.asarray(image) for image in images]) if images else jnp.zeros((0, 1, 1, 3))
+        except (TypeError, ValueError):
+            raise InputError(
+                "images must be floats [K, S, S, 3] in [-1, 1], of one size (panojax.align(params, photo).image), "
+                f"got a list of {type(images[0]).__name__}"
+            ) from None
     if jnp.ndim(images) != 4 or images.shape[1] != images.shape[2] or not images.shape[1]:
         raise InputError(f"images must be [K, S, S, 3], got {jnp.shape(images)}")
     images = check_array("images", images, (None, None, None, 3))

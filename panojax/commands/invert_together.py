@@ -55,7 +55,7 @@ def invert_together(options: Options) -> None:
       InputError: no photo or frame can be used, or cameras are not given for each.
     """
     seconds: dict[str, float] = {}
-    photos = list_options(options)
+    photos = photos_of(options)
     with output_folder(options.out, overwrite=options.overwrite) as folder:
         model = load(options, seconds)
         config = model.params.config.generator
@@ -108,7 +108,7 @@ def invert_together(options: Options) -> None:
     print(f"{options.out}: one head of {len(shown)} photos, {len(left_out)} left out: {', '.join(report['files'])}")
 
 
-def list_options(options: Options) -> list[str]:
+def photos_of(options: Options) -> list[str]:
     """The photos and videos, folders opened, once each; InputError where the cameras given cannot be theirs."""
     photos = list(dict.fromkeys(list_photos(options.photo)))
     crops = options.aligned or options.camera is not None
@@ -141,7 +141,8 @@ def read_all(
                 else:
                     shown.append(Shown(name, read_portrait(photo, options, config, {})))
             except InputError as error:
-                left_out[name] = str(error)
+                # Names, not paths: reports are passed on.
+                left_out[name if name not in left_out else f"{name} ({len(left_out) + 1})"] = str(error)
     for name, reason in left_out.items():
         note(f"{name} was left out: {reason}")
     if not shown:
@@ -178,8 +179,11 @@ def _sharpest(shown: list[Shown], most: int, what: str | None) -> list[Shown]:
         return shown
     images = np.stack([results.at_size(one.portrait.image, 128) for one in shown])
     yaws = [label_yaw(one.portrait.camera) for one in shown]
-    chosen = spread_over_yaws(yaws, np.asarray(sharpness(images)).tolist(), most)
-    if what is not None:
+    sharp = np.asarray(sharpness(images)).tolist()
+    chosen = spread_over_yaws(yaws, sharp, most)
+    if what is not None:  # few yaws need not mean few photos
+        rest = sorted(set(range(len(shown))) - set(chosen), key=lambda i: -sharp[i])
+        chosen = sorted([*chosen, *rest[: most - len(chosen)]])
         note(f"{what}: {len(shown)} are more than {most}, taken are the {len(chosen)} sharpest over all yaws")
     return [shown[i] for i in chosen]
 

@@ -109,7 +109,7 @@ def start(options: Options, guard: Any = None) -> tuple[Any, Any]:
     gallery, alone = Gallery(options.folder), not options.heads and not seeds
     if alone and params.config.encoder is None:
         raise InputError(
-            f"checkpoint must hold two encoders to make heads of photos, {_checkpoint(options)} has none; or heads or "
+            f"checkpoint must hold encoders to make heads of photos, {_checkpoint(options)} has none; or heads or "
             "--seeds be given, got neither"
         )
     before, thumbnails = kept_before(gallery, params, MAX_KEPT) if alone else ([], {})
@@ -169,7 +169,7 @@ def _from_files(options: Options, params: Any) -> list[Any]:
             continue
         name = pathlib.Path(text).stem
         if params.config.encoder is None:
-            raise InputError(f"checkpoint must hold two encoders to invert {text}, {_checkpoint(options)} has none")
+            raise InputError(f"checkpoint must hold encoders to invert {text}, {_checkpoint(options)} has none")
         with step(f"inverting {name}", {}):
             if options.aligned or options.camera is not None:
                 portrait = read_aligned(text, options.camera, size, convention=options.camera_convention)

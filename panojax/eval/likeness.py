@@ -85,7 +85,7 @@ def measure(options: Options) -> dict[str, Any]:
     if params.config.encoder is None:
         raise InputError(f"checkpoint must hold encoders, {options.checkpoint} has none")
     weights = json_sum(array_sums({"generator": params.generator, "encoders": params.encoders}))
-    claim(options.out, {"weights": weights, "views": list(VIEWS)})
+    claim(options.out, {"weights": weights, "dtype": options.dtype, "views": list(VIEWS)})
     records = options.out / "photos.jsonl"
     known = {line["photo"]: line for line in map(json.loads, _lines(records))}
     invert, lines, sheet = jax.jit(panojax.invert), [], []

@@ -82,12 +82,12 @@ def mix_branches(first: Any, second: Any, share: jax.Array) -> Any:
     shares = jnp.concatenate([weight * mix.shares for mix, weight in mixes])
     if all(mix.groups is None for mix, _ in mixes):
         return LocalMix(branches, shares)
-    groups, trust, before = [], [], 0
+    groups, trust, first_free = [], [], jnp.float32(0)
     for mix, _ in mixes:
         alone = jnp.arange(len(mix.branches), dtype=jnp.float32)
-        groups.append(before + (alone if mix.groups is None else mix.groups))
+        groups.append(first_free + (alone if mix.groups is None else mix.groups))
         trust.append(jnp.ones_like(alone) if mix.trust is None else mix.trust)
-        before += len(branches)
+        first_free = jnp.max(groups[-1]) + 1
     return LocalMix(branches, shares, jnp.concatenate(groups), jnp.concatenate(trust))
 
 

@@ -65,6 +65,10 @@ class RefineConfig:
         for name in ("degrees", "percent", "usual_degrees", "usual_percent", "noise"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise InputError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.side < 16:
+            raise InputError(f"side must be at least 16, got {self.side}")
+        if not (math.isfinite(self.identity) and self.identity >= 0):
+            raise InputError(f"identity must be 0 or more, got {self.identity}")
 
     @property
     def bound(self) -> np.ndarray:
@@ -176,13 +180,14 @@ def _direction(perception, pictures):
 
 def _blur(pictures, sigma):
     """Pictures [N, H, W, C] under a Gaussian of `sigma` pixels."""
-    offsets = jnp.arange(-8, 9, dtype=jnp.float32)
+    radius = math.ceil(4 * sigma)
+    offsets = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
     kernel = jnp.exp(-jnp.square(offsets / sigma) / 2)
     kernel = kernel / jnp.sum(kernel)
 
     def along(x, axis):
         width = [(0, 0)] * 4
-        width[axis] = (8, 8)
+        width[axis] = (radius, radius)
         padded = jnp.pad(x, width, mode="edge")
         return sum(
             kernel[i] * jax.lax.slice_in_dim(padded, i, i + x.shape[axis], axis=axis) for i in range(len(offsets))

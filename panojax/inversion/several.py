@@ -60,7 +60,8 @@ def invert_together(
     if context.count == 2:
         context = first_half(context)
         visible, occluded = dual.part(both, dual.VISIBLE), dual.part(both, dual.OCCLUDED)
-    trust = weights * sharpness(images)
+    # Only the ratios of weights count.
+    trust = weights / jnp.maximum(jnp.max(weights), 1e-30) * sharpness(images)
     options: dict[str, Any] = {"stitching": stitching, "threshold": threshold}
     return reconstruct_together(context, stages_of(config.encoder), visible, trust, occluded=occluded, **options)
 

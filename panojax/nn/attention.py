@@ -65,14 +65,13 @@ def linear(features: int, name: str, numerics: Numerics, *, kernel=None, bias: f
     )
 
 
-def layer_norm(name: str, numerics: Numerics, *, scale: float = 1.0) -> nn.LayerNorm:
+def layer_norm(name: str, numerics: Numerics) -> nn.LayerNorm:
     """`torch.nn.LayerNorm` by name, computed in float32."""
     return nn.LayerNorm(
         epsilon=1e-5,
         dtype=jnp.dtype(numerics.dtype),
         param_dtype=jnp.dtype(numerics.param_dtype),
         use_fast_variance=False,
-        scale_init=nn.initializers.constant(scale),
         name=name,
     )
 

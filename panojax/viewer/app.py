@@ -63,6 +63,8 @@ def serve(
     def open_window(client: Any) -> None:
         _take_no_files(client.gui)
         windows[client.client_id] = Window(client, page, truncation)
+        if client.client_id not in server.get_clients():  # closed while it was built
+            close_window(client)
 
     def close_window(client: Any) -> None:
         if window := windows.pop(client.client_id, None):

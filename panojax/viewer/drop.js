@@ -29,7 +29,8 @@
     const files = [...list];
     if (!home() || !files.length) return;
     const told = files.map(({ name, size }) => ({ name, size }));
-    ask({ files: told }, ({ next }, socket) => stream(files[next], socket));
+    // What cannot be read, such as a folder, is an empty text, which the server refuses.
+    ask({ files: told }, ({ next }, socket) => stream(files[next], socket).catch(() => socket.send("")));
   }
 
   function choose() {

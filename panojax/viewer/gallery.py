@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import pathlib
+import threading
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -32,6 +33,7 @@ class Gallery:
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder.absolute()
+        self._keeping = threading.Lock()
 
     def keep(self, name: str, head: Head, picture: np.ndarray, photos: Iterable[Photo], *, params: Params) -> str:
         """Stores a head, whole or not at all, and gives the name of its folder, one that was not there.
@@ -41,17 +43,21 @@ class Gallery:
           picture: uint8 [S, S, 3] of it.
           params: the model that renders it.
         """
-        free = next(
-            candidate
-            for number in range(1, 100_000)
-            if not (self.folder / (candidate := name if number == 1 else f"{name} {number}")).exists()
-        )
-        with output_folder(self.folder / free) as folder:
+        with self._keeping:
+            free = next(
+                candidate
+                for number in range(1, 100_000)
+                if not (self.folder / (candidate := name if number == 1 else f"{name} {number}")).exists()
+            )
+            self._write(free, head, picture, photos, params)
+        return free
+
+    def _write(self, name: str, head: Head, picture: np.ndarray, photos: Iterable[Photo], params: Params) -> None:
+        with output_folder(self.folder / name) as folder:
             save_head(head, folder / HEAD, params=params)
             write_image(folder / THUMBNAIL, thumbnail(picture))
             for number, photo in enumerate(photos):
                 (folder / f"photo{number or ''}{photo.suffix}").write_bytes(photo.data)
-        return free
 
     def heads(self, params: Params, most: int) -> Iterator[tuple[str, Head, np.ndarray | None]]:
         """Name, head and thumbnail of what is there and belongs to the model, at most so many, the oldest first."""

@@ -1,6 +1,7 @@
 """From dropped photos to heads: one thread that does one after the other and says how far it is."""
 
 import contextlib
+import dataclasses
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from panojax.params import Params
 from panojax.photo import portrait
 from panojax.photo.alignment import MIN_FACE, Aligned
 from panojax.photo.detect import Face, detect_faces
+from panojax.terminal.progress import note
 from panojax.viewer import subjects
 from panojax.viewer.gallery import Gallery
 from panojax.viewer.scene import Scene
@@ -35,6 +37,9 @@ class Customer(Protocol):
 
     def refuse(self, name: str, line: str) -> None:
         """Says in one line why there will be no head."""
+
+    def warn(self, name: str, line: str) -> None:
+        """Says in one line what is doubtful of a photo of which there is a head."""
 
     def choose_face(self, name: str, picture: np.ndarray, count: int) -> int | None:
         """Asks which of the numbered faces of a picture uint8 [H, W, 3] is meant; None is none."""
@@ -74,6 +79,11 @@ class Maker:
             customer.tell("waiting for the photos before" if self._count > len(photos) else "looking at the photo", 0.0)
         self._waiting.put((photos, customer))
 
+    @property
+    def waiting(self) -> int:
+        """Photos of which there is no head yet."""
+        return self._count
+
     def stop(self) -> None:
         """Ends the thread after what it is at."""
         self._waiting.put(None)
@@ -84,6 +94,8 @@ class Maker:
         while (drop := self._waiting.get()) is not None:
             try:
                 self._make(*drop)
+            except Exception as error:  # the next drop shall be served all the same
+                note(f"photos were not made into heads: {_reason(error)}")
             finally:
                 with self._counting:
                     self._count -= len(drop[0])
@@ -106,10 +118,10 @@ class Maker:
                 subject = invert(self._ready, crops, name)
                 picture = to_uint8(crops[0].image)
                 customer.tell(f"keeping the head of {name}", 0.9)
-                self._gallery.keep(name, subject.heads[STITCHED], picture, sources, params=self._params)
-                self._made(self._scene.add(subject), picture, customer)
+                kept = self._gallery.keep(name, subject.heads[STITCHED], picture, sources, params=self._params)
+                self._made(self._scene.add(dataclasses.replace(subject, name=kept)), picture, customer)
                 for warning in crops[0].report.warnings[:2]:
-                    customer.tell(f"{name}: {warning}")
+                    customer.warn(name, warning)
             except Exception as error:  # whatever it is, the page should say so and stay alive
                 customer.refuse(name, _reason(error))
         customer.tell("done", 1.0)

@@ -1,6 +1,5 @@
 """What all windows of a server share: the scene, the folder of heads, who makes new ones, and who is told of them."""
 
-import secrets
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -49,11 +48,9 @@ class Page:
     def takes_photos(self) -> bool:
         return self.maker is not None
 
-    def enter(self, window: Any) -> str:
-        """A key for a new window."""
-        key = secrets.token_urlsafe(12)
+    def enter(self, key: str, window: Any) -> None:
+        """Lists a window, which is ready for all, by a key that only its own page knows."""
         self.windows[key] = window
-        return key
 
     def leave(self, key: str) -> None:
         """Forgets a window."""
@@ -71,11 +68,18 @@ class Page:
           InputError: there are too many heads or photos.
         """
         if self.maker is None:
-            raise InputError("checkpoint must hold two encoders to make heads of photos, it has none")
-        if len(self.scene.subjects) + len(photos) > MAX_HEADS:
-            assert self.gallery is not None
-            raise InputError(f"a page shows at most {MAX_HEADS} heads, got more: {self.gallery.folder} keeps them")
+            raise InputError("checkpoint must hold encoders to make heads of photos, it has none")
+        self.check_room(len(photos))
         self.maker.submit(photos, window)
+
+    def check_room(self, count: int) -> None:
+        """Raises InputError where so many more photos would make too many heads."""
+        waiting = 0 if self.maker is None else self.maker.waiting
+        if len(self.scene.subjects) + waiting + count > MAX_HEADS:
+            raise InputError(
+                f"a page shows at most {MAX_HEADS} heads, has {len(self.scene.subjects)} and {waiting} on the way, "
+                f"got {count} photos more: open another page"
+            )
 
     def transfer(self, request: Request, reference: int, part: str) -> int:
         """A new head: the request's first one with a part of another; gives its number.
@@ -90,10 +94,10 @@ class Page:
         theirs = next(iter(other.heads.values()))
         mixed = with_part(scene.model, scene.head(request), theirs, part, drawn_by=scene.params)
         name = safe_name(f"{head.name} with {part} of {other.name}")
-        subject = subjects.from_head(scene.params, mixed, name)
-        number = scene.add(subject)
         if self.gallery is not None:
-            self.gallery.keep(name, mixed, self.thumbnail(number), (), params=scene.model)
+            picture = take_picture(scene.params, mixed, np.asarray(front()), full_quality(scene.config))
+            name = self.gallery.keep(name, mixed, picture, (), params=scene.model)
+        number = scene.add(subjects.from_head(scene.params, mixed, name))
         self.told(number)
         return number
 
@@ -106,7 +110,10 @@ class Page:
     def told(self, number: int) -> None:
         """Lets all windows list a new head."""
         for window in list(self.windows.values()):
-            window.grown(number)
+            try:
+                window.grown(number)
+            except Exception as error:  # of one window, of which the others shall not suffer
+                note(f"a window did not list a head: {error}")
 
     def thumbnail(self, number: int) -> np.ndarray:
         """A small picture uint8 [S, S, 3] of a head; drawn from the front where there is none yet."""

@@ -69,7 +69,9 @@ def with_part(params: Params, head: Head, reference: Head, part: str, *, drawn_b
         masks = np.stack([segment(image)[..., PARTS.index(part)] for image in images])
         regions.append(_find_region(params.generator_only(), shown, jnp.asarray(masks), labels))
     region = check_region(params, functools.reduce(jnp.maximum, regions))
-    return _edit(params, head, reference, region, fuse=params.config.encoder is not None)
+    return _edit(
+        params, head, reference, region, fuse=params.config.encoder is not None and params.config.encoders == 2
+    )
 
 
 def _shape(params: Params, head: Head) -> tuple[Mesh, Views]:

@@ -16,12 +16,14 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from PIL import Image
+from websockets.exceptions import ConnectionClosed
 
 from panojax.errors import InputError
 from panojax.files.image_file import FORMATS, read_image
 
 MAX_BYTES = 64 * 2**20  # of a photo
 MAX_PHOTOS = 24  # of one drop
+MAX_DROP = 256 * 2**20  # bytes of one drop
 MAX_AT_ONCE = 4  # drops that are on their way
 MAX_HEADER = 2**16
 PATIENCE = 60.0  # seconds without a byte
@@ -51,6 +53,9 @@ class Host(Protocol):
 
     def tell(self, line: str) -> None:
         """Says what is going on."""
+
+    def check_room(self, count: int) -> None:
+        """Raises InputError where so many photos more are too many."""
 
     def take(self, photos: list[Photo]) -> None:
         """Gets the photos of one drop."""
@@ -110,7 +115,10 @@ class Uploads:
 
     async def receive(self, connection: Any) -> None:
         """Serves a connection to its end."""
-        header = await asyncio.wait_for(connection.recv(), PATIENCE)
+        try:
+            header = await asyncio.wait_for(connection.recv(), PATIENCE)
+        except (TimeoutError, ConnectionClosed):
+            return
         try:
             if not isinstance(header, str) or len(header) > MAX_HEADER:
                 raise ValueError("no header")
@@ -129,13 +137,36 @@ class Uploads:
             most = f"at most {MAX_PHOTOS} at once, got {len(files)}"
             host.refuse("photos", most if len(files) > MAX_PHOTOS else "wait until those before them have arrived")
             return
+        total = sum(size for _, size in files if isinstance(size, int) and 0 < size <= MAX_BYTES)
+        if total > MAX_DROP:
+            host.refuse("photos", f"at most {MAX_DROP >> 20} MiB at once, got {total >> 20} MiB")
+            return
+        try:
+            host.check_room(len(files))
+        except InputError as error:
+            host.refuse("photos", str(error))
+            return
         self._busy += 1
         try:
-            photos = [photo for i, file in enumerate(files) if (photo := await _one(connection, host, i, *file))]
+            photos = await _all(connection, host, files)
         finally:
             self._busy -= 1
         if photos:
             host.take(photos)
+
+
+async def _all(connection: Any, host: Host, files: list[tuple[object, object]]) -> list[Photo]:
+    """The photos of a drop's files that are taken; those before the one at which the page fell silent."""
+    photos = []
+    for i, (name, size) in enumerate(files):
+        try:
+            photo = await _one(connection, host, i, name, size)
+        except (TimeoutError, ConnectionClosed):
+            host.refuse(safe_name(name), "it stopped arriving")
+            break
+        if photo is not None:
+            photos.append(photo)
+    return photos
 
 
 async def _one(connection: Any, host: Host, index: int, told_name: object, told_size: object) -> Photo | None:

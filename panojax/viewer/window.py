@@ -2,6 +2,7 @@
 
 import functools
 import math
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -31,7 +32,7 @@ NODE = "/head"
 # Seconds that a browser has for decoding a picture before the mesh that is before it goes, and that a head must be
 # still before its mesh is made.
 DECODED, MESH_AFTER = 0.1, 0.6
-CHOICE_SECONDS = 600.0
+CHOICE_SECONDS = 120.0
 
 
 class Window:
@@ -49,12 +50,15 @@ class Window:
         self.node_key: Any = None
         self.node_shown = False
         self.closed = threading.Event()
-        self.key = page.enter(self)
+        self.key = secrets.token_urlsafe(12)
         self._add_controls(client.gui, truncation)
         self.worker = Worker(self._draw, self._failed)
         self.mesher = Worker(self._make_mesh, self._failed, settle=MESH_AFTER)
         client.camera.min_orbit_distance, client.camera.max_orbit_distance = 1.0, 12.0
         client.camera.on_update(self._changed)
+        page.enter(self.key, self)  # last: from here on it may be told of heads
+        for number in range(len(self.scene.subjects)):  # of those that came meanwhile
+            self.grown(number)
         self._changed()
 
     def close(self) -> None:
@@ -298,6 +302,16 @@ class Window:
         note(f"{name}: {text}")
         self.status.content = f"{name} was refused"
         self.client.add_notification(f"{name} was refused", text, color="red")
+
+    def warn(self, name: str, line: str) -> None:
+        """Says in one line what is doubtful of a photo of which there is a head."""
+        text = one_line(line)[:300]
+        note(f"{name}: {text}")
+        self.client.add_notification(name, text, color="yellow")
+
+    def check_room(self, count: int) -> None:
+        """Raises InputError where so many photos more are too many."""
+        self.page.check_room(count)
 
     def take(self, photos: list[Photo]) -> None:
         """Has heads made of the photos of one drop."""

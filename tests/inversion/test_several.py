@@ -15,7 +15,7 @@ import scenes
 import panojax
 from panojax.camera import camera_rays, look_at, project
 from panojax.errors import InputError
-from panojax.fields.local_branch import LocalMix, facing, mix_branches, modulate
+from panojax.fields.local_branch import LocalMix, facing, mix_branches, modulate, share_branches
 from panojax.fields.trigrid import TriGrid
 from panojax.inversion import refine, several
 from panojax.inversion.refine import RefineConfig, move_camera, refine_cameras
@@ -271,3 +271,16 @@ def test_the_odd_one_is_named(monkeypatch, images):
     embeddings = iter([faces[0], faces[1], faces[0]])
     assert several.odd_one(Perception(), images, labels) is None
     assert several.odd_one(Perception(), images, CAMERAS) is None  # one face alone is seen
+
+
+def test_heads_between_heads_keep_their_portraits_apart():
+    """Groups of a mix of mixes: portraits of one head share, those of another head never do with them."""
+
+    def head(count):
+        return share_branches((None,) * count, jnp.ones(count)) if count > 1 else LocalMix((None,), jnp.ones(1))
+
+    half = jnp.float32(0.5)
+    nested = mix_branches(mix_branches(head(1), mix_branches(head(2), head(1), half), half), head(3), half)
+    assert len(nested.branches) == 7
+    groups = np.asarray(nested.groups)
+    assert groups[1] == groups[2] and len({*groups[4:]}) == 1 and len({*groups}) == 4

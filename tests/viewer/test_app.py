@@ -287,7 +287,7 @@ def test_parts_are_transferred_to_a_new_head(client, window, page, monkeypatch, 
 
 def test_photos_that_no_page_takes(client, window, page):
     window.take([Photo("me", b"", ".jpg")])
-    assert client.notes == ["checkpoint must hold two encoders to make heads of photos, it has none"]
+    assert client.notes == ["checkpoint must hold encoders to make heads of photos, it has none"]
     assert client.controls["status"].content == "photos was refused"
 
 
@@ -356,7 +356,7 @@ def refused(capsys, *arguments):
 def test_view_refuses(params, checkpoint, scene, taken, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cli, "keep_compiled_programs", lambda: None)
     message = refused(capsys, "--checkpoint", checkpoint, "--port", 0, "--folder", tmp_path / "heads")
-    assert "two encoders to make heads of photos" in message and "--seeds be given, got neither" in message
+    assert "encoders to make heads of photos" in message and "--seeds be given, got neither" in message
     assert not (tmp_path / "heads").exists()
     assert "at most 24, got 31" in refused(capsys, "a.npz", "--seeds", "0-29")
     assert "Address already in use" in refused(capsys, "a.npz", "--port", taken)
@@ -364,7 +364,7 @@ def test_view_refuses(params, checkpoint, scene, taken, tmp_path, monkeypatch, c
     assert "nothing there" in refused(capsys, tmp_path / "a.npz", "--port", 0)
     assert "which does not exist" in refused(capsys, "me.jpg", "--checkpoint", "none", "--port", 0)
     (tmp_path / "me.jpg").write_bytes(b"")
-    assert "two encoders" in refused(capsys, tmp_path / "me.jpg", "--checkpoint", checkpoint, "--port", 0)
+    assert "must hold encoders" in refused(capsys, tmp_path / "me.jpg", "--checkpoint", checkpoint, "--port", 0)
     other = params.replace(generator=random_params(params.config).generator)
     save_head(scene.subjects[1].heads["stitched"], tmp_path / "a.npz", params=other)
     message = refused(capsys, tmp_path / "a.npz", "--checkpoint", checkpoint, "--port", 0)

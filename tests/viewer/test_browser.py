@@ -6,15 +6,11 @@ import shutil
 
 import numpy as np
 import pytest
+from browser import FLAGS
 from PIL import Image
 
 from panojax.viewer import app
 from panojax.viewer.page import Page
-
-FLAGS = [
-    *("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
 
 
 @pytest.fixture(scope="module")

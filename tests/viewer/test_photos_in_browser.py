@@ -12,9 +12,8 @@ import time
 import numpy as np
 import pytest
 import trimesh
+from browser import FLAGS, bomb
 from PIL import Image
-from test_browser import FLAGS
-from test_uploads import bomb
 
 from panojax.commands import view
 

@@ -3,10 +3,10 @@
 import asyncio
 import io
 import json
-import zlib
 
 import numpy as np
 import pytest
+from browser import bomb
 from PIL import Image
 
 from panojax.errors import InputError
@@ -18,18 +18,6 @@ def picture(kind="JPEG", side=32):
     file = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (side, side, 3), np.uint8)).save(file, kind)
     return file.getvalue()
-
-
-def bomb(side=60_000):
-    """A PNG of a few megabytes that would be eleven gigabytes of pixels."""
-
-    def chunk(kind, data):
-        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
-
-    header = side.to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
-    packer = zlib.compressobj()
-    lines = b"".join(packer.compress(bytes(1 + 3 * side)) for _ in range(20)) + packer.flush()
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", lines) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(
@@ -76,13 +64,17 @@ class Window:
     """As much of a window as uploads know."""
 
     def __init__(self):
-        self.refused, self.told, self.photos, self.shown = [], [], [], []
+        self.refused, self.told, self.photos, self.shown, self.room = [], [], [], [], 24
 
     def refuse(self, name, line):
         self.refused.append((name, line))
 
     def tell(self, line):
         self.told.append(line)
+
+    def check_room(self, count):
+        if count > self.room:
+            raise InputError("no room")
 
     def take(self, photos):
         self.photos += photos
@@ -150,11 +142,30 @@ def test_more_bytes_than_were_told():
 
 
 def test_silence_ends_a_drop(monkeypatch):
+    """Of a drop that stops arriving, what has arrived is taken, and the page told."""
     monkeypatch.setattr(uploads, "PATIENCE", 0.05)
-    window = Window()
-    with pytest.raises(TimeoutError):
-        drop(window, (500,), (bytes(100),))
-    assert not window.photos
+    window, good = Window(), picture()
+    drop(window, (len(good), 500, 500), (good, bytes(100), b""))
+    assert [photo.name for photo in window.photos] == ["photo0"]
+    assert window.refused == [("photo1", "it stopped arriving")]
+
+
+def test_a_file_that_the_page_cannot_read():
+    """Such as a folder, for which the page sends an empty text: the others are taken."""
+    window, good = Window(), picture()
+    drop(window, (4096, len(good)), ([""], good))
+    assert [photo.name for photo in window.photos] == ["photo1"] and len(window.refused) == 1
+
+
+def test_no_room_and_too_much_at_once(monkeypatch):
+    """Both are said before a byte is sent."""
+    window, good = Window(), picture()
+    window.room = 1
+    assert drop(window, (len(good), len(good)), (good, good)) == []
+    assert window.refused == [("photos", "no room")]
+    monkeypatch.setattr(uploads, "MAX_DROP", 2**21)
+    assert drop(window, (2**21, 2**21), (b"", b"")) == []
+    assert window.refused[-1] == ("photos", "at most 2 MiB at once, got 4 MiB")
 
 
 def test_too_many_at_once():

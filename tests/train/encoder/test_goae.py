@@ -13,6 +13,7 @@ from conftest import solid_generator
 import panojax
 from panojax.commands import info
 from panojax.data.drawn import draw_samples
+from panojax.devices.sharding import data_mesh
 from panojax.errors import InputError
 from panojax.eval.methods import Inverter, OptimisationOptions, load_models, parse_methods
 from panojax.losses.perception import Perception
@@ -144,7 +145,7 @@ def test_goae_needs_its_encoder():
 
 
 def test_codes_are_released_by_the_step(trained):
-    frozen = training.freeze(read_run(trained / "e1")[0], solid_generator(64), None)
+    frozen = training.freeze(read_run(trained / "e1")[0], solid_generator(64), data_mesh())
     config = read_run(trained / "e1")[0].step
     assert [int(_released(frozen, jnp.int32(n), config)) for n in (0, 4, 5, 14, 15)] == [1, 1, 4, 7, 14]
     later = dataclasses.replace(config, learn="goae_features")
