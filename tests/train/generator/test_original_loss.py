@@ -14,7 +14,7 @@ import recipe
 from numpy_original import filtered
 
 from panojax.generators.generator import Head
-from panojax.train.generator import gan_losses, gan_steps, schedules
+from panojax.train.generator import fakes, gan_losses, gan_steps, schedules
 from panojax.train.generator.fakes import Fakes
 from panojax.train.generator.gan_presets import panohead512, tiny
 from panojax.train.generator.gan_state import GanState, Objective, discriminator_adam, generator_adam
@@ -293,3 +293,21 @@ def test_phases_come_in_the_originals_order_with_poses_of_their_own(batch, judge
     assert [entry[0] for entry in seen] == [entry[0] for entry in wanted]
     for got, expected in zip(seen, wanted):
         np.testing.assert_allclose(got[1:], expected[1:], atol=1e-5)
+
+
+def test_mixed_styles_are_of_the_labels_themselves(monkeypatch):
+    """Where labels are swapped, the codes that are mixed in are of the unswapped ones, as in the original's run_G."""
+    seen = []
+
+    def map_latent(model, variables, z, labels):
+        seen.append(np.asarray(labels))
+        return jnp.zeros((len(labels), model.num_ws, model.w_dim))
+
+    monkeypatch.setattr(fakes.generator, "map_latent", map_latent)
+    monkeypatch.setattr(fakes, "synthesize_planes", lambda *arguments, **options: jnp.zeros(()))
+    monkeypatch.setattr(schedules, "conditioning_swap", lambda images, config: 1.0)
+    step = dataclasses.replace(panohead512().step, style_mixing=0.9)
+    fakes.make_heads(tiny().model, step, {}, jnp.asarray(LABEL), images=0, key=jax.random.key(0))
+    swapped, mixed = seen
+    np.testing.assert_array_equal(swapped, np.roll(LABEL, 1, axis=0))
+    np.testing.assert_array_equal(mixed, LABEL)
