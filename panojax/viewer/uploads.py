@@ -16,7 +16,6 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from PIL import Image
-from websockets.exceptions import ConnectionClosed
 
 from panojax.errors import InputError
 from panojax.files.image_file import FORMATS, read_image
@@ -103,6 +102,13 @@ def check_photo(name: str, data: bytes) -> Photo:
     return Photo(name, data, SUFFIXES.get(kind, f".{kind.lower()}"))
 
 
+def _silences() -> tuple[type[Exception], ...]:
+    """What a connection raises that says no more; the package comes with viser, which the base installation lacks."""
+    from websockets.exceptions import ConnectionClosed
+
+    return TimeoutError, ConnectionClosed
+
+
 class Uploads:
     """The page's websocket: one connection for each drop.
 
@@ -117,7 +123,7 @@ class Uploads:
         """Serves a connection to its end."""
         try:
             header = await asyncio.wait_for(connection.recv(), PATIENCE)
-        except (TimeoutError, ConnectionClosed):
+        except _silences():
             return
         try:
             if not isinstance(header, str) or len(header) > MAX_HEADER:
@@ -161,7 +167,7 @@ async def _all(connection: Any, host: Host, files: list[tuple[object, object]]) 
     for i, (name, size) in enumerate(files):
         try:
             photo = await _one(connection, host, i, name, size)
-        except (TimeoutError, ConnectionClosed):
+        except _silences():
             host.refuse(safe_name(name), "it stopped arriving")
             break
         if photo is not None:
