@@ -169,36 +169,51 @@ def invert_photo(
     photo: str, options: Options, model: Model, folder: pathlib.Path, seconds: dict[str, float]
 ) -> dict[str, Any]:
     """Inverts the photo and writes all files to `folder`; the report."""
-    import json
-
-    from panojax.files.head_file import model_mark
     from panojax.photo import write_image
     from panojax.terminal.progress import step
 
-    encoders = options.method == "encoders"
-    params, config = model.params, model.params.config.generator
+    params = model.params
     portrait = read_portrait(photo, options, params.config, seconds)
     write_image(folder / "input.png", portrait.image)
     with step("inverting", seconds):
-        if encoders:
+        if options.method == "encoders":
             head = _encode(options, params, portrait)
         else:
             params, head = optimise(options, model.perception, params.generator_only(), portrait.image, portrait.camera)
         keep_head(options, params, head, folder)
     mesh = write_views(options, params, head, portrait, folder, seconds)
-    report = {
-        "panojax": panojax_version(),
-        "photo": pathlib.Path(photo).name,
-        "request": request(options, photo),
-        "model": {"image_resolution": config.image_resolution, "weights": model_mark(params).weights},
-        "camera": [round(float(value), 6) for value in portrait.camera],
+    own = {"photo": pathlib.Path(photo).name, "request": request(options, photo), **seen_from(portrait)}
+    return write_report(options, params, folder, own | {"mesh": mesh, "seconds": seconds})
+
+
+def seen_from(portrait: Any) -> dict[str, Any]:
+    """A report's part on a portrait's camera."""
+    return {
+        "camera": rounded(portrait.camera),
         "camera_source": portrait.source,
         "alignment": portrait.report and dataclasses.asdict(portrait.report),
+    }
+
+
+def rounded(camera: Any) -> list[float]:
+    """A camera label as reports have it."""
+    return [round(float(value), 6) for value in camera]
+
+
+def write_report(options: Options, params: Any, folder: pathlib.Path, own: dict[str, Any]) -> dict[str, Any]:
+    """Writes report.json, last of a folder's files, and gives it: `own` and what is said of every head."""
+    import json
+
+    from panojax.files.head_file import model_mark
+
+    encoders, config = options.method == "encoders", params.config.generator
+    report = {
+        "panojax": panojax_version(),
+        **own,
+        "model": {"image_resolution": config.image_resolution, "weights": model_mark(params).weights},
         "method": options.method,
         "stitching": options.stitching if encoders else None,
         "steps": None if encoders else options.steps,
-        "mesh": mesh,
-        "seconds": seconds,
         "files": sorted([*(path.name for path in folder.iterdir()), "report.json"]),
     }
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")

@@ -1,7 +1,6 @@
 """`panojax invert --together`: one head of several photos of a person, or of a video's frames."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -14,17 +13,19 @@ from panojax.commands.invert import (
     keep_head,
     load,
     optimise,
-    panojax_version,
     read_portrait,
     request,
+    rounded,
+    seen_from,
+    write_report,
     write_views,
 )
 from panojax.commands.portrait import Portrait, align_photo
+from panojax.data.balance import label_yaw
 from panojax.disk.staging import output_folder
 from panojax.errors import InputError
 from panojax.export.turntable import render_views
 from panojax.extras import need
-from panojax.files.head_file import model_mark
 from panojax.files.output import contact_sheet
 from panojax.files.video_file import is_video, read_frames
 from panojax.inversion.refine import Moves, RefineConfig, refine_cameras
@@ -32,7 +33,7 @@ from panojax.inversion.several import MAX_PHOTOS, most_frontal, odd_one, sharpne
 from panojax.losses.perception import Perception, load_perception
 from panojax.params import Params
 from panojax.photo import write_image
-from panojax.photo.choice import label_yaw, sharp_frames, spread_over_yaws
+from panojax.photo.choice import sharp_frames, spread_over_yaws
 from panojax.photo.folder import list_photos
 from panojax.terminal.bars import bar
 from panojax.terminal.progress import is_quiet, note, quietly, say, step
@@ -88,23 +89,17 @@ def invert_together(options: Options) -> None:
         portrait = dataclasses.replace(shown[frontal].portrait, image=images[frontal], camera=cameras[frontal])
         write_image(folder / "input.png", portrait.image)
         mesh = write_views(options, params, head, portrait, folder, seconds)
-        report: dict[str, Any] = {
-            "panojax": panojax_version(),
+        own = {
             "photos": _photo_reports(shown, cameras, moves),
             "left_out": left_out,
             "warnings": warnings,
             "request": [request(options, photo) for photo in photos],
-            "model": {"image_resolution": config.image_resolution, "weights": model_mark(params).weights},
-            "camera": _rounded(portrait.camera),
+            "camera": rounded(portrait.camera),
             "frontal": shown[frontal].name,
-            "method": options.method,
-            "stitching": options.stitching if options.method == "encoders" else None,
-            "steps": None if options.method == "encoders" else options.steps,
             "mesh": mesh,
             "seconds": seconds,
-            "files": sorted([*(path.name for path in folder.iterdir()), "report.json"]),
         }
-        (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+        report = write_report(options, params, folder, own)
     print(f"{options.out}: one head of {len(shown)} photos, {len(left_out)} left out: {', '.join(report['files'])}")
 
 
@@ -178,7 +173,7 @@ def _sharpest(shown: list[Shown], most: int, what: str | None) -> list[Shown]:
     if what is not None and len(shown) <= most:
         return shown
     images = np.stack([results.at_size(one.portrait.image, 128) for one in shown])
-    yaws = [label_yaw(one.portrait.camera) for one in shown]
+    yaws = np.degrees(label_yaw(np.stack([one.portrait.camera for one in shown]))).tolist()
     sharp = np.asarray(sharpness(images)).tolist()
     chosen = spread_over_yaws(yaws, sharp, most)
     if what is not None:  # few yaws need not mean few photos
@@ -262,12 +257,7 @@ def _invert(options: Options, model: Any, images: Sequence[np.ndarray], cameras:
 def _photo_reports(shown: Sequence[Shown], cameras: np.ndarray, moves: Moves | None) -> list[dict[str, Any]]:
     found = []
     for i, one in enumerate(shown):
-        entry: dict[str, Any] = {
-            "photo": one.name,
-            "camera": _rounded(cameras[i]),
-            "camera_source": one.portrait.source,
-            "alignment": one.portrait.report and dataclasses.asdict(one.portrait.report),
-        }
+        entry = {"photo": one.name, **seen_from(dataclasses.replace(one.portrait, camera=cameras[i]))}
         if moves is not None:
             entry |= {
                 "moved_degrees": round(float(moves.degrees[i]), 3),
@@ -277,7 +267,3 @@ def _photo_reports(shown: Sequence[Shown], cameras: np.ndarray, moves: Moves | N
             }
         found.append(entry)
     return found
-
-
-def _rounded(camera: np.ndarray) -> list[float]:
-    return [round(float(value), 6) for value in camera]

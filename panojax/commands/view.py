@@ -10,7 +10,6 @@ import tyro
 from panojax.errors import InputError
 from panojax.extras import need
 
-MAX_HEADS = 24
 MAX_KEPT = 12  # of a page's earlier heads
 
 
@@ -92,7 +91,7 @@ def start(options: Options, guard: Any = None) -> tuple[Any, Any]:
     from panojax.terminal.progress import step
     from panojax.viewer.app import check_address, serve
     from panojax.viewer.gallery import Gallery
-    from panojax.viewer.page import SHOWN, Page, kept_before
+    from panojax.viewer.page import MAX_HEADS, SHOWN, Page, kept_before
     from panojax.viewer.quality import full_quality, moving_qualities
     from panojax.viewer.scene import Request, Scene
 

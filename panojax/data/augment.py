@@ -22,7 +22,7 @@ from panojax.data.head_reader import open_heads
 from panojax.data.picture_store import WHITE, SizedPictures
 from panojax.errors import InputError
 from panojax.synthetic.cameras import yaw_elevation
-from panojax.terminal.process import run_process
+from panojax.terminal.process import run_function
 
 GRAINS = (1, 2, 4)
 """Sides of the noise's grains in pixels: an encoder that reads the picture pooled still sees the coarse ones."""
@@ -266,13 +266,7 @@ def write_sheet(heads: pathlib.Path, out: pathlib.Path, *, rows: int = 4, column
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; 2 for input that cannot be used."""
-
-    def body() -> None:
-        import tyro  # only the command line needs it
-
-        tyro.cli(write_sheet, args=arguments, prog="python -m panojax.data.augment")
-
-    return run_process(body, "")
+    return run_function(write_sheet, "python -m panojax.data.augment", arguments)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from panojax.data.picture_store import WHITE
 from panojax.data.pipeline import PipelineConfig, make_batches
 from panojax.data.reader import Reader
 from panojax.errors import InputError
-from panojax.terminal.process import run_process
+from panojax.terminal.process import run_function
 
 # What batches hold for whom: encoders take numbers, with masks and other views where they need them; generators bytes.
 KINDS = {
@@ -111,11 +111,7 @@ def command(
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; 2 for input that cannot be used."""
-
-    def body() -> None:
-        tyro.cli(command, args=arguments, prog="python -m panojax.data.speed")
-
-    return run_process(body, "")
+    return run_function(command, "python -m panojax.data.speed", arguments)
 
 
 if __name__ == "__main__":

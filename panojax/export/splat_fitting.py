@@ -11,6 +11,7 @@ import optax
 from panojax.errors import InputError
 from panojax.export.splats import Splats
 from panojax.export.views import Views
+from panojax.nn.blur import gaussian_blur
 from panojax.render.splatting import SH0, TILE, Gaussians, splat, tile_capacity
 from panojax.terminal.bars import bar
 
@@ -116,15 +117,7 @@ def structural_similarity(a: jax.Array, b: jax.Array) -> jax.Array:
 
     Source: Wang et al., "Image quality assessment", 2004, with K1 = 0.01, K2 = 0.03; pixels beyond the border are 0.
     """
-    weights = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
-    window = jnp.asarray(weights / weights.sum(), jnp.float32)
-
-    def blur(x):
-        x = jnp.moveaxis(x, -1, 0)[:, None]
-        for kernel in (window[:, None], window[None]):
-            x = jax.lax.conv_general_dilated(x, kernel[None, None], (1, 1), "SAME")
-        return jnp.moveaxis(x[:, 0], 0, -1)
-
+    blur = functools.partial(gaussian_blur, sigma=1.5, radius=5, axes=(0, 1), border="constant")
     mean_a, mean_b = blur(a), blur(b)
     var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
     covariance = blur(a * b) - mean_a * mean_b

@@ -6,6 +6,7 @@ or it holds three rows whose products with the point do.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from panojax.arrays import AnyArray, Bool, Float
 from panojax.errors import InputError, check_choice
 from panojax.fields.representation import Representation
 from panojax.kernels.lookup import sample_planes, texel_coordinates
+from panojax.nn.blur import gaussian_blur
 
 Axes = tuple[tuple[int, int, int] | tuple[tuple[float, float, float], ...], ...]
 
@@ -94,6 +96,8 @@ class TriGrid(Representation):
         each slice; the other planes wholly. Source: GOAE (Yuan et al. 2023), section 3.3."""
         place = texel_coordinates(points.reshape(-1, 3), self.cells, self.axes[:1])[0]
         column, row, _ = jnp.clip(jnp.floor(place + 0.5).astype(jnp.int32), 0, self.size - 1).T
+        # Borders are mirrored, as torchvision does.
+        blur = functools.partial(gaussian_blur, sigma=1.5, radius=4, axes=(0, 1), border="reflect")
         mask = blur(jnp.zeros((self.size, self.size)).at[row, column].set(1.0))
         mask = blur(jnp.where(mask > 0.35, 1.0, mask))
         return jnp.ones(self.cells).at[0].set(mask)
@@ -215,21 +219,6 @@ def _mean(features):
     """[3, M, C] -> [M, C]. On CPUs `jnp.mean` would keep XLA from making one loop of this and the lookups."""
     first, *others = features
     return sum(others, first) / len(features)
-
-
-def blur(mask: jax.Array, *, sigma: float = 1.5, radius: int = 4) -> jax.Array:
-    """A mask [H, W] after a Gaussian of 2 radius + 1 texels a side; borders are mirrored, as torchvision does."""
-    offsets = np.arange(-radius, radius + 1)
-    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
-    weights = (weights / weights.sum()).astype(np.float32)
-    for axis in (0, 1):
-        size = mask.shape[axis]
-        padded = jnp.pad(mask, [(radius, radius) if i == axis else (0, 0) for i in (0, 1)], mode="reflect")
-        mask = sum(
-            (w * jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i, w in enumerate(weights)),
-            jnp.zeros_like(mask),
-        )
-    return mask
 
 
 def unseen_texels(

@@ -167,6 +167,18 @@ def first_half(context: Context) -> Context:
     return dataclasses.replace(context, pictures=context.pictures[:rows], labels=context.labels[:rows], count=1)
 
 
+def visible_half(context: Context, both: Any) -> tuple[Context, Any]:
+    """The context and the variables of the visible encoder alone; where there is one encoder, as they are."""
+    if context.count == 1:
+        return context, both
+    return first_half(context), dual.part(both, dual.VISIBLE)
+
+
+def of_one(context: Context, picture: jax.Array, label: jax.Array) -> Context:
+    """The context of one portrait [R, R, 3]."""
+    return dataclasses.replace(context, pictures=picture[None], labels=label[None])
+
+
 def _halves(heads: Head) -> tuple[Head, Head]:
     """Of heads [2 N]: the first encoder's N, and the second's."""
     halves = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), heads)

@@ -25,9 +25,10 @@ from panojax.encoders.stage import run
 from panojax.errors import InputError
 from panojax.generators.generator import Head, render_heads
 from panojax.generators.generator_config import GeneratorConfig
-from panojax.inversion.pipeline import first_half, inference_context
+from panojax.inversion.pipeline import inference_context, of_one, visible_half
 from panojax.inversion.stages import stages_of
 from panojax.losses.perception import Perception
+from panojax.nn.blur import gaussian_blur
 from panojax.nn.stylegan2 import pool
 from panojax.params import Params
 
@@ -138,11 +139,13 @@ def register(
     toward = -unpack(label)[0][2, 2]
     identity = config.identity * (toward > math.cos(math.radians(FACE_ANGLE)))
     known = _direction(perception, target)
+    sigma = BLUR * side / 64
+    blur = functools.partial(gaussian_blur, sigma=sigma, radius=math.ceil(4 * sigma), axes=(1, 2), border="edge")
 
     def residuals(change):
         moved = move_camera(label, change)[None]
         raw = render_heads(model, variables, heads, moved, resolution=side).raw
-        difference = _blur(jnp.clip(raw.astype(jnp.float32), -1.2, 1.2) - target, BLUR * side / 64)
+        difference = blur(jnp.clip(raw.astype(jnp.float32), -1.2, 1.2) - target)
         # Charbonnier's: large differences, of hair say, count less than their square.
         robust = difference * jax.lax.stop_gradient((1 + jnp.square(difference / OUTLIER)) ** -0.25)
         parts = [robust.ravel() / (config.noise * math.sqrt(side)), change / config.usual]
@@ -176,24 +179,6 @@ def _direction(perception, pictures):
     """Identity embeddings of unit length."""
     embedding = perception.embed(pool(pictures, 256))
     return embedding * jax.lax.rsqrt(jnp.sum(jnp.square(embedding), axis=-1, keepdims=True) + 1e-12)
-
-
-def _blur(pictures, sigma):
-    """Pictures [N, H, W, C] under a Gaussian of `sigma` pixels."""
-    radius = math.ceil(4 * sigma)
-    offsets = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
-    kernel = jnp.exp(-jnp.square(offsets / sigma) / 2)
-    kernel = kernel / jnp.sum(kernel)
-
-    def along(x, axis):
-        width = [(0, 0)] * 4
-        width[axis] = (radius, radius)
-        padded = jnp.pad(x, width, mode="edge")
-        return sum(
-            kernel[i] * jax.lax.slice_in_dim(padded, i, i + x.shape[axis], axis=axis) for i in range(len(offsets))
-        )
-
-    return along(along(pictures, 1), 2)
 
 
 def refine_cameras(
@@ -230,7 +215,8 @@ def refine_cameras(
     heads = _coded_heads(model, variables, params.encoders, images, cameras)
     found = []
     perception = Perception() if perception is None else perception
-    for head, image, camera in zip(_rows(heads), images, cameras):
+    for i, (image, camera) in enumerate(zip(images, cameras)):
+        head = dual.part(heads, i)
         found.append(_register(model.generator, variables, head, image, camera, perception, config))
         if progress is not None:
             progress()
@@ -241,12 +227,6 @@ def refine_cameras(
     return jax.vmap(move_camera)(cameras, changes), moves
 
 
-def _rows(heads: Head) -> list[Head]:
-    leaves, structure = jax.tree.flatten(heads)
-    tree: Any = structure
-    return [tree.unflatten(row) for row in zip(*leaves)]
-
-
 _register = jax.jit(register, static_argnames=("model", "config"))
 
 
@@ -254,12 +234,10 @@ _register = jax.jit(register, static_argnames=("model", "config"))
 def _coded_heads(model: Config, variables: Any, encoders: Any, images: jax.Array, cameras: jax.Array) -> Head:
     """Heads [K] by the visible encoder's first stage, which gives them the model's own pose and size."""
     context, both = inference_context(model, variables, encoders, images, cameras)
-    if context.count == 2:
-        context, both = first_half(context), dual.part(both, dual.VISIBLE)
+    context, visible = visible_half(context, both)
     (first, *_) = stages_of(model.encoder)
 
     def make(row):
-        one = dataclasses.replace(context, pictures=row[0][None], labels=row[1][None])
-        return jax.tree.map(lambda x: x[0], run((first,), one, both)[0].heads)
+        return dual.part(run((first,), of_one(context, *row), visible)[0].heads, 0)
 
     return jax.lax.map(make, (context.pictures, context.labels))

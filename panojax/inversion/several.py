@@ -23,13 +23,14 @@ from panojax.config import Config
 from panojax.encoders import dual
 from panojax.encoders.stage import Context, Estimate, Stage, run
 from panojax.fields.local_branch import SHARPENED, share_branches
+from panojax.files.head_file import MAX_BRANCHES
 from panojax.generators.generator import Head, head_frontality
-from panojax.inversion.pipeline import first_half, inference_context, stitch
+from panojax.inversion.pipeline import inference_context, of_one, stitch, visible_half
 from panojax.inversion.stages import stages_of
 from panojax.losses.perception import Perception
 from panojax.nn.stylegan2 import pool
 
-MAX_PHOTOS = 16  # of one head, each of which every later view looks at
+MAX_PHOTOS = MAX_BRANCHES  # of one head, each of which every later view looks at
 SHARPNESS_SIDE = 128  # pixels a side at which pictures' sharpness is compared
 BLUNTEST = 0.2  # the least weight that want of sharpness leaves
 FACE_ANGLE = 40.0  # degrees from the front up to which identities are compared
@@ -56,10 +57,8 @@ def invert_together(
       stitching, threshold: as in `pipeline.reconstruct`.
     """
     context, both = inference_context(config, variables, encoders, images, labels)
-    visible, occluded = both, None
-    if context.count == 2:
-        context = first_half(context)
-        visible, occluded = dual.part(both, dual.VISIBLE), dual.part(both, dual.OCCLUDED)
+    occluded = dual.part(both, dual.OCCLUDED) if context.count == 2 else None
+    context, visible = visible_half(context, both)
     # Only the ratios of weights count.
     trust = weights / jnp.maximum(jnp.max(weights), 1e-30) * sharpness(images)
     options: dict[str, Any] = {"stitching": stitching, "threshold": threshold}
@@ -92,7 +91,7 @@ def reconstruct_together(
     field = model.field
 
     def encode(networks: Mapping[str, Any], picture: jax.Array, label: jax.Array) -> Head:
-        return run(alone, _only(context, picture, label), networks)[0].heads
+        return run(alone, of_one(context, picture, label), networks)[0].heads
 
     def add(sums, row):
         planes, shares = sums
@@ -168,15 +167,10 @@ def _localize(context, joined, variables, head, trust):
 
     def branch(portrait):
         estimate = Estimate(jax.tree.map(lambda x: x[None], head))
-        return run(joined, _only(context, *portrait), variables, estimate)[0].heads.local
+        return run(joined, of_one(context, *portrait), variables, estimate)[0].heads.local
 
     locals_ = jax.lax.map(branch, (context.pictures, context.labels))
     if locals_ is None:
         return None
-    leaves, tree = jax.tree.flatten(jax.tree.map(lambda x: x[:, 0], locals_))
-    return share_branches(tuple(tree.unflatten(row) for row in zip(*leaves)), trust)
-
-
-def _only(context: Context, picture: jax.Array, label: jax.Array) -> Context:
-    """The context of one portrait [R, R, 3]."""
-    return dataclasses.replace(context, pictures=picture[None], labels=label[None])
+    alone = jax.tree.map(lambda x: x[:, 0], locals_)
+    return share_branches(tuple(dual.part(alone, i) for i in range(len(trust))), trust)

@@ -1,6 +1,5 @@
 """Which of many pictures of one person to make a head of: sharp ones, from all around."""
 
-import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -8,11 +7,6 @@ from scipy import ndimage
 
 NARROWEST = 5.0  # degrees of yaw between pictures that are both worth having, about
 WINDOW = 4  # successive frames of a video of which the sharpest is looked at
-
-
-def label_yaw(camera: np.ndarray) -> float:
-    """Yaw of a camera label [25], in degrees."""
-    return math.degrees(math.atan2(camera[3], camera[11]))
 
 
 def blur_measure(picture: np.ndarray) -> float:

@@ -17,7 +17,7 @@ from panojax.synthetic.assets import open_assets
 from panojax.synthetic.cameras import camera_label
 from panojax.synthetic.editions import draw_person, open_renderer
 from panojax.terminal.bars import bar
-from panojax.terminal.process import run_process
+from panojax.terminal.process import run_function
 
 BACKGROUND = 235
 
@@ -94,13 +94,7 @@ def write_sheet(
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; 2 for input that cannot be used."""
-
-    def body() -> None:
-        import tyro  # only the command line needs it
-
-        tyro.cli(write_sheet, args=arguments, prog="python -m panojax.synthetic.sheet")
-
-    return run_process(body, "")
+    return run_function(write_sheet, "python -m panojax.synthetic.sheet", arguments)
 
 
 if __name__ == "__main__":

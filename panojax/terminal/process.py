@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from panojax.disk.reading import is_disk_fault, reason, shown
@@ -19,6 +19,17 @@ from panojax.terminal.progress import one_line
 
 DISK_FAULT, INTERRUPTED, NO_READER, TERMINATED = 74, 130, 141, 143
 GRACE = 2.0  # seconds that a stopped command has to clean up, as it may be in a long call of XLA
+
+
+def run_function(function: Callable[..., Any], prog: str, arguments: Sequence[str] | None = None) -> int:
+    """Runs a function that takes a command line's options as its arguments, see `run_process`."""
+
+    def body() -> None:
+        import tyro  # only command lines need it
+
+        tyro.cli(function, args=arguments, prog=prog)
+
+    return run_process(body, "")
 
 
 def run_process(body: Callable[[], Any], prog: str = "panojax") -> int:

@@ -23,7 +23,7 @@ from panojax.errors import InputError
 from panojax.files.checkpoint import load, save
 from panojax.inversion.spaces import GROUPS, mean_codes
 from panojax.params import Params
-from panojax.terminal.process import run_process
+from panojax.terminal.process import run_function
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.encoder.presets import RunConfig
 from panojax.train.encoder.state import abstract_state
@@ -203,13 +203,7 @@ def command(workdir: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; 2 for input that cannot be used."""
-
-    def body() -> None:
-        import tyro  # only the command line needs it
-
-        tyro.cli(command, args=arguments, prog="python -m panojax.train.export")
-
-    return run_process(body, "")
+    return run_function(command, "python -m panojax.train.export", arguments)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from panojax.terminal.progress import note
 from panojax.viewer import subjects
 from panojax.viewer.gallery import Gallery
 from panojax.viewer.scene import Scene
-from panojax.viewer.subjects import STITCHED, Subject
+from panojax.viewer.subjects import STITCHED
 from panojax.viewer.uploads import Photo
 
 MAX_WAITING = 24  # photos
@@ -111,16 +111,17 @@ class Maker:
         aligned = [
             (photo, crop) for i, photo in enumerate(photos) if (crop := self._align(photo, i / len(photos), customer))
         ]
-        for sources, crops in together(aligned):
-            name = sources[0].name
+        for photo, crop in aligned:
+            name = photo.name
             try:
                 customer.tell(f"making the head of {name}", 0.6)
-                subject = invert(self._ready, crops, name)
-                picture = to_uint8(crops[0].image)
+                subject = subjects.from_photo(self._ready, crop.image, crop.camera, name)
+                head, picture = subject.heads[STITCHED], to_uint8(crop.image)
                 customer.tell(f"keeping the head of {name}", 0.9)
-                kept = self._gallery.keep(name, subject.heads[STITCHED], picture, sources, params=self._params)
-                self._made(self._scene.add(dataclasses.replace(subject, name=kept)), picture, customer)
-                for warning in crops[0].report.warnings[:2]:
+                kept = self._gallery.keep(name, head, picture, [photo], params=self._params)
+                subject = dataclasses.replace(subject, name=kept, heads={STITCHED: head})
+                self._made(self._scene.add(subject), picture, customer)
+                for warning in crop.report.warnings[:2]:
                     customer.warn(name, warning)
             except Exception as error:  # whatever it is, the page should say so and stay alive
                 customer.refuse(name, _reason(error))
@@ -150,23 +151,6 @@ def align(config: Config, photo: Photo, customer: Customer) -> Aligned | None:
         return portrait.align(config, photo.data)
     choice = customer.choose_face(photo.name, numbered(to_uint8(rgb), faces), len(faces))
     return None if choice is None else portrait.align(config, photo.data, face=choice)
-
-
-def together(aligned: Sequence[tuple[Photo, Aligned]]) -> list[tuple[list[Photo], list[Aligned]]]:
-    """Which photos of a drop make one head: each its own.
-
-    Photos of one person belong in one group; `invert` gets all crops of a group.
-    """
-    return [([photo], [crop]) for photo, crop in aligned]
-
-
-def invert(params: Params, crops: Sequence[Aligned], name: str) -> Subject:
-    """The subject of a group of crops, see `together`; only the stitched head of both encoders' is kept."""
-    if len(crops) != 1:
-        raise InputError(f"crops must be one for a head, got {len(crops)}")
-    [crop] = crops
-    subject = subjects.from_photo(params, crop.image, crop.camera, name)
-    return Subject(name, {STITCHED: subject.heads[STITCHED]}, subject.camera, subject.mask)
 
 
 def numbered(picture: np.ndarray, faces: Sequence[Face]) -> np.ndarray:

@@ -57,8 +57,8 @@ class Window:
         client.camera.min_orbit_distance, client.camera.max_orbit_distance = 1.0, 12.0
         client.camera.on_update(self._changed)
         page.enter(self.key, self)  # last: from here on it may be told of heads
-        for number in range(len(self.scene.subjects)):  # of those that came meanwhile
-            self.grown(number)
+        for number in {panel.subject for panel in self.scene.panels().keys() - self.boxes.keys()}:
+            self.grown(number)  # it came meanwhile
         self._changed()
 
     def close(self) -> None:
