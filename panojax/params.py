@@ -1,6 +1,7 @@
 """A model's parameters with their static configuration."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -121,6 +122,7 @@ def abstract_arrays(config: Config) -> dict:
     return arrays
 
 
+@functools.lru_cache(maxsize=8)  # a second of tracing, each time that a process reads a checkpoint of this kind
 def _abstract_encoder(config: Config) -> dict:
     if isinstance(config.encoder, EncoderConfig):
         return abstract_encoder(config.encoder)
@@ -130,6 +132,11 @@ def _abstract_encoder(config: Config) -> dict:
 
 def abstract_generator(config: GeneratorConfig) -> dict:
     """The generator's variables as `jax.ShapeDtypeStruct`s."""
+    return jax.tree.map(lambda x: x, _abstract_generator(config))  # a caller may change the dictionaries
+
+
+@functools.lru_cache(maxsize=8)
+def _abstract_generator(config: GeneratorConfig) -> dict:
     return jax.eval_shape(lambda: networks.init(config, jax.random.key(0)))
 
 

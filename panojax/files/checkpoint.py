@@ -5,7 +5,6 @@ import errno
 import json
 import os
 import pathlib
-import time
 from collections.abc import Collection
 from typing import Any
 
@@ -20,7 +19,7 @@ from panojax.disk.staging import check_writable, output_folder
 from panojax.errors import InputError
 from panojax.files import packed
 from panojax.files.checksums import array_sums, differing, json_sum
-from panojax.files.quiet import PATIENCE, quiet_orbax
+from panojax.files.quiet import quiet_orbax
 from panojax.params import Params, abstract_arrays, random_params, tiny
 
 DEFAULT, RANDOM = "default", "random"
@@ -62,10 +61,9 @@ def load(
         check_tree(folder, limit=MAX_BYTES)
     except InputError as error:
         raise InputError(f"checkpoint {shown(checkpoint)}: {error}") from error
-    with quiet_orbax():
+    with quiet_orbax() as problems:
         config, stored, refused = _restore(folder, checkpoint, own, verify)
-        if refused:
-            time.sleep(PATIENCE)
+        problems += [refused] if refused else []
     if refused:
         raise InputError(refused)
     return Params(stored["generator"], stored.get("encoders"), config=config).with_dtype(dtype)

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import logging
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 
@@ -11,21 +12,27 @@ PATIENCE = 0.2  # seconds that the other reads have to end, where one failed
 
 
 @contextlib.contextmanager
-def quiet_orbax() -> Iterator[None]:
+def quiet_orbax() -> Iterator[list[str]]:
     """Nothing is logged in the block by orbax's threads, nor ever of the reads and writes that failed in it.
 
     Where one array fails, orbax leaves the others' tasks behind. asyncio complains of them when Python frees them: in
     a collection that it starts by itself, in the one here, or later, where a task outlives the block. The block should
-    keep no exception of such a read.
+    keep no exception of such a read: it raises it, or adds what it tells to the list that it is given.
     """
     logging.getLogger("asyncio").addFilter(_of_others)  # once: a logger holds a filter once
     absl, hook = logging.getLogger("absl"), sys.unraisablehook
     before, absl.disabled = absl.disabled, True
     sys.unraisablehook = lambda unraisable: None
+    problems: list[str] = []
+    failed = True
     try:
-        yield
+        yield problems
+        failed = bool(problems)
     finally:
-        gc.collect()
+        if problems:
+            time.sleep(PATIENCE)
+        if failed:
+            gc.collect()
         absl.disabled, sys.unraisablehook = before, hook
 
 

@@ -6,7 +6,6 @@ import json
 import math
 import pathlib
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +19,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from panojax.disk.reading import check_tree, read_json
 from panojax.errors import InputError
 from panojax.files import checksums
-from panojax.files.quiet import PATIENCE, quiet_orbax
+from panojax.files.quiet import quiet_orbax
 
 MAX_BYTES = 2**40  # of a checkpoint's files together
 
@@ -124,10 +123,9 @@ class Checkpoints:
 
     def _read(self, template: Any, step: int) -> tuple[Any, Any]:
         """The state and the data source's state of a step. The processes of a run agree whether it is whole."""
-        with quiet_orbax():
+        with quiet_orbax() as problems:
             found, problem = self._read_here(template, step)
-            if problem:
-                time.sleep(PATIENCE)
+            problems += [problem] if problem else []
         if jax.process_count() > 1:
             whole = bool(np.all(multihost_utils.process_allgather(np.array(not problem))))
             problem = problem or ("" if whole else "another process cannot read it")
