@@ -10,7 +10,13 @@ import numpy as np
 
 from panojax.camera import front
 from panojax.config import Config
-from panojax.converters.encoders import encoder_config, own_average, read_latent_average, split_encoder_state
+from panojax.converters.encoders import (
+    encoder_config,
+    own_average,
+    read_latent_average,
+    split_encoder_state,
+    without_average,
+)
 from panojax.converters.generator_settings import generator_config
 from panojax.converters.goae import add_goae
 from panojax.converters.layout import fit, from_state_dict
@@ -49,7 +55,8 @@ def from_torch(
         params = panojax.from_torch(read.state_dict, read.init_kwargs, read.rendering_kwargs)
 
     Args:
-      state_dict: {PyTorch name: array} of a TriPlaneGenerator (PanoHead's or EG3D's).
+      state_dict: {PyTorch name: array} of a TriPlaneGenerator (PanoHead's or EG3D's). A "renderer.plane_axes", where it
+        is a buffer, is taken for `plane_axes`; a "latent_avg" is the encoders', and left out.
       init_kwargs, rendering_kwargs: as the pickle carries them.
       neural_rendering_resolution: side of the volume rendering, as the pickle carries it.
       plane_axes: the renderer's tensor [3, 3, 3], or "panohead", "eg3d" or "eg3d-fixed"; None decides by
@@ -58,11 +65,13 @@ def from_torch(
     Raises:
       InputError: a needed option is missing, or the state dict does not fit; all names are reported at once.
     """
+    state_dict = without_average(state_dict)
+    axes = state_dict.pop("renderer.plane_axes", None)
     config = generator_config(
         init_kwargs,
         rendering_kwargs,
         neural_rendering_resolution=neural_rendering_resolution,
-        plane_axes=plane_axes,
+        plane_axes=axes if plane_axes is None else plane_axes,
     )
     variables = from_state_dict(abstract_generator(config), state_dict, what="generator")
     return Params(jax.tree.map(jnp.asarray, variables), config=Config(config))

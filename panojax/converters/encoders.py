@@ -75,6 +75,11 @@ def encoder_config(groups: Mapping[str, Mapping[str, np.ndarray]], shape: Genera
     )
 
 
+def without_average(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A state dict less the mean style code that `own_average` finds in it."""
+    return {name: array for name, array in state_dict.items() if name.rpartition(".")[-1] != _AVERAGE}
+
+
 def own_average(checkpoint: Checkpoint) -> np.ndarray | None:
     """The mean style code that an encoder's file brings along, beside its state dict or in it: float32, or None.
 
@@ -93,7 +98,8 @@ def read_latent_average(path: str | pathlib.Path) -> np.ndarray:
       path: a .npy file, or a checkpoint with one tensor or with a "latent_avg" among others.
 
     Returns:
-      Float32 [512], or [L, 512] with a row for each of the generator's layers (or one for all), as it is stored.
+      Float32 [512], or [L, 512] with a row for each of the generator's layers (or one for all), as it is stored; a
+      batch of one is taken off.
 
     Raises:
       InputError: the file cannot be read, holds no such tensor, or one of another shape or with NaN or infinity in it.
@@ -109,6 +115,7 @@ def read_latent_average(path: str | pathlib.Path) -> np.ndarray:
 
 
 def _checked(average: np.ndarray) -> np.ndarray:
+    average = average[0] if average.ndim == 3 and len(average) == 1 else average
     if average.ndim not in (1, 2) or average.shape[-1] != _LATENT or not average.size:
         raise InputError(f"expected latent_avg of shape [512], [1, 512] or [L, 512], got {list(average.shape)}")
     with np.errstate(over="ignore"):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from panojax.converters.options import check_options
+from panojax.converters.read import listed
 from panojax.errors import InputError, check_choice
 from panojax.fields.trigrid import PLANE_AXES, Axes
 from panojax.generators.generator_config import SUPERRESOLUTION, GeneratorConfig
@@ -35,7 +36,7 @@ def generator_config(
 
     def need(source, name, where):
         if name not in source:
-            raise InputError(f"{where} lacks {name!r}; it has {', '.join(sorted(source)) or 'nothing'}")
+            raise InputError(f"{where} lacks {name!r}; it has {listed(sorted(source)) if source else 'nothing'}")
         return source[name]
 
     module = str(need(options, "superresolution_module", "rendering_kwargs")).rsplit(".", 1)[-1]

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from panojax.errors import InputError
+from panojax.errors import InputError, printable
 
 # Flax leaf -> PyTorch leaf. Leaves that are not listed keep their name (bias, const, noise_const, w_avg, ...).
 _LEAVES = {
@@ -95,5 +95,5 @@ def fit(template: Any, state_dict: Mapping[str, np.ndarray]) -> tuple[Any, str]:
         return array
 
     tree = jax.tree_util.tree_map_with_path(leaf, template)
-    kinds = [("missing", missing), ("unused", sorted(left)), ("mis-shaped", misshaped), ("not finite", broken)]
+    kinds = [("missing", missing), ("unused", sorted(map(printable, left))), ("mis-shaped", misshaped), ("not finite", broken)]
     return tree, "; ".join(f"{len(names)} {kind}: {', '.join(names)}" for kind, names in kinds if names)

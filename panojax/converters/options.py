@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from panojax.errors import InputError
+from panojax.errors import InputError, printable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +162,7 @@ def check_options(init_kwargs: Mapping[str, Any], rendering_kwargs: Mapping[str,
     """Raises InputError that lists at once the options that no network of ours has, and what each would need."""
     refused = sort_options(init_kwargs, rendering_kwargs).refused
     if refused:
-        lines = "; ".join(f"{name} = {_short(value)} needs {note}" for name, (value, note) in refused.items())
+        lines = "; ".join(f"{printable(name)} = {_short(value)} needs {note}" for name, (value, note) in refused.items())
         raise InputError(f"the file has options that change what the network computes and that ours lacks: {lines}")
 
 

@@ -27,7 +27,7 @@ _MAX_INLINE = 1024  # elements; sizes of zero count, as (2**39, 0) would be many
 _ZIP_START = b"PK\x03\x04"
 _PLAIN = bool | int | float | str | None
 # Where a training script may put the state dict, the average before the model.
-_NESTS = ("state_dict", "ema", "model", "net")
+_NESTS = ("ema", "state_dict", "model", "net")
 _PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
 # The generator's constructor takes these in order.
 _POSITIONAL = (
@@ -64,7 +64,7 @@ def read_checkpoint(path: str | pathlib.Path, network: str = "G_ema") -> Checkpo
 
     Args:
       path: the file. It may hold a dict of networks or state dicts ("G", "D", "G_ema"), one network, a state dict, or a
-        dict with one under "state_dict", "ema", "model" or "net"; see `unwrap_state_dict`.
+        dict with one under "ema", "state_dict", "model" or "net"; see `unwrap_state_dict`.
       network: which of several networks; not looked at where there is one network or state dict.
 
     Returns:
@@ -78,11 +78,11 @@ def read_checkpoint(path: str | pathlib.Path, network: str = "G_ema") -> Checkpo
         data = _read_bytes(path)
         if data.startswith(NPY_START):
             raise InputError("expected a checkpoint, got a .npy array, which read_array reads")
-        found, around = _select(_read_any(data), network)
+        found = _select(_read_any(data), network)
         allowance = 4 * len(data) + 2**20
         if isinstance(found, Module):
             return _from_module(found, allowance)
-        return _from_mapping(found, around, allowance)
+        return _from_mapping(found, network, allowance)
 
 
 def read_array(path: str | pathlib.Path) -> np.ndarray:
@@ -117,22 +117,25 @@ def read_tensors(path: str | pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def unwrap_state_dict(mapping: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """The state dict itself: what lies under "state_dict", "ema", "model" or "net", at any depth, or the mapping.
+    """The state dict itself: what lies under "ema", "state_dict", "model" or "net", at any depth, or the mapping.
 
     A "module." that starts every name is taken off, and "_orig_mod." wherever it stands.
     """
     return _bare_names(_nested(mapping)[-1])
 
 
-def _nested(mapping: Mapping[Any, Any]) -> list[Mapping[Any, Any]]:
-    """The mapping, what is nested in it, and so on to the state dict."""
-    levels = [mapping]
+def _nested(mapping: Mapping[Any, Any], *names: str) -> list[Mapping[Any, Any]]:
+    """The mapping, what is nested in it under one of `names` or of `_NESTS`, and so on to the state dict."""
+    levels, names = [mapping], (*names, *_NESTS)
+
+    def leads_on(entry: Mapping[Any, Any]) -> bool:
+        return any(map(_is_array, entry.values())) or any(isinstance(entry.get(name), Mapping) for name in names)
+
     while len(levels) < _MAX_DEPTH:
-        inner = [levels[-1].get(name) for name in _NESTS]
-        found = next((entry for entry in inner if isinstance(entry, Mapping) and entry), None)
-        if found is None:
+        inner = [entry for name in names if isinstance(entry := levels[-1].get(name), Mapping) and entry]
+        if not inner:
             break
-        levels.append(found)
+        levels.append(next(filter(leads_on, inner), inner[0]))  # notes of an average, say, may lie beside the model
     return levels
 
 
@@ -185,31 +188,30 @@ def _read_any(data: bytes) -> Any:
     raise InputError(f"expected a pickle, a torch.save file or safetensors, got a file that starts with {data[:8]!r}")
 
 
-def _select(value: Any, network: str) -> tuple[Module | dict[Any, Any], dict[Any, Any]]:
-    """The network or the mapping that holds a state dict, and the dict around it."""
+def _select(value: Any, network: str) -> Module | dict[Any, Any]:
+    """The network, or the mapping that holds a state dict."""
     if isinstance(value, Module):
-        return value, {}
+        return value
     if not isinstance(value, dict):
         raise InputError(f"expected a dict of networks or a state dict, got {kind(value)}")
     chosen = value.get(network)
-    if isinstance(chosen, Module) or (isinstance(chosen, dict) and any(map(_is_array, chosen.values()))):
-        return chosen, value
-    if any(isinstance(entry, Module) for entry in value.values()):
+    if isinstance(chosen, Module):
+        return chosen
+    if not (isinstance(chosen, dict) and chosen) and any(isinstance(entry, Module) for entry in value.values()):
         there = listed(name for name, entry in value.items() if isinstance(entry, Module))
         raise InputError(f"network: expected one of {there}, got {network!r}")
-    return value, value
+    return value
 
 
-def _from_mapping(mapping: dict[Any, Any], around: dict[Any, Any], allowance: int) -> Checkpoint:
-    """A state dict, or the dicts that hold one; TriPlaneNet's generator lies beside its `init_kwargs`."""
-    levels = _nested(mapping)
+def _from_mapping(mapping: dict[Any, Any], network: str, allowance: int) -> Checkpoint:
+    """A state dict, or the dicts that hold one; TriPlaneNet's generator, "G_ema", lies beside its `init_kwargs`."""
+    levels = _nested(mapping, network)
     state = _bare_names(levels[-1])
     wrong = [name for name, value in state.items() if not (isinstance(name, str) and _is_array(value))]
     if wrong or not state:
         wanting = f"these are none: {listed(wrong)}" if state else "it is empty"
         raise InputError(f"expected networks or a state dict of named arrays, but {wanting}")
-    outer = [around] if around is not mapping else []
-    beside = {name: value for level in [*outer, *levels[:-1]] for name, value in level.items()}
+    beside = {name: value for level in levels[:-1] for name, value in level.items()}
     init_kwargs = _plain_dict(beside.get("init_kwargs"), "init_kwargs")
     rendering = beside.get("rendering_kwargs")
     rendering = init_kwargs.get("rendering_kwargs") if rendering is None else rendering

@@ -17,11 +17,13 @@ from safetensors.numpy import save_file
 
 import panojax
 from panojax.converters import convert as module
+from panojax.converters.encoders import own_average
 from panojax.converters.layout import torch_name
 from panojax.converters.read import read_checkpoint
 from panojax.encoders import dual
 from panojax.encoders.encoder import abstract_encoder
 from panojax.encoders.encoder_config import light, released
+from panojax.fields.trigrid import PLANE_AXES
 
 PICKLE = recipe.GOLDEN / "panohead_mini.pkl"
 KWARGS = tuple(recipe.manifest("panohead_mini")[name] for name in ("init_kwargs", "rendering_kwargs"))
@@ -117,6 +119,15 @@ def test_all_misfits_are_reported_at_once(state, kwargs):
     assert "1 unused: wings.weight" in message
     assert "1 mis-shaped: backbone.mapping.fc0.bias: expected (512,) in our layout, got (7,)" in message
     assert "1 not finite: decoder.net.2.bias" in message
+
+
+def test_names_of_a_file_stay_in_one_line(state, kwargs):
+    """Whatever a file calls its arrays and options."""
+    init, rendering = kwargs
+    for options in ((init, rendering | {"a\nb": 1}), (init | {"a\nb": 1}, rendering), ({"a\nb": 1}, rendering), kwargs):
+        with pytest.raises(panojax.InputError) as caught:
+            panojax.from_torch(state | {"a\nb": np.zeros(2, np.float32)}, *options)
+        assert str(caught.value).isprintable() and "a\\nb" in str(caught.value)
 
 
 def test_filters_and_batch_counts_are_ignored(state, kwargs):
@@ -247,6 +258,14 @@ CONTAINERS = {
         "ema": {"net": state},
         "latent_avg": average,
     },
+    "ema beside a state dict": lambda state, average: {
+        "state_dict": {name: np.zeros_like(x) for name, x in state.items()},
+        "ema": state,
+        "latent_avg": average,
+    },
+    "notes of an average": lambda state, average: {"ema": {"decay": 0.999}, "state_dict": state, "latent_avg": average},
+    "within an encoder": lambda state, average: {"net": {"state_dict": state | {"psp_encoder.latent_avg": average}}},
+    "a batch of one": lambda state, average: {"state_dict": state, "latent_avg": average[None]},
 }
 
 
@@ -295,6 +314,44 @@ def test_triplanenets_generator(state, kwargs, encoder_files, tmp_path):
     for got, want in zip(jax.tree.leaves(params.generator), jax.tree.leaves(direct.generator), strict=True):
         np.testing.assert_array_equal(got, want)
     np.testing.assert_array_equal(params.encoders["latent_average"], np.broadcast_to(average, (10, 512)))
+
+
+GENERATORS = {
+    "nested": lambda state, options, average: {"net": options | {"G_ema": state}, "latent_avg": average},
+    "a state dict of its own": lambda state, options, average: {
+        **options,
+        "G_ema": {"state_dict": {f"module.{name}": x for name, x in state.items()}},
+        "latent_avg": average,
+    },
+    "the mean code inside": lambda state, options, average: {**options, "G_ema": state | {"latent_avg": average}},
+}
+
+
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_containers_of_generators(state, kwargs, tmp_path, kind):
+    """`init_kwargs` beside the network's arrays, at any depth; the mean code within them is no parameter."""
+    init, rendering = kwargs
+    average = recipe.normal("own average", (1, 512))
+    path = tmp_path / "eg3d.pt"
+    arrays = {name: np.asarray(array) for name, array in state.items()}
+    path.write_bytes(
+        pickle.dumps(GENERATORS[kind](arrays, {"init_kwargs": init | {"rendering_kwargs": rendering}}, average))
+    )
+    params = panojax.convert(path, tmp_path / "head")
+    direct = panojax.from_torch(state, init, rendering, neural_rendering_resolution=128)
+    assert params.config.generator == direct.config.generator
+    for got, want in zip(jax.tree.leaves(params.generator), jax.tree.leaves(direct.generator), strict=True):
+        np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(own_average(read_checkpoint(path)), average)
+
+
+def test_axes_that_are_a_buffer(state, kwargs):
+    """A generator whose renderer registers `plane_axes` has them in its state dict; those given go before them."""
+    axes = np.eye(3)[[(0, 1, 2), (0, 2, 1), (2, 1, 0)]]
+    own = state | {"renderer.plane_axes": np.float32(axes)}
+    assert panojax.from_torch(own, *kwargs).config.generator.plane_axes == PLANE_AXES["eg3d-fixed"]
+    given = panojax.from_torch(own, *kwargs, plane_axes="eg3d")
+    assert given.config.generator.plane_axes == PLANE_AXES["eg3d"]
 
 
 def test_misfits_of_both_encoders_are_reported_at_once(encoder_files, tmp_path):
