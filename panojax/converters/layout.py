@@ -95,5 +95,6 @@ def fit(template: Any, state_dict: Mapping[str, np.ndarray]) -> tuple[Any, str]:
         return array
 
     tree = jax.tree_util.tree_map_with_path(leaf, template)
-    kinds = [("missing", missing), ("unused", sorted(map(printable, left))), ("mis-shaped", misshaped), ("not finite", broken)]
+    unused = sorted(map(printable, left))
+    kinds = [("missing", missing), ("unused", unused), ("mis-shaped", misshaped), ("not finite", broken)]
     return tree, "; ".join(f"{len(names)} {kind}: {', '.join(names)}" for kind, names in kinds if names)
