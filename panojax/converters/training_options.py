@@ -77,7 +77,7 @@ _COMMON = (
     _option("density_reg", "step.density_weight", value=0.0),
     _option("density_reg_every", "step.density_interval", value=4),
     _option("density_reg_p_dist", "step.density_distance", value=0.004),
-    _option("reg_type", note="`l1` is ours; " + _NONE + "the monotonic ones and total-variation"),
+    _option("reg_type", note="`l1` is ours; " + _NONE + "l1-alt, the monotonic ones and total-variation"),
     _option("decoder_lr_mul", "model.decoder_lr_multiplier", value=1.0),
 )
 
