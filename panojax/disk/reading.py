@@ -109,5 +109,5 @@ def check_tree(folder: str | os.PathLike, *, limit: int) -> None:
 
 
 def is_disk_fault(error: BaseException) -> bool:
-    """Whether a disk that is full, over its quota, read-only or broken is at fault."""
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+    """Whether a disk that is full, over its quota, read-only or broken, or its limit on files, is at fault."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)

@@ -172,6 +172,11 @@ def _of_results(work: pathlib.Path) -> Iterator[None]:
     """Errors of files in the block concern the results only where the disk or a file in `work` is at fault."""
     try:
         yield
+    except OutputError as error:
+        # A file that was staged itself, in here: the folder in which it was to be is what the user knows.
+        if isinstance(error.__cause__, OSError) and str(work) in str(error):
+            raise error.__cause__ from None
+        raise
     except OSError as error:
         names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
         inside = not names or any(name.startswith(str(work)) for name in names)

@@ -28,7 +28,7 @@ from panojax import api
 from panojax.camera import look_at
 from panojax.config import Config
 from panojax.devices.sharding import batch_sharding, data_mesh, replicated
-from panojax.disk.staging import check_writable
+from panojax.disk.staging import check_writable, replaced_when_done
 from panojax.encoders.encoder_config import EncoderConfig
 from panojax.generators import generator
 from panojax.generators.generator_config import GeneratorConfig
@@ -230,10 +230,8 @@ def check_out(path: pathlib.Path | None) -> None:
 
 def write(figures: dict[str, Any], path: pathlib.Path) -> None:
     """Writes the figures as JSON; the file is whole at any time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(figures, indent=1) + "\n")
-    partial.replace(path)
+    with replaced_when_done(path, overwrite=True) as partial:
+        partial.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def main(options: Options) -> dict[str, Any]:

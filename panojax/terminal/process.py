@@ -62,6 +62,12 @@ def run_process(body: Callable[[], Any], prog: str = "panojax") -> int:
         return _fail(prog, f"error: {where}{reason(error)}", DISK_FAULT if is_disk_fault(error) else 2)
     except MemoryError as error:
         return _fail(prog, f"error: the memory does not suffice: {reason(error)}", DISK_FAULT)
+    except Exception:
+        try:
+            check_platforms()  # what JAX raises where there is no such device comes out of the middle of the work
+        except InputError as error:
+            return _fail(prog, f"error: {error}", 2)
+        raise
 
 
 def open_streams() -> None:
@@ -94,9 +100,9 @@ def check_platforms() -> None:
     try:
         jax.devices()
     except (RuntimeError, AssertionError, ValueError) as error:
+        why = one_line(reason(error)) if str(error) else "this machine, or the jax installed, has none such"
         raise InputError(
-            f"JAX_PLATFORMS must name devices of this machine, got {wanted!r}: {one_line(reason(error))}; without it "
-            "JAX takes what is there"
+            f"JAX_PLATFORMS must name devices of this machine, got {wanted!r}: {why}; without it JAX takes what is there"
         ) from error
 
 

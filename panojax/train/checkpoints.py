@@ -282,4 +282,5 @@ def _own_sum(record: Any) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line.partition(". See full TensorStore details")[0][:300]

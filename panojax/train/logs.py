@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import pathlib
 import sys
 import time
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from panojax.disk.staging import replaced_when_done
 from panojax.files.image_file import write_image
 from panojax.generators.generator import Head, render_heads
 from panojax.nn.stylegan2 import pool
@@ -32,9 +32,8 @@ class Log:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "log.jsonl"
         kept = [line for line in _lines(self._path) if line["step"] <= step]
-        partial = self._path.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        partial.replace(self._path)
+        with replaced_when_done(self._path, overwrite=True) as partial:
+            partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self._board = _tensorboard(folder / "tensorboard")
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:

@@ -10,7 +10,6 @@ diverged; 74 something could not be written; 75 a signal came, or its time is ov
 import contextlib
 import json
 import math
-import os
 import pathlib
 import signal
 import threading
@@ -25,7 +24,7 @@ from jax.experimental import multihost_utils
 from panojax.config import from_json, to_json
 from panojax.disk.locks import alone_in
 from panojax.disk.reading import read_json
-from panojax.disk.staging import clean_leftovers
+from panojax.disk.staging import clean_leftovers, replaced_when_done
 from panojax.errors import InputError
 from panojax.files.quiet import quiet_orbax
 from panojax.train.checkpoints import Checkpoints
@@ -227,19 +226,20 @@ def remember(folder: pathlib.Path, run: Any, *, free: frozenset[str], **parts: A
             raise InputError(f"{folder} holds a run with another {', '.join(changed)}: resume it as it was, or move it")
     if jax.process_index() == 0:
         folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(record, indent=1) + "\n")
-        partial.replace(path)
+        with replaced_when_done(path, overwrite=True) as partial:
+            partial.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def write_overview(path: pathlib.Path, params: Any) -> None:
     """Writes every parameter's shape, mean and deviation, by clu; one line says so where clu is not installed."""
     try:
         from clu import parameter_overview
+
+        text = parameter_overview.get_parameter_overview(params)
     except ImportError:
-        path.write_text("the package clu, which lists parameters, is not installed\n")
-        return
-    path.write_text(parameter_overview.get_parameter_overview(params) + "\n")
+        text = "the package clu, which lists parameters, is not installed"
+    with replaced_when_done(path, overwrite=True) as partial:
+        partial.write_text(text + "\n")
 
 
 @contextlib.contextmanager

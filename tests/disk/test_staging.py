@@ -102,6 +102,19 @@ def test_a_disk_at_fault_has_another_code_than_bad_input(tmp_path):
     assert caught.value.code == 2
 
 
+def test_a_file_staged_among_results_is_told_as_they_are(tmp_path):
+    def full(folder):
+        with replaced_when_done(folder / "a.png"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OutputError) as caught, output_folder(tmp_path / "out") as folder:
+        full(folder)
+    assert str(caught.value) == f"out must be writable, got '{tmp_path}/out': No space left on device"
+    with pytest.raises(OutputError, match="path must be writable, got '.*/a.png'"), output_folder(tmp_path / "out"):
+        full(tmp_path)
+    assert everything(tmp_path) == {}
+
+
 def test_errors_of_other_files_are_not_blamed_on_the_results(tmp_path):
     with pytest.raises(FileNotFoundError), output_folder(tmp_path / "out"):
         open(tmp_path / "input.png").close()

@@ -2,9 +2,9 @@
 
 python tests/docs/run_commands.py [--all] [--shipped] [--only WORDS] [--jobs 2]
 
-A page's commands run in their order in a folder of their own, with a small model as "default". Those that train,
-evaluate or optimise (`LONG`) are only parsed unless `--all` is given; those of `NEVER` always, for the reason beside.
-.ci/run runs the short ones, .github/workflows/nightly.yml all of them, with the model that ships.
+A page's commands run in their order in a folder of their own, with a small model as "default". Those that take more
+than a few seconds (`LONG`) are only parsed unless `--all` is given; those of `NEVER` always, for the reason beside.
+.ci/run runs the short ones (test_commands.py), .github/workflows/nightly.yml all, with the model that ships.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -40,8 +41,20 @@ NEVER = {
     "python -m panojax.data mead": "needs MEAD's frames",
     "python -m panojax.eval.default_model": "needs the pieces' logs",
 }
-# Those that take minutes, and what makes them small. The first that fits.
+# Those that take more than a few seconds, and what makes them small. The first that fits.
 LONG = {
+    "panojax export": "--views 8 --pitch 0",
+    "--identity sface": "--yaw 0",
+    "--mask hair.png": "--yaw 0",
+    "--ellipsoid": "--yaw 0",
+    "talk.mp4": "--frames 4",
+    # Each is a process of its own: a bare `panojax view` stands for them.
+    "panojax view HEAD": "--port 0",
+    "panojax view head.npz": "--port 0",
+    "panojax view me.npz": "--port 0",
+    "panojax view photo.jpg": "--port 0",
+    "panojax view astronaut": "--port 0",
+    "panojax view --seeds": "--port 0",
     "--part hair": "",  # of the bar that the small model makes
     "--method pti": "--steps 1 --pti-steps 1 --lpips none",
     "--method wplus": "--steps 1 --lpips none",
@@ -60,16 +73,17 @@ LONG = {
 }
 SMALL = {
     "panojax view": "--port 0",
+    "front.jpg left.jpg --together": "--frames 4 --no-refine",
     "panojax invert": "--frames 4",
-    "panojax export": "--views 8 --pitch 0",
     "panojax edit": "--yaw 0",
     "panojax interpolate": "--yaw 0",
     "python -m panojax.data heads": "--size 32",
     "python -m panojax.data eg3d-folder --name celeba_hq": "--size 64",
     "python -m panojax.data eg3d-folder": "--size 32",
 }
-# Pages whose Python is run from top to bottom, too.
-RUN_PYTHON = ("README.md", "docs/index.md", "docs/photos.md", "docs/recipes.md")
+# Pages whose Python is run from top to bottom, too; the others' with `--all`.
+RUN_PYTHON = ("README.md", "docs/index.md", "docs/photos.md")
+LONG_PYTHON = ("docs/recipes.md",)
 WORKER = str(ROOT / "tests" / "docs" / "worker.py")
 SECONDS = 300  # that a command may take
 
@@ -160,8 +174,8 @@ class Runner:
     def end(self) -> None:
         """Ends the process."""
         if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+            with self.process:  # closes its pipes
+                self.process.kill()
             self.process = None
 
 
@@ -214,10 +228,15 @@ def run_page(page: pathlib.Path, base: pathlib.Path, runner: Runner, report: Rep
             continue
         added = " ".join(small(command))
         run(whole(command, folder), command.place + (f"  with {added}" if added else ""))
-    if name in RUN_PYTHON and options.only is None:
+    if name in python_pages(options):
         blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
         run(["python", "-c", "\n".join(blocks)], f"the Python of {name}")
     shutil.rmtree(folder)
+
+
+def python_pages(options) -> tuple[str, ...]:
+    """Pages whose Python is run."""
+    return () if options.only else RUN_PYTHON + LONG_PYTHON * options.all
 
 
 def run_pages(pages: queue.SimpleQueue, base: pathlib.Path, report: Report, options) -> None:
@@ -232,20 +251,20 @@ def run_pages(pages: queue.SimpleQueue, base: pathlib.Path, report: Report, opti
         runner.end()
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Checks all commands, then runs those that are to be. The exit code is how many failed, at most 100."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="run those that take minutes, too")
     parser.add_argument("--shipped", action="store_true", help='"default" is the model that ships, not a small one')
     parser.add_argument("--only", help="run the commands that have these words alone")
     parser.add_argument("--jobs", type=int, default=2, help="pages at a time")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     pages = reader.pages()
     found = [command for page in pages for command in reader.commands(page)]
     waiting: queue.SimpleQueue = queue.SimpleQueue()
     for page in pages:
         waiting.put(page)
-    report = Report(len(found) + (0 if options.only else len(RUN_PYTHON)))
+    report = Report(len(found) + len(python_pages(options)))
     report.failed += [f"{command.place}: {wrong}" for command in found if (wrong := reader.check(command))]
     report.failed += [problem for page in pages for problem in reader.python_problems(page)]
     with tempfile.TemporaryDirectory() as folder:

@@ -49,6 +49,11 @@ def test_commands_are_found_and_wrong_ones_told(tmp_path, monkeypatch):
     assert found[0].words == ["panojax", "render", "me.npz", "--out", "dir"]
 
 
+def test_short_commands_and_python_run():
+    """As written, on small data; `run_commands.py --all` runs the long ones, too."""
+    assert run_commands.main(["--jobs", "1"]) == 0
+
+
 def test_tables_name_commands_that_there_are():
     """What is left out or made small is on a page, and each command that is run whole or made small is so once."""
     texts = [command.text for page in reader.pages() for command in reader.commands(page)]

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import runpy
+import signal
 import sys
 import time
 import traceback
@@ -68,5 +69,6 @@ def serve() -> None:
 if __name__ == "__main__":
     take_model()
     if sys.argv[1:]:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
         sys.exit(run(sys.argv[1:]))
     serve()

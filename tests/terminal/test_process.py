@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import pytest
 
 from panojax.disk import cache
@@ -169,9 +170,16 @@ def test_no_home_and_no_user(tmp_path, monkeypatch):
     assert cache.cache_folder() == tmp_path / "panojax"
 
 
-def test_a_platform_that_is_not_there(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "abacus"}
-    command = [sys.executable, "-m", "panojax", "info", "random"]
+@pytest.mark.parametrize(
+    "platform, module", [("abacus", "panojax info random"), ("cuda", "panojax.eval.benchmark --small")]
+)
+def test_a_platform_that_is_not_there(tmp_path, platform, module):
+    """Commands that look first, and those in whose middle JAX looks."""
+    if platform == "cuda" and any(device.platform == "gpu" for device in jax.devices()):
+        pytest.skip("there is one")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": platform}
+    command = [sys.executable, "-m", *module.split()]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("panojax: error: JAX_PLATFORMS must name devices of this machine, got 'abacus'")
+    wrong = f"error: JAX_PLATFORMS must name devices of this machine, got '{platform}': "
+    assert wrong in done.stderr and "AssertionError" not in done.stderr

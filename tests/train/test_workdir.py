@@ -1,12 +1,19 @@
 """Where a training goes is looked at before anything is read, and one run has it at a time."""
 
 import errno
+import resource
+import signal
 
+import numpy as np
 import pytest
 
 from panojax.disk.locks import alone_in
+from panojax.errors import OutputError
 from panojax.train.encoder import run as encoder
+from panojax.train.encoder.presets import tiny
 from panojax.train.generator import run as generator
+from panojax.train.logs import Log, read_log
+from panojax.train.loop import remember, write_overview
 
 COMMANDS = [
     pytest.param(encoder, ["tiny", "--generator", "none"], "e1", id="encoder"),
@@ -47,3 +54,25 @@ def test_a_disk_that_is_full_from_the_start(module, arguments, stage, tmp_path, 
     monkeypatch.setattr(encoder, "load", lambda name: None)
     code, line = refused(capsys, module, arguments, tmp_path)
     assert code == 74 and line == f"error: '{tmp_path}/config.json': No space left on device\n"
+
+
+def test_records_that_a_full_disk_does_not_take_are_named_and_leave_nothing(tmp_path):
+    """Configuration, overview and log, under a limit on the size of files; what was there stays."""
+    Log(tmp_path).write(1, {"loss": 0.5})
+    before = sorted(path.name for path in tmp_path.iterdir())
+    limits, heard = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8, limits[1]))
+        for write, name in (
+            (lambda: remember(tmp_path, tiny(), free=frozenset()), "config.json"),
+            (lambda: write_overview(tmp_path / "parameters.txt", {"a": np.zeros(3)}), "parameters.txt"),
+            (lambda: Log(tmp_path, step=1), "log.jsonl"),
+        ):
+            with pytest.raises(OutputError, match=rf"must be writable, got '.*{name}': File too large") as error:
+                write()
+            assert error.value.code == 74
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, heard)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert [line["step"] for line in read_log(tmp_path)] == [1]
