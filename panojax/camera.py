@@ -116,12 +116,13 @@ def check_label(label, name: str = "camera") -> np.ndarray:
     """
     try:
         values = np.asarray(label, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{name} must be 25 numbers (16 extrinsics, then 9 intrinsics), got {label!r:.80}") from None
     if values.shape != (25,):
         raise InputError(f"{name} must be 25 numbers (16 extrinsics, then 9 intrinsics), got shape {values.shape}")
-    if not np.isfinite(values).all():
-        raise InputError(f"{name} must be finite, got {np.count_nonzero(~np.isfinite(values))} NaN or infinite numbers")
+    finite = np.abs(values) <= np.finfo(np.float32).max
+    if not finite.all():
+        raise InputError(f"{name} must be finite, got {np.count_nonzero(~finite)} NaN or infinite numbers")
     matrix, lens = values[:16].reshape(4, 4), values[16:].reshape(3, 3)
     rotation = matrix[:3, :3]
     if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-2 or np.linalg.det(rotation) < 0:

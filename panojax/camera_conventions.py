@@ -61,7 +61,7 @@ def convert_label(label: np.ndarray, convention: str, *, side: int | None = None
     check_choice("camera convention", convention, CONVENTIONS)
     try:
         values = np.asarray(label, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return label
     if convention == "opencv" or values.shape != (25,):
         return label

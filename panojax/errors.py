@@ -26,7 +26,7 @@ class OutputError(InputError):
 def check_choice(name: str, value: Any, choices: Collection) -> None:
     """Raises InputError unless `value` is one of `choices`."""
     if value not in choices:
-        raise InputError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+        raise InputError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r:.120}")
 
 
 def printable(text: str) -> str:

@@ -104,6 +104,8 @@ def broken(i, value):
         (None, "must be 25 numbers"),
         (broken(3, np.nan), "must be finite, got 1 NaN"),
         (broken(3, np.inf), "must be finite"),
+        ([*broken(3, 0)[:3], 1e300, *broken(3, 0)[4:]], "must be finite, got 1 NaN or infinite"),
+        ([10**400] * 25, "must be 25 numbers"),
         (np.zeros(25), "must hold a rotation"),
         (broken([0, 5, 10], [2, -2, -2]), "must hold a rotation"),
         (broken(0, -1.0), "must hold a rotation"),

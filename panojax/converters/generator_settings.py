@@ -54,7 +54,7 @@ def generator_config(
         """A value from the file by `kind`, which is called with a number."""
         if isinstance(value, bool) and kind is bool:
             return value
-        if not isinstance(value, numbers.Real) or not np.isfinite(value) or (kind is int and value != int(value)):
+        if not isinstance(value, numbers.Real) or not abs(value) < 2**63 or (kind is int and value != int(value)):
             raise InputError(f"{name} must be a number, got {value!r:.60}")
         return kind(value)
 

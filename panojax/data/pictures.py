@@ -5,6 +5,7 @@ Pixels are uint8: sRGB [H, W, 3], masks [H, W, 1] with 255 for the head. Depths 
 
 import functools
 import io
+import os
 import pathlib
 import zlib
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from panojax import camera
-from panojax.disk.reading import kind_of, read_bytes
+from panojax.disk.reading import read_bytes, shown
 from panojax.errors import InputError
 from panojax.files.image_file import MAX_BYTES, readable_formats
 from panojax.files.mask_file import read_mask
@@ -37,33 +38,35 @@ def picture_problem(path: pathlib.Path, size: int, *, mask: bool = False) -> str
     """
     if mask:
         return _mask_problem(path)
+    name = shown(path)[1:-1]
     try:
         with _open(path) as image:
             image.load()
             width, height = image.size
             mode, transparent = image.mode, image.has_transparency_data
     except DAMAGED as error:
-        if kind_of(path) == "nothing":
-            return f"{path} is missing"
-        return f"{path} cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        if not os.path.exists(path):
+            return f"{name} is missing"
+        return f"{name} cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
     if width != height:
-        return f"{path} must be square, got {width} x {height}"
+        return f"{name} must be square, got {width} x {height}"
     if width < size:
-        return f"{path} must be at least {size} pixels wide, got {width}"
+        return f"{name} must be at least {size} pixels wide, got {width}"
     if transparent:
-        return f"{path} must have no transparency, got mode {mode}: give its mask as a file"
+        return f"{name} must have no transparency, got mode {mode}: give its mask as a file"
     if mode.startswith(("I", "F")):
-        return f"{path} must have 8 bits per channel, got mode {mode}"
+        return f"{name} must have 8 bits per channel, got mode {mode}"
     return None
 
 
 def _mask_problem(path: pathlib.Path) -> str | None:
+    name = shown(path)[1:-1]
     try:
         mask = read_mask(path)
     except InputError as error:
-        return str(error) if path.exists() else f"{path} is missing"
+        return str(error) if os.path.exists(path) else f"{name} is missing"
     if mask.shape[0] != mask.shape[1]:
-        return f"{path} must be square, got {mask.shape[1]} x {mask.shape[0]}"
+        return f"{name} must be square, got {mask.shape[1]} x {mask.shape[0]}"
     return None
 
 

@@ -41,4 +41,7 @@ def _of_others(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if error is None:
         return True
-    return not any("orbax" in frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__))
+    of_tensorstore = "OCDBT" in str(error)  # such a future has no frames
+    return not (
+        of_tensorstore or any("orbax" in f.f_code.co_filename for f, _ in traceback.walk_tb(error.__traceback__))
+    )

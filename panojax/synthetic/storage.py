@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from panojax.disk.locks import contents
-from panojax.disk.reading import read_bytes, read_json
+from panojax.disk.reading import read_bytes, read_json, reason
 from panojax.disk.staging import check_writable
 from panojax.errors import InputError
 from panojax.files.array_file import read_npy
@@ -137,7 +137,7 @@ def read_parameters(path: str | Path) -> tuple[dict[str, Any], NDArray[np.float3
         if not isinstance(identity, dict) or type(identity.get("size")) is not int or labels.shape[1:] != (25,):
             raise InputError("expected a record with a size, and labels [views, 25]")
     except BROKEN as error:
-        raise InputError(f"path must be an identity written by `panojax heads`, got {path}: {error}") from error
+        raise InputError(f"path must be an identity written by `panojax heads`, got {path}: {reason(error)}") from error
     return identity, labels
 
 
@@ -172,7 +172,7 @@ def read_identity(path: str | Path, views: Iterable[int] | None = None) -> Ident
             parts=np.array(parts, np.uint8).reshape(-1, size, size),
         )
     except BROKEN as error:
-        raise InputError(f"path must be an identity written by `panojax heads`, got {path}: {error}") from error
+        raise InputError(f"path must be an identity written by `panojax heads`, got {path}: {reason(error)}") from error
 
 
 def list_identities(folder: str | Path) -> list[Path]:

@@ -102,7 +102,8 @@ def check_platforms() -> None:
     except (RuntimeError, AssertionError, ValueError) as error:
         why = one_line(reason(error)) if str(error) else "this machine, or the jax installed, has none such"
         raise InputError(
-            f"JAX_PLATFORMS must name devices of this machine, got {wanted!r}: {why}; without it JAX takes what is there"
+            f"JAX_PLATFORMS must name devices of this machine, got {wanted!r}: {why}; "
+            "without it JAX takes what is there"
         ) from error
 
 

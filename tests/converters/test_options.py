@@ -132,6 +132,7 @@ def test_unknown_options_are_refused_at_once_and_nothing_is_written(tmp_path):
         ("rendering_kwargs", "box_warp", "wide", "box_warp must be a number, got 'wide'"),
         ("rendering_kwargs", "avg_camera_pivot", 3, "avg_camera_pivot must be a number, got None"),
         ("init_kwargs", "z_dim", 2.5, "z_dim must be a number, got 2.5"),
+        ("init_kwargs", "z_dim", 10**400, "z_dim must be a number, got 1000"),
         ("init_kwargs", "mapping_kwargs", 3, "mapping_kwargs = 3 needs a dict"),
         ("synthesis_kwargs", "conv_clamp", float("nan"), "conv_clamp must be a number, got nan"),
     ],

@@ -92,8 +92,11 @@ def test_pictures_that_cannot_be_used_are_told(tmp_path):
     save(tmp_path / "small.png", np.zeros((16, 16, 3), np.uint8))
     save(tmp_path / "alpha.png", np.zeros((32, 32, 4), np.uint8))
     save(tmp_path / "deep.png", np.zeros((32, 32), np.uint16))
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     for name, words in {
         "gone.png": "is missing",
+        "loop.png": "is missing",
+        "x" * 5000: "is missing",
         "cut.png": "cannot be read",
         "empty.png": "cannot be read",
         "text.jpg": "cannot be read",
@@ -103,7 +106,7 @@ def test_pictures_that_cannot_be_used_are_told(tmp_path):
         "deep.png": "8 bits per channel",
     }.items():
         problem = pictures.picture_problem(tmp_path / name, 32)
-        assert problem is not None and words in problem and "\n" not in problem, problem
+        assert problem is not None and words in problem and "\n" not in problem and len(problem) < 500, problem
 
 
 @pytest.mark.parametrize("brightest, good", [(255, True), (2, False), (1, True), (0, False)])

@@ -110,7 +110,7 @@ def test_a_file_staged_among_results_is_told_as_they_are(tmp_path):
     with pytest.raises(OutputError) as caught, output_folder(tmp_path / "out") as folder:
         full(folder)
     assert str(caught.value) == f"out must be writable, got '{tmp_path}/out': No space left on device"
-    with pytest.raises(OutputError, match="path must be writable, got '.*/a.png'"), output_folder(tmp_path / "out"):
+    with pytest.raises(OutputError, match=r"path must be writable, got '.*/a\.png'"), output_folder(tmp_path / "out"):
         full(tmp_path)
     assert everything(tmp_path) == {}
 

@@ -168,6 +168,8 @@ def test_only_orbax_tasks_are_passed_over():
                 exec(compile("raise ValueError(28)", name, "exec"))
             except ValueError as error:
                 logger.error("Task exception was never retrieved", exc_info=error)
+        read = ValueError('OUT_OF_RANGE: Error reading "a" in OCDBT database')  # never raised: it has no frames
+        logger.error("Future exception was never retrieved", exc_info=read)
         logger.error("something else")
     finally:
         logger.removeHandler(handler)
