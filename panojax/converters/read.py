@@ -27,7 +27,7 @@ _MAX_INLINE = 1024  # elements; sizes of zero count, as (2**39, 0) would be many
 _ZIP_START = b"PK\x03\x04"
 _PLAIN = bool | int | float | str | None
 # Where a training script may put the state dict, the average before the model.
-_NESTS = ("ema", "state_dict", "model", "net")
+_NESTS = ("ema", "state_dict_ema", "state_dict", "model", "net")
 _PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
 # The generator's constructor takes these in order.
 _POSITIONAL = (
@@ -64,7 +64,7 @@ def read_checkpoint(path: str | pathlib.Path, network: str = "G_ema") -> Checkpo
 
     Args:
       path: the file. It may hold a dict of networks or state dicts ("G", "D", "G_ema"), one network, a state dict, or a
-        dict with one under "ema", "state_dict", "model" or "net"; see `unwrap_state_dict`.
+        dict with one under "ema", "state_dict_ema", "state_dict", "model" or "net"; see `unwrap_state_dict`.
       network: which of several networks; not looked at where there is one network or state dict.
 
     Returns:
@@ -117,7 +117,7 @@ def read_tensors(path: str | pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def unwrap_state_dict(mapping: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """The state dict itself: what lies under "ema", "state_dict", "model" or "net", at any depth, or the mapping.
+    """The state dict itself: what lies under one of `_NESTS`, averages first, at any depth, or the mapping.
 
     A "module." that starts every name is taken off, and "_orig_mod." wherever it stands.
     """

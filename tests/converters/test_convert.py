@@ -263,6 +263,11 @@ CONTAINERS = {
         "ema": state,
         "latent_avg": average,
     },
+    "average by its name": lambda state, average: {
+        "state_dict": {name: np.zeros_like(x) for name, x in state.items()},
+        "state_dict_ema": state,
+        "latent_avg": average,
+    },
     "notes of an average": lambda state, average: {"ema": {"decay": 0.999}, "state_dict": state, "latent_avg": average},
     "within an encoder": lambda state, average: {"net": {"state_dict": state | {"psp_encoder.latent_avg": average}}},
     "a batch of one": lambda state, average: {"state_dict": state, "latent_avg": average[None]},

@@ -144,8 +144,8 @@ def r1_step(state: GanState, batch: Batch, key: jax.Array, *, objective: Objecti
 def compile_step(objective: Objective, mesh: Mesh | None = None) -> Step:
     """`generator_step` and what is due after it, jitted, with the state donated.
 
-    The regularisers are due at every `interval`-th step, from number 0 on; at the others their metrics are 0. With a
-    mesh, batches are split over its devices.
+    The regularisers are due at every `interval`-th step, from number 0 on; at the others their metrics are 0. Those of
+    weight 0 make no update, not even by Adam's moments, as in the original. With a mesh, batches are split over its devices.
     """
     config = objective.step
     options: dict[str, Any] = {"donate_argnums": 0}
@@ -162,7 +162,7 @@ def compile_step(objective: Objective, mesh: Mesh | None = None) -> Step:
         due = config.density_weight and number % config.density_interval == 0
         state, metrics = (with_density if due else step)(state, batch, key)
         metrics = {**({"density": zero} if config.density_weight else {}), **metrics, "r1": zero, "r1_mask": zero}
-        if number % config.r1_interval == 0:
+        if (config.r1_weight or config.r1_mask_weight) and number % config.r1_interval == 0:
             state, more = r1(state, batch, key)
             metrics |= more
         return state, metrics

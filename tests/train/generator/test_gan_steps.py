@@ -14,6 +14,7 @@ from panojax.errors import InputError
 from panojax.generators.networks import build
 from panojax.nn.stylegan2 import pool
 from panojax.params import count
+from panojax.train.generator import gan_steps
 from panojax.train.generator.discriminator import LabelMapping
 from panojax.train.generator.fakes import make_fakes, mix_styles, swap_samples
 from panojax.train.generator.gan_presets import PRESETS, GeneratorRun, heads64, heads128, heads256, panohead512, tiny
@@ -218,3 +219,15 @@ def test_bad_runs_are_named():
             dataclasses.replace(tiny(), **options)
     assert GeneratorRun().steps == 781_250
     assert set(PRESETS) == {"panohead512", "heads256", "heads128", "heads64", "tiny"}
+
+
+@pytest.mark.parametrize(("weights", "updates"), [((0.0, 0.0), 1), ((1.0, 0.0), 11), ((0.0, 1.0), 11)])
+def test_r1_of_weight_0_is_no_update(monkeypatch, weights, updates):
+    """As the original, whose optimiser leaves alone what has no gradient; an update of zeros would move by momentum."""
+    monkeypatch.setattr(gan_steps, "generator_step", lambda state, batch, key, **_: (state + 1, {}))
+    monkeypatch.setattr(gan_steps, "r1_step", lambda state, batch, key, **_: (state + 10, {}))
+    objective = tiny().objective
+    step = dataclasses.replace(objective.step, r1_weight=weights[0], r1_mask_weight=weights[1])
+    take = gan_steps.compile_step(dataclasses.replace(objective, step=step))
+    state, metrics = take(jnp.zeros(()), {}, jax.random.key(0), 0)
+    assert state == updates and metrics["r1"] == metrics["r1_mask"] == 0
