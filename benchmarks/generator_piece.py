@@ -3,6 +3,10 @@
     python benchmarks/generator_piece.py draw --out HEADS --identities 4000 --seed 0 --assets ASSETS --devices 4
     python benchmarks/generator_piece.py train --heads HEADS --work W --stages heads64:4 heads128:5 --start w.npz.*
     python benchmarks/generator_piece.py export --run W/heads128 --out OUT
+    python benchmarks/generator_piece.py all --seconds 600 --stage heads128 --start w.npz.* --work W --out OUT ...
+
+`all` is one call of a machine that is lent for so many seconds: the first draws for a third of it, later ones on the
+same disk go on with the training; each ends with an export while there is time.
 
 A stage is a preset, the minutes it has, and maybe its batch, `heads64:4:128`; it starts from the one before it. A stage
 that has begun goes on from its checkpoint, with as many minutes more.
@@ -73,6 +77,27 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
+MARGIN = 75  # seconds, of the last steps, pictures and checkpoint after the minutes, and of the export
+
+
+def all_steps(options: argparse.Namespace) -> int:
+    """Heads, where there are none, then training for what is left of the call, then the export."""
+    until = time.time() + options.seconds
+    work = pathlib.Path(options.work)
+    drawn = work / "drawn"
+    if not drawn.exists():
+        place = argparse.Namespace(**{**vars(options), "out": str(work / "heads"), "seconds": options.seconds / 3})
+        place.start = 0
+        draw(place)
+        drawn.touch()
+    minutes = max(until - time.time() - MARGIN, 1) / 60
+    stage = f"{options.stage}:{minutes}" + (f":{options.batch}" if options.batch else "")
+    options.heads, options.stages = str(work / "heads"), [stage]
+    code = train(options)
+    options.run = str(work / options.stage)
+    return code or export(options)
+
+
 def export(options: argparse.Namespace) -> int:
     """Weights, moments, log and newest picture."""
     from panojax.train.generator.gan_export import read_state, write_weights
@@ -110,8 +135,20 @@ def main() -> int:
     step.add_argument("--run", required=True)
     step.add_argument("--lean", action="store_true", help="neither moments nor the generator beside its average")
     step.add_argument("--out", required=True)
+    step = steps.add_parser("all")
+    step.add_argument("--seconds", type=float, required=True, help="of the whole call")
+    step.add_argument("--stage", required=True, help="preset")
+    step.add_argument("--batch", type=int, default=0, help="0: the preset's")
+    step.add_argument("--start", nargs="*", default=[])
+    for field, default in (("identities", 6000), ("seed", 0), ("views", 20), ("size", 256), ("warmup", 0)):
+        step.add_argument(f"--{field}", type=int, default=default)
+    step.add_argument("--devices", type=int, default=0)
+    step.add_argument("--assets", required=True)
+    step.add_argument("--lean", action="store_true")
+    step.add_argument("--work", required=True)
+    step.add_argument("--out", required=True)
     options = parser.parse_args()
-    return {"draw": draw, "train": train, "export": export}[options.step](options)
+    return {"draw": draw, "train": train, "export": export, "all": all_steps}[options.step](options)
 
 
 if __name__ == "__main__":

@@ -145,7 +145,8 @@ def compile_step(objective: Objective, mesh: Mesh | None = None) -> Step:
     """`generator_step` and what is due after it, jitted, with the state donated.
 
     The regularisers are due at every `interval`-th step, from number 0 on; at the others their metrics are 0. Those of
-    weight 0 make no update, not even by Adam's moments, as in the original. With a mesh, batches are split over its devices.
+    weight 0 make no update, not even by Adam's moments, as in the original. With a mesh, batches are split over its
+    devices.
     """
     config = objective.step
     options: dict[str, Any] = {"donate_argnums": 0}
