@@ -22,7 +22,7 @@ if jax.__version_info__ < (0, 11):
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
 
 TESTS = pathlib.Path(__file__).parent
-ENOUGH = 3 * 2**29  # bytes of memory after which programs are dropped
+ENOUGH = 2**30  # bytes of memory after which programs are dropped
 LONGEST = (
     "train/encoder/test_run.py",
     "inversion/test_pipeline.py",
@@ -48,7 +48,7 @@ def pytest_collection_finish(session):
     """Python looks seldom for garbage, and never among what is imported: a fifth of the tests' time."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 20, 50)
+    gc.set_threshold(50_000, 10, 10)
 
 
 def pytest_collection_modifyitems(items):
