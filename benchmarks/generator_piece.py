@@ -86,9 +86,8 @@ def all_steps(options: argparse.Namespace) -> int:
     work = pathlib.Path(options.work)
     drawn = work / "drawn"
     if not drawn.exists():
-        place = argparse.Namespace(**{**vars(options), "out": str(work / "heads"), "seconds": options.seconds / 3})
-        place.start = 0
-        draw(place)
+        place = {"out": str(work / "heads"), "seconds": options.seconds / 3, "start": 0}
+        draw(argparse.Namespace(**{**vars(options), **place}))
         drawn.touch()
     minutes = max(until - time.time() - MARGIN, 1) / 60
     stage = f"{options.stage}:{minutes}" + (f":{options.batch}" if options.batch else "")
@@ -117,13 +116,17 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="step", required=True)
-    step = steps.add_parser("draw")
-    for field, default in (("identities", 4000), ("seed", 0), ("start", 0), ("views", 20), ("size", 256)):
-        step.add_argument(f"--{field}", type=int, default=default)
+    drawing, exporting = argparse.ArgumentParser(add_help=False), argparse.ArgumentParser(add_help=False)
+    for field, default in (("identities", 4000), ("seed", 0), ("views", 20), ("size", 256)):
+        drawing.add_argument(f"--{field}", type=int, default=default)
+    drawing.add_argument("--assets", required=True)
+    drawing.add_argument("--devices", type=int, default=0, help="GPUs whose OpenGL is used in turn; 0: EGL's choice")
+    exporting.add_argument("--lean", action="store_true", help="neither moments nor the generator beside its average")
+    exporting.add_argument("--out", required=True)
+    step = steps.add_parser("draw", parents=[drawing])
+    step.add_argument("--start", type=int, default=0)
     step.add_argument("--seconds", type=float, default=1e9, help="to draw in, about")
     step.add_argument("--out", required=True)
-    step.add_argument("--assets", required=True)
-    step.add_argument("--devices", type=int, default=0, help="GPUs whose OpenGL is used in turn; 0: EGL's own choice")
     step = steps.add_parser("train")
     step.add_argument("--heads", required=True)
     step.add_argument("--work", required=True)
@@ -131,22 +134,15 @@ def main() -> int:
     step.add_argument("--start", nargs="*", default=[])
     step.add_argument("--warmup", type=int, default=0, help="steps, of the first stage's generator")
     step.add_argument("--seed", type=int, default=0)
-    step = steps.add_parser("export")
+    step = steps.add_parser("export", parents=[exporting])
     step.add_argument("--run", required=True)
-    step.add_argument("--lean", action="store_true", help="neither moments nor the generator beside its average")
-    step.add_argument("--out", required=True)
-    step = steps.add_parser("all")
+    step = steps.add_parser("all", parents=[drawing, exporting])
     step.add_argument("--seconds", type=float, required=True, help="of the whole call")
     step.add_argument("--stage", required=True, help="preset")
     step.add_argument("--batch", type=int, default=0, help="0: the preset's")
     step.add_argument("--start", nargs="*", default=[])
-    for field, default in (("identities", 6000), ("seed", 0), ("views", 20), ("size", 256), ("warmup", 0)):
-        step.add_argument(f"--{field}", type=int, default=default)
-    step.add_argument("--devices", type=int, default=0)
-    step.add_argument("--assets", required=True)
-    step.add_argument("--lean", action="store_true")
+    step.add_argument("--warmup", type=int, default=0, help="steps, of the generator")
     step.add_argument("--work", required=True)
-    step.add_argument("--out", required=True)
     options = parser.parse_args()
     return {"draw": draw, "train": train, "export": export, "all": all_steps}[options.step](options)
 

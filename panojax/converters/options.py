@@ -162,8 +162,9 @@ def check_options(init_kwargs: Mapping[str, Any], rendering_kwargs: Mapping[str,
     """Raises InputError that lists at once the options that no network of ours has, and what each would need."""
     refused = sort_options(init_kwargs, rendering_kwargs).refused
     if refused:
-        named = {printable(name): about for name, about in refused.items()}
-        lines = "; ".join(f"{name} = {_short(value)} needs {note}" for name, (value, note) in named.items())
+        lines = "; ".join(
+            f"{printable(name)} = {_short(value)} needs {note}" for name, (value, note) in refused.items()
+        )
         raise InputError(f"the file has options that change what the network computes and that ours lacks: {lines}")
 
 

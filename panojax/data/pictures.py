@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from panojax import camera
-from panojax.disk.reading import read_bytes, shown
+from panojax.disk.reading import read_bytes, reason, shown
 from panojax.errors import InputError
 from panojax.files.image_file import MAX_BYTES, readable_formats
 from panojax.files.mask_file import read_mask
@@ -47,7 +47,7 @@ def picture_problem(path: pathlib.Path, size: int, *, mask: bool = False) -> str
     except DAMAGED as error:
         if not os.path.exists(path):
             return f"{name} is missing"
-        return f"{name} cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        return f"{name} cannot be read ({reason(error)})"
     if width != height:
         return f"{name} must be square, got {width} x {height}"
     if width < size:

@@ -18,8 +18,8 @@ from panojax.disk.reading import check_tree, kind_of, shown
 from panojax.disk.staging import check_writable, output_folder
 from panojax.errors import InputError
 from panojax.files import packed
-from panojax.files.checksums import array_sums, differing, json_sum
-from panojax.files.quiet import quiet_orbax
+from panojax.files.checksums import array_sums, differing, own_sum
+from panojax.files.quiet import first_line, quiet_orbax
 from panojax.params import Params, abstract_arrays, random_params, tiny
 
 DEFAULT, RANDOM = "default", "random"
@@ -63,7 +63,8 @@ def load(
         raise InputError(f"checkpoint {shown(checkpoint)}: {error}") from error
     with quiet_orbax() as problems:
         config, stored, refused = _restore(folder, checkpoint, own, verify)
-        problems += [refused] if refused else []
+        if refused:
+            problems.append(refused)
     if refused:
         raise InputError(refused)
     return Params(stored["generator"], stored.get("encoders"), config=config).with_dtype(dtype)
@@ -95,16 +96,16 @@ def _restore(
         try:
             meta = checkpointer.restore(folder, ocp.args.Composite(config=ocp.args.JsonRestore())).config
         except Exception as error:
-            raise InputError(f"checkpoint {checkpoint} has no readable configuration: {_first_line(error)}") from error
+            raise InputError(f"checkpoint {checkpoint} has no readable configuration: {first_line(error)}") from error
         if not isinstance(meta, dict) or meta.get("format") != FORMAT:
             raise InputError(f"checkpoint {checkpoint} must be of format {FORMAT}, got {str(meta)[:80]}")
         sums = meta.get("sha256", {})
-        if verify and meta.get("sum", _own_sum(meta)) != _own_sum(meta):
+        if verify and meta.get("sum", own_sum(meta)) != own_sum(meta):
             raise InputError(f"checkpoint {checkpoint} is damaged: its configuration has another checksum; {_AGAIN}")
         try:
             config = from_json(Config, meta["model"], own)
         except (InputError, KeyError, TypeError) as error:
-            raise InputError(f"checkpoint {checkpoint} has no readable configuration: {_first_line(error)}") from error
+            raise InputError(f"checkpoint {checkpoint} has no readable configuration: {first_line(error)}") from error
         template = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), abstract_arrays(config)
         )
@@ -118,12 +119,7 @@ def _restore(
                 return config, None, f"checkpoint {checkpoint} is damaged: {told}; {_AGAIN}"
             return config, arrays, ""
         except Exception as error:
-            return config, None, f"checkpoint {checkpoint} does not fit its configuration: {_first_line(error)}"
-
-
-def _own_sum(meta: Any) -> str:
-    """The checksum of a checkpoint's record, the arrays' checksums included."""
-    return json_sum({name: value for name, value in meta.items() if name != "sum"})
+            return config, None, f"checkpoint {checkpoint} does not fit its configuration: {first_line(error)}"
 
 
 def _load_packed(folder: pathlib.Path, verify: bool) -> Params:
@@ -168,7 +164,7 @@ def save(params: Params, folder: str | pathlib.Path) -> None:
     if params.encoders is not None:
         arrays["encoders"] = params.encoders
     meta = {"format": FORMAT, "model": to_json(params.config), "sha256": array_sums(arrays)}
-    meta["sum"] = _own_sum(json.loads(json.dumps(meta)))
+    meta["sum"] = own_sum(json.loads(json.dumps(meta)))
     items = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), config=ocp.args.JsonSave(meta))
     with (
         quiet_orbax(),
@@ -206,7 +202,3 @@ def _disk_error(error: ValueError) -> Exception:
         if os.strerror(number) in str(error) or f"OS error {number}" in str(error):
             return OSError(number, os.strerror(number))
     return error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -35,6 +35,11 @@ def json_sum(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def own_sum(record: Mapping[str, Any]) -> str:
+    """The checksum of a checkpoint's record, the arrays' checksums included, less its own entry "sum"."""
+    return json_sum({name: value for name, value in record.items() if name != "sum"})
+
+
 def path_name(path: Any) -> str:
     """A leaf's path as text, the same for named tuples, sequences and the dicts that they are stored as."""
     return "/".join(map(_key_name, path))

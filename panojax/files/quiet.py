@@ -41,7 +41,12 @@ def _of_others(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if error is None:
         return True
-    of_tensorstore = "OCDBT" in str(error)  # such a future has no frames
-    return not (
-        of_tensorstore or any("orbax" in f.f_code.co_filename for f, _ in traceback.walk_tb(error.__traceback__))
-    )
+    if "OCDBT" in str(error):  # of a read of TensorStore, whose future has no frames
+        return False
+    return not any("orbax" in frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+def first_line(error: Exception) -> str:
+    """What orbax tells of a failure, in a line of at most 300 characters."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line.partition(". See full TensorStore details")[0][:300]

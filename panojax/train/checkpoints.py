@@ -19,7 +19,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from panojax.disk.reading import check_tree, read_json
 from panojax.errors import InputError
 from panojax.files import checksums
-from panojax.files.quiet import quiet_orbax
+from panojax.files.quiet import first_line, quiet_orbax
 
 MAX_BYTES = 2**40  # of a checkpoint's files together
 
@@ -86,7 +86,7 @@ class Checkpoints:
             state = jax.tree.map(jnp.copy, state)
         record = {"state": source, "sha256": checksums.array_sums(state), "shapes": _shapes(state)}
         record = json.loads(json.dumps(record))
-        record["sum"] = _own_sum(record)
+        record["sum"] = checksums.own_sum(record)
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), source=ocp.args.JsonSave(record))
         metrics = None if validation is None else {"loss": validation}
         self._manager.save(step, args=items, metrics=metrics, force=True)
@@ -125,7 +125,8 @@ class Checkpoints:
         """The state and the data source's state of a step. The processes of a run agree whether it is whole."""
         with quiet_orbax() as problems:
             found, problem = self._read_here(template, step)
-            problems += [problem] if problem else []
+            if problem:
+                problems.append(problem)
         if jax.process_count() > 1:
             whole = bool(np.all(multihost_utils.process_allgather(np.array(not problem))))
             problem = problem or ("" if whole else "another process cannot read it")
@@ -140,7 +141,7 @@ class Checkpoints:
         try:
             check_tree(self.folder / str(step), limit=MAX_BYTES)
             record = self._manager.restore(step, args=ocp.args.Composite(source=ocp.args.JsonRestore())).source
-            if "sum" in record and record["sum"] != _own_sum(record):
+            if "sum" in record and record["sum"] != checksums.own_sum(record):
                 raise ValueError("its record has another checksum")
             # What the record tells of shapes is checked; of older checkpoints, orbax's own metadata must do.
             stored = {name: tuple(shape) for name, shape in record["shapes"].items()} if "shapes" in record else None
@@ -148,7 +149,7 @@ class Checkpoints:
             if stored is not None and told != stored:
                 raise ValueError("its arrays have other shapes than its record says")
         except Exception as error:
-            return None, _first_line(error)
+            return None, first_line(error)
         stored = told if stored is None else stored
         if differing := sorted(name for name in {*stored, *wanted} if stored.get(name) != wanted.get(name)):
             name = differing[0]
@@ -161,7 +162,7 @@ class Checkpoints:
             if wrong := checksums.differing(state, record.get("sha256", {})):
                 raise ValueError(f"{len(wrong)} arrays, first {wrong[0]}, have another checksum")
         except Exception as error:
-            return None, _first_line(error)
+            return None, first_line(error)
         return (state, record["state"]), ""
 
     def _check_losses(self) -> None:
@@ -232,7 +233,7 @@ def _opening(folder: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DamagedError(f"{folder} must be a folder of checkpoints that are whole: {_first_line(error)}") from error
+        raise DamagedError(f"{folder} must be a folder of checkpoints that are whole: {first_line(error)}") from error
 
 
 def _loss_problem(folder: pathlib.Path) -> str | None:
@@ -247,7 +248,7 @@ def _loss_problem(folder: pathlib.Path) -> str | None:
         if not math.isfinite(_validation_loss(read_json(path))):
             raise ValueError("the loss is not finite")
     except (ValueError, KeyError, TypeError) as error:
-        return f"checkpoint {folder} cannot be read: its loss is damaged ({_first_line(error)})"
+        return f"checkpoint {folder} cannot be read: its loss is damaged ({first_line(error)})"
     return None
 
 
@@ -275,12 +276,3 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     """{path: shape}; the same for named tuples and for the dicts that they are stored as."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {checksums.path_name(path): tuple(leaf.shape) for path, leaf in leaves}
-
-
-def _own_sum(record: Any) -> str:
-    return checksums.json_sum({name: value for name, value in record.items() if name != "sum"})
-
-
-def _first_line(error: Exception) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return line.partition(". See full TensorStore details")[0][:300]
