@@ -56,8 +56,9 @@ def train(options: argparse.Namespace) -> int:
         preset, minutes, *batch = stage.split(":")
         folder = pathlib.Path(options.work) / preset
         config = PRESETS[preset]()
-        if options.warmup and start == tuple(options.start):
-            config = dataclasses.replace(config, step=dataclasses.replace(config.step, generator_warmup=options.warmup))
+        if start == tuple(options.start):
+            rates = {"generator_wait": options.wait, "generator_warmup": options.warmup}
+            config = dataclasses.replace(config, step=dataclasses.replace(config.step, **rates))
         config = dataclasses.replace(
             config,
             workdir=str(folder),
@@ -132,7 +133,8 @@ def main() -> int:
     step.add_argument("--work", required=True)
     step.add_argument("--stages", nargs="+", required=True)
     step.add_argument("--start", nargs="*", default=[])
-    step.add_argument("--warmup", type=int, default=0, help="steps, of the first stage's generator")
+    step.add_argument("--wait", type=int, default=0, help="steps before the first stage's generator learns")
+    step.add_argument("--warmup", type=int, default=0, help="steps of its rising rate after that")
     step.add_argument("--seed", type=int, default=0)
     step = steps.add_parser("export", parents=[exporting])
     step.add_argument("--run", required=True)
@@ -141,7 +143,8 @@ def main() -> int:
     step.add_argument("--stage", required=True, help="preset")
     step.add_argument("--batch", type=int, default=0, help="0: the preset's")
     step.add_argument("--start", nargs="*", default=[])
-    step.add_argument("--warmup", type=int, default=0, help="steps, of the generator")
+    step.add_argument("--wait", type=int, default=0, help="steps before the generator learns")
+    step.add_argument("--warmup", type=int, default=0, help="steps of its rising rate after that")
     step.add_argument("--work", required=True)
     options = parser.parse_args()
     return {"draw": draw, "train": train, "export": export, "all": all_steps}[options.step](options)

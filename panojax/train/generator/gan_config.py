@@ -62,9 +62,11 @@ class GanConfig:
 
     learning_rate: float = 0.0025
     """Of the generator's Adam, before the correction for lazy regularisation."""
+    generator_wait: int = 0
+    """So many steps the generator stays as it is while the discriminator learns: where a run starts from a smaller one,
+    the discriminator's new block makes it forget, and a generator that learns from it meanwhile smears its faces."""
     generator_warmup: int = 0
-    """Over so many steps the generator's learning rate grows from 0: where it starts from a finished generator, and its
-    discriminator knows nothing yet."""
+    """Over so many steps after that the generator's learning rate grows from 0."""
     discriminator_learning_rate: float = 0.002
     """Likewise of the discriminator's."""
     r1_weight: float = 1.0
@@ -137,6 +139,9 @@ class GanConfig:
         for name in ("r1_interval", "density_interval", "density_points", "accumulate"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("generator_wait", "generator_warmup"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
         for name in ("learning_rate", "discriminator_learning_rate", "ema_kimg"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} must be positive, got {getattr(self, name)}")

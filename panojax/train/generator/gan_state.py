@@ -68,9 +68,8 @@ class GanState:
 
 def generator_adam(config: GanConfig) -> optax.GradientTransformation:
     """Adam with betas (0, 0.99), corrected for the density regulariser's updates where there are any."""
-    return _adam(
-        config.learning_rate, config.density_interval if config.density_weight else None, config.generator_warmup
-    )
+    interval = config.density_interval if config.density_weight else None
+    return _adam(config.learning_rate, interval, config.generator_wait, config.generator_warmup)
 
 
 def discriminator_adam(config: GanConfig) -> optax.GradientTransformation:
@@ -189,7 +188,8 @@ def with_moments(state: GanState, moments: Mapping[str, Any]) -> GanState:
     """The state with second moments {"generator", "discriminator"} of an earlier run after its "steps", where names and
     shapes agree.
 
-    New arrays have the mean of the others' moments, so that none of them moves by whole learning rates at once.
+    New arrays have the mean of the others' moments, so that none of them moves by whole learning rates at once. The
+    learning rate's own schedule begins anew.
     """
     taken = {}
     for name, field in (("generator", "generator_optimizer"), ("discriminator", "discriminator_optimizer")):
@@ -202,8 +202,13 @@ def with_moments(state: GanState, moments: Mapping[str, Any]) -> GanState:
             for path, x in mine.items()
         }
         count = jnp.asarray(moments["steps"] if known else 0, jnp.int32)
-        taken[field] = optax.tree_utils.tree_set(optimizer, nu=unflatten_dict(filled), count=count)
+        taken[field] = optax.tree_utils.tree_set(optimizer, _of_adam, nu=unflatten_dict(filled), count=count)
     return dataclasses.replace(state, **taken)
+
+
+def _of_adam(path, _):
+    """Whether a part of an optimiser's state is Adam's: the learning rate's schedule counts steps, too."""
+    return getattr(path[-1], "tuple_name", "") == "ScaleByAdamState"
 
 
 def _lr_multiplier(model, layers):
@@ -231,9 +236,11 @@ def _places(paths):
     return f" ({', '.join(blocks[:8])}{', ...' if len(blocks) > 8 else ''})"
 
 
-def _adam(learning_rate, interval, warmup=0):
+def _adam(learning_rate, interval, wait=0, warmup=0):
     factor = 1.0 if interval is None else lazy_factor(interval)
     rate: Any = learning_rate * factor
     if warmup:
-        rate = optax.linear_schedule(0.0, rate, warmup)
+        rate = optax.linear_schedule(0.0, rate, warmup, wait)
+    elif wait:
+        rate = optax.join_schedules([optax.constant_schedule(0.0), optax.constant_schedule(rate)], [wait])
     return optax.adam(rate, b1=0.0, b2=0.99**factor, eps=1e-8)

@@ -26,7 +26,13 @@ from panojax.train.generator.gan_losses import (
     translation_penalty,
 )
 from panojax.train.generator.gan_presets import tiny
-from panojax.train.generator.gan_state import discriminator_adam, generator_adam
+from panojax.train.generator.gan_state import (
+    GanState,
+    adam_steps,
+    discriminator_adam,
+    generator_adam,
+    with_moments,
+)
 
 RNG = np.random.default_rng(0)
 RELEASED = GanConfig()
@@ -218,9 +224,36 @@ def test_adam_is_corrected_for_lazy_regularisation(optimiser, rate, interval, de
     np.testing.assert_allclose(params, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("wait", "warmup"), [(3, 4), (3, 0), (0, 4)])
+def test_the_generator_waits_and_its_rate_rises(wait, warmup):
+    """With gradients of one size Adam's updates are the rate; moments of an earlier run do not end the waiting."""
+    config = dataclasses.replace(RELEASED, generator_wait=wait, generator_warmup=warmup)
+    adam = generator_adam(config)
+    params = {"params": {"layer": jnp.ones(2)}, "constants": {}}
+    state = GanState(
+        step=jnp.int32(0),
+        images=jnp.int32(0),
+        generator=params,
+        averaged=params["params"],
+        discriminator={"layer": jnp.ones(2)},
+        generator_optimizer=adam.init(params["params"]),
+        discriminator_optimizer=discriminator_adam(config).init({"layer": jnp.ones(2)}),
+    )
+    moments = {"generator": {"layer": np.ones(2)}, "discriminator": {"layer": np.ones(2)}, "steps": 10_000}
+    state = with_moments(state, moments)
+    assert adam_steps(state) == 10_000
+    moved, optimizer = [], state.generator_optimizer
+    for _ in range(10):
+        updates, optimizer = adam.update({"layer": jnp.ones(2)}, optimizer)
+        moved.append(-float(updates["layer"][0]))
+    rising = [config.learning_rate * min(1.0, i / warmup if warmup else 1.0) for i in range(10 - wait)]
+    np.testing.assert_allclose(moved, [0.0] * wait + rising, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
+        ("generator_wait", -1, "generator_wait must not be negative, got -1"),
         ("conditioning_swap", 1.5, "conditioning_swap must lie in 0..1, got 1.5"),
         ("r1_interval", 0, "r1_interval must be at least 1, got 0"),
         ("learning_rate", 0.0, "learning_rate must be positive"),
