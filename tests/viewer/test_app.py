@@ -309,6 +309,20 @@ def test_a_face_is_chosen_in_the_window(client, window):
     assert window.choose_face("me", np.zeros((64, 64, 3), np.uint8), 3) is None
 
 
+def test_whether_photos_show_one_person_is_asked(client, window):
+    answers = []
+    for name, answer in (("One person: one head of all", True), ("A head of each", False)):
+        client.controls.pop(name, None)
+        thread = threading.Thread(target=lambda: answers.append(window.one_person(3)))
+        thread.start()
+        wait_for(lambda name=name: name in client.controls and client.controls[name].calls)
+        client.controls[name].act()
+        thread.join(10)
+        assert answers.pop() is answer and client.folders["Whom do these 3 photos show?"].closed
+    window.closed.set()
+    assert window.one_person(3) is False
+
+
 def test_an_empty_page(params):
     client = Client()
     window = windows.Window(client, Page(scenes.Scene(params, [])), 0.7)
