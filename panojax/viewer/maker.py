@@ -127,7 +127,8 @@ class Maker:
 
     def _make_one(self, group: Sequence[tuple[Photo, Aligned]], customer: Customer) -> None:
         """One head of the photos of one person."""
-        name, warnings, frontal = group[0][0].name, [], 0
+        name, frontal = group[0][0].name, 0
+        warnings: list[str] = []
         if len(group) > MAX_TOGETHER:
             customer.warn(name, f"photos of one person are at most {MAX_TOGETHER}, of {len(group)} the first count")
             group = group[:MAX_TOGETHER]
