@@ -246,16 +246,17 @@ class Window:
         if key is not None and key != self.node_key:
             self.mesher.submit(request)
 
-    def _make_mesh(self, request: Request, full: bool, stale: Callable[[], bool]) -> None:
-        """The mesher's part: what the browser will draw."""
-        if not full or _mesh_key(request) == self.node_key:
+    def _make_mesh(self, request: Request, full: bool, _stale: Callable[[], bool]) -> None:
+        """The mesher's part: what the browser will draw. It serves although the camera moved meanwhile."""
+        key = _mesh_key(request)
+        if not full or key == self.node_key:
             return
         glb = self.scene.mesh(request)
-        if stale() or self.mesh.value:
+        if self.closed.is_set() or self.mesh.value or _mesh_key(self.request()) != key:
             return
         self.node_key = None
         self.node, self.node_shown = self.client.scene.add_glb(NODE, glb, visible=False), False
-        self.node_key = _mesh_key(request)
+        self.node_key = key
 
     def _show_node(self) -> None:
         if not self.node_shown:
