@@ -271,6 +271,7 @@ def test_a_mesh_serves_although_the_camera_moved_while_it_was_made(client, windo
     assert begun.wait(20)
     client.camera.position = (1.0, 0.0, 2.5)
     client.moved(None)
+    wait_for(window.mesher._stale)
     go_on.set()
     wait_for(lambda: window.node_key == windows._mesh_key(window.request()) is not None)
     assert len(made) == 1
