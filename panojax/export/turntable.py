@@ -9,6 +9,7 @@ import numpy as np
 
 from panojax import api
 from panojax.camera import check_label
+from panojax.devices.ahead import in_order
 from panojax.errors import InputError
 from panojax.generators.generator import Head
 from panojax.params import Params
@@ -32,14 +33,17 @@ def render_views(
     labels = np.stack([check_label(camera, f"cameras[{i}]") for i, camera in enumerate(np.asarray(cameras))])
     params = params.generator_only()
     batch = 1 if jax.default_backend() == "cpu" else BATCH
-    for start in range(0, len(labels), batch):
+
+    def render(start: int) -> np.ndarray:
         some = labels[start : start + batch]
         padded = np.concatenate([some, np.repeat(some[-1:], batch - len(some), axis=0)])
-        pictures = np.asarray(_render(params, head, jnp.asarray(padded), resolution=resolution))
-        for picture in pictures[: len(some)]:
-            if not np.isfinite(picture).all():
-                raise InputError("the model must give finite pictures, got NaN or infinity: its parameters are broken")
-            yield picture
+        pictures = np.asarray(_render(params, head, jnp.asarray(padded), resolution=resolution))[: len(some)]
+        if not np.isfinite(pictures).all():
+            raise InputError("the model must give finite pictures, got NaN or infinity: its parameters are broken")
+        return pictures
+
+    for pictures in in_order(render, range(0, len(labels), batch)):
+        yield from pictures
 
 
 @functools.partial(jax.jit, static_argnames="resolution")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from panojax import api
 from panojax.camera import check_label, orbit
+from panojax.devices.ahead import in_order
 from panojax.errors import InputError
 from panojax.export.turntable import BATCH
 from panojax.files.output import to_uint8
@@ -93,15 +94,20 @@ def take_views(
     """
     labels = np.stack([check_label(label, f"labels[{i}]") for i, label in enumerate(labels)])
     params = params.generator_only()
+    batch = 1 if jax.default_backend() == "cpu" else BATCH
+
+    def take(start: int) -> tuple[np.ndarray, np.ndarray]:
+        some = labels[start : start + batch]
+        padded = np.concatenate([some, np.repeat(some[-1:], batch - len(some), axis=0)])
+        pictures, weights = _take(params, head, jnp.asarray(padded), resolution=resolution)
+        return to_uint8(np.asarray(pictures)[: len(some)]), np.asarray(weights, np.float32)[: len(some)]
+
     images, opacity = [], []
     with bar(total=len(labels), desc="views", unit="view", hidden=not progress) as shown:
-        for start in range(0, len(labels), BATCH):
-            some = labels[start : start + BATCH]
-            padded = np.concatenate([some, np.repeat(some[-1:], BATCH - len(some), axis=0)])
-            pictures, weights = _take(params, head, jnp.asarray(padded), resolution=resolution)
-            images.append(to_uint8(np.asarray(pictures)[: len(some)]))
-            opacity.append(np.asarray(weights, np.float32)[: len(some)])
-            shown.update(len(some))
+        for pictures, weights in in_order(take, range(0, len(labels), batch)):
+            images.append(pictures)
+            opacity.append(weights)
+            shown.update(len(pictures))
     background = 255.0 if params.config.generator.white_back else None
     return Views(labels, np.concatenate(images), np.concatenate(opacity), background)
 
