@@ -10,8 +10,9 @@ import numpy as np
 from panojax import camera as cameras
 from panojax.arrays import AnyArray, Float
 from panojax.camera_conventions import check_camera
+from panojax.devices.programs import KeptFunction
 from panojax.errors import InputError, check_choice
-from panojax.fields.local_branch import check_branch
+from panojax.fields.local_branch import LocalBranch, LocalMix, check_branch
 from panojax.generators import generator
 from panojax.generators.generator import Head, View
 from panojax.inversion import pipeline as inversion
@@ -204,7 +205,7 @@ def invert(
     options = {"stitching": stitching, "return_parts": return_parts}
     # One program for all callers, so that a photo gives the same head everywhere, bit for bit.
     known = not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((params, image, camera, threshold)))
-    return (_invert_jitted if known else _invert)(params, image, camera, threshold, **options)
+    return (_invert_kept if known else _invert)(params, image, camera, _known_number(threshold), **options)
 
 
 def _invert(params, image, camera, threshold, *, stitching, return_parts):
@@ -214,7 +215,7 @@ def _invert(params, image, camera, threshold, *, stitching, return_parts):
     return jax.tree.map(lambda x: x[0], result)
 
 
-_invert_jitted = jax.jit(_invert, static_argnames=("stitching", "return_parts"))
+_invert_kept = KeptFunction(_invert, ("stitching", "return_parts"), (Head, LocalBranch, LocalMix, inversion.Parts))
 
 
 def invert_many(
@@ -254,9 +255,9 @@ def invert_many(
             raise InputError(f"weights must be finite, from 0 and not all 0, got {known_weights.tolist()!s:.80}")
     if count == 1:
         return invert(params, images[0], cameras[0], stitching=stitching, threshold=threshold)
-    data = (params, images, cameras, weights, threshold)
+    data = (params, images, cameras, weights, _known_number(threshold))
     known = not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(data))
-    return (_invert_many_jitted if known else _invert_many)(*data, stitching=stitching)
+    return (_invert_many_kept if known else _invert_many)(*data, stitching=stitching)
 
 
 def _invert_many(params, images, cameras, weights, threshold, *, stitching):
@@ -264,7 +265,7 @@ def _invert_many(params, images, cameras, weights, threshold, *, stitching):
     return several.invert_together(*model, images, cameras, weights, stitching=stitching, threshold=threshold)
 
 
-_invert_many_jitted = jax.jit(_invert_many, static_argnames="stitching")
+_invert_many_kept = KeptFunction(_invert_many, ("stitching",), (Head, LocalBranch, LocalMix))
 
 
 def refine_cameras(
@@ -376,6 +377,11 @@ def check_head(params: Params, head: Head, name: str = "head") -> None:
         check_array(f"{name}.occluded_planes", head.occluded_planes, config.field.shape)
     if head.local is not None:
         check_branch(head.local, config.field.features, f"{name}.local")
+
+
+def _known_number(value):
+    """A Python number as an array of no axes, which has a type of its own."""
+    return np.float32(value) if isinstance(value, float | int) else value
 
 
 def check_finite(name: str, value: Any) -> None:

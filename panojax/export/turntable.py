@@ -1,6 +1,5 @@
 """Many views of one head, a few at a time through one compiled function."""
 
-import functools
 from collections.abc import Iterator
 
 import jax
@@ -10,6 +9,7 @@ import numpy as np
 from panojax import api
 from panojax.camera import check_label
 from panojax.devices.ahead import in_order
+from panojax.devices.programs import KeptFunction
 from panojax.errors import InputError
 from panojax.generators.generator import Head
 from panojax.params import Params
@@ -46,6 +46,8 @@ def render_views(
         yield from pictures
 
 
-@functools.partial(jax.jit, static_argnames="resolution")
-def _render(params, head, cameras, *, resolution):
+def _pictures(params, head, cameras, *, resolution):
     return jax.vmap(lambda camera: api.render(params, head, camera, resolution).image)(cameras)
+
+
+_render = KeptFunction(_pictures, ("resolution",))
