@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from panojax import camera as cameras
-from panojax.arrays import AnyArray, Float
+from panojax.arrays import AnyArray, Bool, Float
 from panojax.camera_conventions import check_camera
 from panojax.devices.programs import KeptFunction
 from panojax.errors import InputError, check_choice
@@ -101,6 +101,7 @@ def render(
     *,
     background_ws: Float[AnyArray, "_ w_dim"] | None = None,
     density_noise: float | None = None,
+    occupied: Bool[AnyArray, "n n n"] | None = None,
 ) -> View:
     """A head seen from a camera.
 
@@ -114,6 +115,7 @@ def render(
       background_ws: style codes [L, w_dim] for the background instead of the head's.
       density_noise: standard deviation of noise on the densities; needs a key. None is the configuration's where there
         is a key, else none.
+      occupied: `occupied_cells` of the head: on a CPU its views then take two thirds of the time. Without gradients.
 
     Returns:
       A View: image [H, W, 3], raw [R, R, 3], depth, weight, mask [R, R, 1].
@@ -145,9 +147,16 @@ def render(
         (coarse[None], fine[None]),
         density_noise=density_noise,
         key=noise_key,
+        occupied=None if occupied is None else occupied[None],
     )
     view = generator.finish(config, params.generator, rendered, batch, background_ws=background_ws, key=finish_key)
     return jax.tree.map(lambda x: x[0], view)
+
+
+def occupied_cells(params: Params, head: Head) -> Bool[jax.Array, "n n n"]:
+    """Where a head is: which cells of its box are not empty, for `render`. It takes about as long as two views."""
+    check_head(params, head)
+    return generator.head_occupied(params.config.generator, params.generator, head)
 
 
 def occlusion_mask(

@@ -16,16 +16,23 @@ from panojax.params import Params
 
 # Views in one call on a GPU: enough to fill it. On a CPU one is as fast, in a quarter of the memory.
 BATCH = 4
+MANY = 8  # views for which it pays to find first where the head is
 
 
 def render_views(
-    params: Params, head: Head, cameras: jax.Array | np.ndarray, *, resolution: int | None = None
+    params: Params,
+    head: Head,
+    cameras: jax.Array | np.ndarray,
+    *,
+    resolution: int | None = None,
+    occupied: jax.Array | None = None,
 ) -> Iterator[np.ndarray]:
     """Pictures [H, W, 3] of a head in about [-1, 1], one for each camera, as they are rendered.
 
     Args:
       cameras: labels [N, 25].
       resolution: side of the volume rendering; None is the configuration's.
+      occupied: `where` of the head, where it is known; else it is found first where it pays.
 
     Raises:
       InputError: a label is no camera, or a picture is not finite.
@@ -33,11 +40,13 @@ def render_views(
     labels = np.stack([check_label(camera, f"cameras[{i}]") for i, camera in enumerate(np.asarray(cameras))])
     params = params.generator_only()
     batch = 1 if jax.default_backend() == "cpu" else BATCH
+    if occupied is None and len(labels) >= MANY:
+        occupied = where(params, head)
 
     def render(start: int) -> np.ndarray:
         some = labels[start : start + batch]
         padded = np.concatenate([some, np.repeat(some[-1:], batch - len(some), axis=0)])
-        pictures = np.asarray(_render(params, head, jnp.asarray(padded), resolution=resolution))[: len(some)]
+        pictures = np.asarray(_render(params, head, jnp.asarray(padded), occupied, resolution=resolution))[: len(some)]
         if not np.isfinite(pictures).all():
             raise InputError("the model must give finite pictures, got NaN or infinity: its parameters are broken")
         return pictures
@@ -46,8 +55,17 @@ def render_views(
         yield from pictures
 
 
-def _pictures(params, head, cameras, *, resolution):
-    return jax.vmap(lambda camera: api.render(params, head, camera, resolution).image)(cameras)
+def where(params: Params, head: Head) -> jax.Array | None:
+    """`api.occupied_cells` of a head that is seen many times, on a CPU; None elsewhere, where it does not pay."""
+    return _occupied(params.generator_only(), head) if jax.default_backend() == "cpu" else None
+
+
+def _pictures(params, head, cameras, occupied, *, resolution):
+    def picture(camera):
+        return api.render(params, head, camera, resolution, occupied=occupied).image
+
+    return picture(cameras[0])[None] if len(cameras) == 1 else jax.vmap(picture)(cameras)
 
 
 _render = KeptFunction(_pictures, ("resolution",))
+_occupied = KeptFunction(api.occupied_cells, ())

@@ -13,7 +13,7 @@ from panojax import api
 from panojax.camera import check_label, orbit
 from panojax.devices.ahead import in_order
 from panojax.errors import InputError
-from panojax.export.turntable import BATCH
+from panojax.export.turntable import BATCH, MANY, where
 from panojax.files.output import to_uint8
 from panojax.generators.generator import Head
 from panojax.generators.generator_config import GeneratorConfig
@@ -95,11 +95,12 @@ def take_views(
     labels = np.stack([check_label(label, f"labels[{i}]") for i, label in enumerate(labels)])
     params = params.generator_only()
     batch = 1 if jax.default_backend() == "cpu" else BATCH
+    occupied = where(params, head) if len(labels) >= MANY else None
 
     def take(start: int) -> tuple[np.ndarray, np.ndarray]:
         some = labels[start : start + batch]
         padded = np.concatenate([some, np.repeat(some[-1:], batch - len(some), axis=0)])
-        pictures, weights = _take(params, head, jnp.asarray(padded), resolution=resolution)
+        pictures, weights = _take(params, head, jnp.asarray(padded), occupied, resolution=resolution)
         return to_uint8(np.asarray(pictures)[: len(some)]), np.asarray(weights, np.float32)[: len(some)]
 
     images, opacity = [], []
@@ -113,9 +114,13 @@ def take_views(
 
 
 @functools.partial(jax.jit, static_argnames="resolution")
-def _take(params, head, labels, *, resolution):
+def _take(params, head, labels, occupied, *, resolution):
     """Pictures [N, H, H, 3] and opacities [N, R, R] for labels [N, 25]."""
-    views = jax.vmap(lambda label: api.render(params, head, label, resolution))(labels)
+
+    def view(label):
+        return api.render(params, head, label, resolution, occupied=occupied)
+
+    views = jax.tree.map(lambda x: x[None], view(labels[0])) if len(labels) == 1 else jax.vmap(view)(labels)
     return views.image, views.weight[..., 0]
 
 
