@@ -71,10 +71,10 @@ def run(options: Options) -> None:
 
     guard = Guard(options.host)
     server, page = start(options, guard)
-    if page.takes_photos:
-        print(f"photos and heads are kept in {page.gallery.folder}")
-    print(f"{guard.url(server.get_port())} (Ctrl-C ends it)", flush=True)
     try:
+        if page.takes_photos:
+            print(f"photos and heads are kept in {page.gallery.folder}")
+        print(f"{guard.url(server.get_port())} (Ctrl-C ends it)", flush=True)
         threading.Event().wait()
     except KeyboardInterrupt:
         print(flush=True)

@@ -92,10 +92,28 @@ HEAD_ATTRIBUTES: dict[str, Callable[[dict[str, Any]], float | bool]] = {
     "weight": lambda head: head["shape"]["weight"],
     "smile": lambda head: head["shape"]["expression"].get("mouthSmileLeft", 0.0),
     "beard": lambda head: head["face"]["beard_length"] > 0,
-    "long_hair": lambda head: head["hair"]["style"] not in ("fur", "bald"),
+    "long_hair": lambda head: _has_long_hair(head["hair"]),
     "fair_hair": lambda head: float("nan") if head["hair"]["style"] == "bald" else _brightness(head["hair"]["colour"]),
-    "light_clothes": lambda head: _brightness(head["shirt"]["colours"][0]),
+    "light_clothes": lambda head: _brightness(head["shirt" if "shirt" in head else "clothes"]["colours"][0]),
 }
+LONG_HAIR = 100.0  # mm behind, of the second edition; the first's is any that is combed
+
+
+def head_attributes(parameters: dict[str, Any]) -> dict[str, float]:
+    """The attributes of a synthetic head's parameters, of either edition; NaN for those that these do not tell."""
+    found = {}
+    for name, read in HEAD_ATTRIBUTES.items():
+        try:
+            found[name] = float(read(parameters))
+        except (KeyError, IndexError, TypeError, ValueError):
+            found[name] = float("nan")
+    return found
+
+
+def _has_long_hair(hair: dict[str, Any]) -> bool:
+    if hair["style"] == "bald" or "form" not in hair:
+        return hair["style"] not in ("fur", "bald")
+    return bool(hair["form"]["back"] >= LONG_HAIR)
 
 
 def _brightness(colour: Any) -> float:
@@ -139,7 +157,7 @@ def encode_heads(params: Params, folder: pathlib.Path, splits: tuple[str, ...], 
         parameters, labels = read_parameters(path)
         if parameters["split"] not in splits:
             continue
-        attributes = {name: float(read(parameters)) for name, read in HEAD_ATTRIBUTES.items()}
+        attributes = head_attributes(parameters)
         front_first = np.argsort(np.abs(label_yaw(labels)))
         for rgba in read_identity(path, front_first[:views].tolist()).rgba:
             alpha = rgba[..., 3:] / np.float32(255)

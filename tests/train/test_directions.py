@@ -122,14 +122,25 @@ def test_synthetic_heads_are_encoded(tmp_path, monkeypatch):
         directions.encode_heads(micro.micro_generator(), tmp_path, ("train",), 2)
 
 
-def test_attributes_of_a_real_identity():
+def test_attributes_of_real_identities_of_both_editions():
     """As `panojax heads` stores them."""
-    from panojax.synthetic.identity import as_json
+    from panojax.synthetic import identity
+    from panojax.synthetic.edition2 import people
+    from panojax.synthetic.edition2.sampling import sample_person
     from panojax.synthetic.sampling import sample_identity
 
-    heads = [json.loads(json.dumps(as_json(sample_identity(0, number)))) for number in range(20)]
-    for name, read in directions.HEAD_ATTRIBUTES.items():
-        assert len({float(read(head)) for head in heads}) > 1, name
+    for draw, as_json in ((sample_identity, identity.as_json), (sample_person, people.as_json)):
+        heads = [json.loads(json.dumps(as_json(draw(0, number)))) for number in range(20)]
+        rows = [directions.head_attributes(head) for head in heads]
+        for name in directions.HEAD_ATTRIBUTES:
+            values = np.array([row[name] for row in rows])
+            known = values[~np.isnan(values)]
+            assert len(known) > 15 and len(set(known)) > 1, name
+
+
+def test_heads_that_do_not_tell_an_attribute():
+    for parameters in ({}, {"shape": None}, {"shape": {"age": "old"}, "shirt": {"colours": []}, "hair": {}}):
+        assert np.isnan(list(directions.head_attributes(parameters).values())).all()
 
 
 @pytest.mark.parametrize(
