@@ -160,7 +160,10 @@ class Runner:
         """Runs a command that serves until Ctrl-C, which it gets once it serves."""
         program, said = [sys.executable, WORKER, *words], []
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        with subprocess.Popen(program, cwd=folder, env=self.environment, text=True, **pipes) as process, _Limit(process):
+        with (
+            subprocess.Popen(program, cwd=folder, env=self.environment, text=True, **pipes) as process,
+            _Limit(process),
+        ):
             for line in process.stdout or ():
                 said.append(line)
                 if "Ctrl-C ends it" in line:
