@@ -40,6 +40,8 @@ NEVER = {
     "frames/*": "needs MEAD's frames",
     "python -m panojax.data mead": "needs MEAD's frames",
     "python -m panojax.eval.default_model": "needs the pieces' logs",
+    "panojax.train.directions --pairs": "needs OpenGL and assets of 140 MB",
+    "panojax.train.directions --checkpoint model --pairs": "needs OpenGL and assets of 140 MB",
     "panojax.train.generator panohead512": "a step of the released size takes 20 GB and, on a CPU, an hour",
 }
 # Those that take more than a few seconds, and what makes them small. The first that fits.
