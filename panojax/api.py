@@ -71,6 +71,7 @@ def synthesize(
     """
     config = params.config.generator
     ws = check_array("ws", ws, (config.num_ws, config.w_dim))
+    check_finite("ws", ws)
     check_choice("noise", noise, ("const", "none", "random"))
     if noise == "random" and key is None:
         raise InputError('noise "random" needs a key, got None')
@@ -126,6 +127,7 @@ def render(
     side = config.rendering_resolution if resolution is None else resolution
     if not 2 <= side <= MAX_SIDE:
         raise InputError(f"resolution must be at least 2 and at most {MAX_SIDE}, got {resolution}")
+    check_finite("density_noise", 0.0 if density_noise is None else density_noise)
     if density_noise is None:
         density_noise = config.density_noise if key is not None else 0.0
     if key is None and (density_noise or config.superresolution_noise == "random"):
@@ -138,6 +140,7 @@ def render(
     fine = check_array("uniforms[1]", fine, (side * side, config.importance_samples))
     if background_ws is not None:
         background_ws = check_array("background_ws", background_ws, (None, config.w_dim))[None]
+        check_finite("background_ws", background_ws)
     batch = jax.tree.map(lambda x: x[None], head)
     rendered = generator.render_volume(
         config,
@@ -169,6 +172,7 @@ def occlusion_mask(
       threshold: opacity above which a pixel is foreground.
     """
     camera = _camera(camera)
+    check_finite("threshold", threshold)
     side = view.depth.shape[0]
     depth, weight = (
         check_array("view.depth", view.depth, (side, side, 1)),
@@ -210,6 +214,7 @@ def invert(
             "params must hold two encoders to invert a picture, got a generator alone: convert it with encoders"
         )
     check_choice("stitching", stitching, ("texel", "sample"))
+    check_finite("threshold", threshold)
     image, camera = _portrait(params, image, camera, face)
     options = {"stitching": stitching, "return_parts": return_parts}
     # One program for all callers, so that a photo gives the same head everywhere, bit for bit.
@@ -255,6 +260,7 @@ def invert_many(
             "params must hold encoders to invert pictures, got a generator alone: convert it with encoders"
         )
     check_choice("stitching", stitching, ("texel", "sample"))
+    check_finite("threshold", threshold)
     images, cameras = check_portraits(params, images, cameras)
     count = len(images)
     weights = check_array("weights", jnp.ones(count) if weights is None else weights, (count,))
@@ -376,7 +382,7 @@ def _camera(camera):
 
 
 def check_head(params: Params, head: Head, name: str = "head") -> None:
-    """Raises InputError unless a head's arrays have the model's shapes."""
+    """Raises InputError unless a head's arrays have the model's shapes and, where they are known, are finite."""
     config = params.config.generator
     check_array(f"{name}.planes", head.planes, config.field.shape)
     check_array(f"{name}.ws", head.ws, (None, config.w_dim))
@@ -386,6 +392,9 @@ def check_head(params: Params, head: Head, name: str = "head") -> None:
         check_array(f"{name}.occluded_planes", head.occluded_planes, config.field.shape)
     if head.local is not None:
         check_branch(head.local, config.field.features, f"{name}.local")
+    for part in ("planes", "ws", "background", "occluded_planes"):
+        if (value := getattr(head, part)) is not None:
+            check_finite(f"{name}.{part}", value)
 
 
 def _known_number(value):
@@ -395,7 +404,11 @@ def _known_number(value):
 
 def check_finite(name: str, value: Any) -> None:
     """Raises InputError for NaN and infinity, where the value is known: a trace does not know it."""
-    if not isinstance(value, jax.core.Tracer) and not np.isfinite(np.asarray(value, np.float32)).all():
+    if isinstance(value, jax.core.Tracer):
+        return
+    # Arrays of a device are looked at there.
+    finite = jnp.isfinite(value) if isinstance(value, jax.Array) else np.isfinite(np.asarray(value, np.float32))
+    if not finite.all():
         raise InputError(f"{name} must be finite, got NaN or infinity")
 
 
