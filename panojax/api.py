@@ -397,9 +397,12 @@ def check_finite(name: str, value: Any) -> None:
     """Raises InputError for NaN and infinity, where the value is known: a trace does not know it."""
     if isinstance(value, jax.core.Tracer):
         return
-    # Arrays of a device are looked at there.
-    finite = jnp.isfinite(value) if isinstance(value, jax.Array) else np.isfinite(np.asarray(value, np.float32))
-    if not finite.all():
+    if isinstance(value, jax.Array):
+        with jax.ensure_compile_time_eval():  # an array that a trace closes over is known, too
+            finite = bool(jnp.isfinite(value).all())  # on its own device
+    else:
+        finite = bool(np.isfinite(np.asarray(value, np.float32)).all())
+    if not finite:
         raise InputError(f"{name} must be finite, got NaN or infinity")
 
 
