@@ -23,6 +23,7 @@ from panojax.render.renderer import draw_uniforms
 
 MAX_SIDE = 4096  # of a volume rendering
 BEYOND = 1.2  # as far as bicubic resizing overshoots
+BYTES = " in [-1, 1], or a photo (PIL.Image.fromarray)"
 
 
 def map_latent(
@@ -121,8 +122,8 @@ def render(
     Returns:
       A View: image [H, W, 3], raw [R, R, 3], depth, weight, mask [R, R, 1].
     """
-    config = params.config.generator
     check_head(params, head)
+    config = params.config.generator
     camera = _camera(camera)
     side = config.rendering_resolution if resolution is None else resolution
     if not 2 <= side <= MAX_SIDE:
@@ -350,8 +351,9 @@ def _portrait(params, image, camera, face):
                 kind = type(image).__name__
                 raise InputError(f"image must be a photo or floats [S, S, 3] in [-1, 1], got a {kind}") from None
     if jnp.ndim(image) != 3 or image.shape[0] != image.shape[1] or not image.shape[0]:
-        raise InputError(f"image must be [S, S, 3], got {jnp.shape(image)}")
-    image = check_array("image", image, (None, None, 3))
+        hint = ": channels come last" if jnp.ndim(image) == 3 and image.shape[0] == 3 else ""
+        raise InputError(f"image must be [S, S, 3], got {jnp.shape(image)}{hint}")
+    image = check_array("image", image, (None, None, 3), BYTES if image.dtype == jnp.uint8 else "")
     camera = _camera(camera)
     if not isinstance(image, jax.core.Tracer):
         check_range(image)
@@ -383,6 +385,10 @@ def _camera(camera):
 
 def check_head(params: Params, head: Head, name: str = "head") -> None:
     """Raises InputError unless a head's arrays have the model's shapes and, where they are known, are finite."""
+    if not isinstance(params, Params):
+        raise InputError(f"params must be a model (panojax.load()), got {_told(params)}")
+    if not isinstance(head, Head):
+        raise InputError(f"{name} must be a Head (of panojax.invert, generate or load_head), got {_told(head)}")
     config = params.config.generator
     check_array(f"{name}.planes", head.planes, config.field.shape)
     check_array(f"{name}.ws", head.ws, (None, config.w_dim))
@@ -406,17 +412,31 @@ def check_finite(name: str, value: Any) -> None:
     """Raises InputError for NaN and infinity, where the value is known: a trace does not know it."""
     if isinstance(value, jax.core.Tracer):
         return
-    # Arrays of a device are looked at there.
-    finite = jnp.isfinite(value) if isinstance(value, jax.Array) else np.isfinite(np.asarray(value, np.float32))
-    if not finite.all():
+    if isinstance(value, jax.Array):
+        with jax.ensure_compile_time_eval():  # an array that a trace closes over is known, too
+            finite = bool(jnp.isfinite(value).all())  # on its own device
+    else:
+        finite = bool(np.isfinite(np.asarray(value, np.float32)).all())
+    if not finite:
         raise InputError(f"{name} must be finite, got NaN or infinity")
 
 
 def check_array(name: str, value: Any, shape: tuple[int | None, ...], hint: str = "") -> jax.Array:
     """`value` as an array, or an InputError unless it is of floats and of `shape`, where None is any size."""
-    array = jnp.asarray(value)
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError, OverflowError):
+        array = None
+    if array is None or array.dtype == object:
+        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        raise InputError(f"{name} must be floats [{wanted}]{hint}, got {_told(value)}")
     fits = len(array.shape) == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape))
     if not fits or not jnp.issubdtype(array.dtype, jnp.floating):
         wanted = ", ".join("any" if n is None else str(n) for n in shape)
         raise InputError(f"{name} must be floats [{wanted}]{hint}, got {array.dtype} {tuple(array.shape)}")
     return array
+
+
+def _told(value: Any) -> str:
+    """What a value is, for a message: a text itself, else its kind."""
+    return f"{value!r:.60}" if isinstance(value, str | int | float) else f"a {type(value).__name__}"

@@ -135,3 +135,28 @@ def test_sizes_that_give_no_picture(params):
     for resolution in (-1, 0, 1, 10**6):
         with pytest.raises(InputError, match="resolution must be at least 2 and at most 4096"):
             panojax.render(params, head, panojax.look_at(0.0), resolution=resolution)
+
+
+def test_arguments_of_other_kinds_are_told_by_name(params):
+    config, camera = params.config.generator, panojax.look_at(0.0)
+    head = panojax.Head(planes=jnp.zeros(config.field.shape), ws=jnp.zeros((config.num_ws, config.w_dim)))
+    cases = {
+        "head must be a Head .*, got 'me.npz'": lambda: panojax.render(params, "me.npz", camera),
+        "params must be a model .*, got a Head": lambda: panojax.render(head, head, camera),
+        "head must be a Head .*, got a Params": lambda: panojax.render(params, params, camera),
+        "second must be a Head .*, got a NoneType": lambda: panojax.interpolate(params, head, None, 0.5),
+        "camera must be floats .25. .*, got 'front'": lambda: panojax.render(params, head, "front"),
+        "direction must be floats .*, got 'age'": lambda: panojax.move_head(params, head, "age", 1.0),
+        "region must be floats .*, got a NoneType": lambda: panojax.edit(params, head, head, None),
+        r"image must be floats .any, any, 3. in .-1, 1., or a photo .*, got uint8": lambda: panojax.invert(
+            params, np.zeros((64, 64, 3), np.uint8)
+        ),
+        r"image must be .S, S, 3., got \(3, 64, 64\): channels come last": lambda: panojax.invert(
+            params, np.zeros((3, 64, 64), np.float32)
+        ),
+        "checkpoint must be a folder .*, got 'a.x00b'": lambda: panojax.load("a\0b"),
+        "checkpoint must be a folder .*, got int": lambda: panojax.load(3),
+    }
+    for message, call in cases.items():
+        with pytest.raises(InputError, match=message):
+            call()

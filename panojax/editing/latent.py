@@ -25,9 +25,9 @@ def move_head(params: Params, head: Head, direction: jax.Array, strength: float 
 
     Source: E3DGE's view-consistent editing.
     """
+    check_head(params, head)
     config = params.config.generator
     shape = (config.num_ws, config.w_dim)
-    check_head(params, head)
     check_array("head.ws", head.ws, shape)
     shared = jnp.ndim(direction) == 1
     direction = check_array("direction", direction, shape[1:] if shared else shape)
@@ -57,9 +57,9 @@ def interpolate(params: Params, first: Head, second: Head, share: float | jax.Ar
       A Head with one tri-grid: of two that are looked up in turn, it has the whole; and with the local branches of
       both, each with its own camera, if they have any.
     """
-    config = params.config.generator
     check_head(params, first, "first")
     check_head(params, second, "second")
+    config = params.config.generator
     a, b = (
         check_array(f"{name}.ws", head.ws, (config.num_ws, config.w_dim))
         for name, head in (("first", first), ("second", second))
