@@ -75,8 +75,7 @@ class KeptFunction:
     def _open(self, key: str, tree: Any, leaves: Sequence[Any], static: dict[str, Any]) -> Callable[..., Any]:
         """The program of a key, from its file, or traced and written there; jitted as usual where that fails."""
 
-        def flat(*leaves: Any) -> Any:
-            return self._function(*jax.tree.unflatten(tree, leaves), **static)
+        flat = self._named(lambda *leaves: self._function(*jax.tree.unflatten(tree, leaves), **static))
 
         try:
             from jax import export
@@ -89,9 +88,14 @@ class KeptFunction:
                 _write(key, bytes(exported.serialize()))
             else:
                 exported = export.deserialize(bytearray(content))
-            return jax.jit(exported.call)
+            return jax.jit(self._named(lambda *leaves: exported.call(*leaves)))
         except Exception:  # whatever it is, the function itself will say it, or work without
             return jax.jit(flat)
+
+    def _named(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """With this function's name, by which JAX calls what it compiles."""
+        function.__name__ = self._function.__name__
+        return function
 
 
 def kept_shapes(make: Callable[[Any], Any], config: Any) -> Any:
