@@ -17,6 +17,9 @@ INSIDE = 2  # points along each side of a cell at which its density is asked for
 # Opacity of a ray's length of `STEP` box sides that does not count.
 NEGLIGIBLE, STEP = 1e-3, 0.03
 BLOCK = 8192  # points that are looked up at once
+# Where points that nothing is seen of are looked up instead, in boxes: off the tri-grid, so that no memory is read, and
+# no gradient scattered, for them.
+FAR = 4.0
 
 
 def occupied_cells(
@@ -44,12 +47,14 @@ def occupied_cells(
 def in_occupied(
     cells: Bool[AnyArray, "n n n"], points: Float[AnyArray, "*batch 3"], box_warp: float
 ) -> Bool[jax.Array, "*batch"]:
-    """Whether points [..., 3] lie in occupied cells; outside the box, none does."""
+    """Whether points [..., 3] are to be looked up: those in occupied cells, and those outside the box, which no cell
+    tells of; but none as far off as the renderer puts those that nothing is seen of (`FAR`)."""
     count = cells.shape[0]
     place = jnp.floor((points / box_warp + 0.5) * count).astype(jnp.int32)
-    inside = jnp.all((place >= 0) & (place < count), axis=-1)
+    outside = jnp.any((place < 0) | (place >= count), axis=-1)
     x, y, z = jnp.moveaxis(jnp.clip(place, 0, count - 1), -1, 0)
-    return inside & cells.reshape(-1)[(x * count + y) * count + z]
+    in_cells = cells.reshape(-1)[(x * count + y) * count + z]
+    return jnp.where(outside, jnp.max(jnp.abs(points), axis=-1) < FAR * box_warp / 2, in_cells)
 
 
 def look_up_kept(
