@@ -64,7 +64,7 @@ class KeptFunction:
         if not _may_be_kept(args, leaves):
             return self._jitted(*args, **static)
         shapes = tuple((np.shape(leaf), str(leaf.dtype), getattr(leaf, "weak_type", False)) for leaf in leaves)
-        settings = tuple(str(getattr(jax.config, name)) for name in SETTINGS)
+        settings = tuple(str(getattr(jax.config, name, None)) for name in SETTINGS)
         place = (tree, shapes, settings, tuple(sorted(static.items())))
         program = self._programs.get(place)
         if program is None:
@@ -102,7 +102,7 @@ def kept_shapes(make: Callable[[Any], Any], config: Any) -> Any:
     """make(config), nested dictionaries of `jax.ShapeDtypeStruct`s, kept like programs."""
     if _Place.folder is None or not _ours(config):
         return make(config)
-    settings = tuple(str(getattr(jax.config, name)) for name in SETTINGS)
+    settings = tuple(str(getattr(jax.config, name, None)) for name in SETTINGS)
     key = _key(f"{make.__module__}.{make.__qualname__}", repr(config), settings)
     try:
         content = _read(key)
@@ -123,7 +123,7 @@ def _structs(tree: Any) -> Any:
 
 
 def _may_be_kept(args: Sequence[Any], leaves: Sequence[Any]) -> bool:
-    if jax.process_count() > 1 or any(getattr(jax.config, name) for name in WATCHED):
+    if jax.process_count() > 1 or any(getattr(jax.config, name, False) for name in WATCHED):
         return False
     first = jax.local_devices()[0]
     for leaf in leaves:
