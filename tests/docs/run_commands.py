@@ -59,7 +59,7 @@ LONG = {
     "panojax view astronaut": "--port 0",
     "panojax view --seeds": "--port 0",
     "--part hair": "",  # of the bar that the small model makes
-    "--method pti": "--steps 1 --pti-steps 1 --lpips none",
+    "--method pti": "--steps 1 --lpips none",
     "--method wplus": "--steps 1 --lpips none",
     "python -m panojax.train.package": "",
     "python -m panojax.train.directions --checkpoint model --samples": "--samples 20 --overwrite",
