@@ -128,9 +128,9 @@ def render(
     side = config.rendering_resolution if resolution is None else resolution
     if not 2 <= side <= MAX_SIDE:
         raise InputError(f"resolution must be at least 2 and at most {MAX_SIDE}, got {resolution}")
-    check_finite("density_noise", 0.0 if density_noise is None else density_noise)
     if density_noise is None:
         density_noise = config.density_noise if key is not None else 0.0
+    check_finite("density_noise", density_noise)
     if key is None and (density_noise or config.superresolution_noise == "random"):
         raise InputError("random noise needs a key, got None")
     ray_key, noise_key, finish_key = (None, None, None) if key is None else jax.random.split(key, 3)
@@ -427,14 +427,16 @@ def check_array(name: str, value: Any, shape: tuple[int | None, ...], hint: str 
         array = jnp.asarray(value)
     except (TypeError, ValueError, OverflowError):
         array = None
-    if array is None or array.dtype == object:
-        wanted = ", ".join("any" if n is None else str(n) for n in shape)
-        raise InputError(f"{name} must be floats [{wanted}]{hint}, got {_told(value)}")
-    fits = len(array.shape) == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape))
-    if not fits or not jnp.issubdtype(array.dtype, jnp.floating):
-        wanted = ", ".join("any" if n is None else str(n) for n in shape)
-        raise InputError(f"{name} must be floats [{wanted}]{hint}, got {array.dtype} {tuple(array.shape)}")
-    return array
+    if (
+        array is not None
+        and len(array.shape) == len(shape)
+        and all(want in (None, got) for want, got in zip(shape, array.shape))
+        and jnp.issubdtype(array.dtype, jnp.floating)
+    ):
+        return array
+    wanted = ", ".join("any" if n is None else str(n) for n in shape)
+    got = _told(value) if array is None else f"{array.dtype} {tuple(array.shape)}"
+    raise InputError(f"{name} must be floats [{wanted}]{hint}, got {got}")
 
 
 def _told(value: Any) -> str:

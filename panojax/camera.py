@@ -44,9 +44,15 @@ def label(
     cam2world: Float[AnyArray, "*batch 4 4"], intrinsics: Float[AnyArray, "*lens 3 3"]
 ) -> Float[jax.Array, "*batch 25"]:
     """Joins cam2world [..., 4, 4] and intrinsics [..., 3, 3] into labels [..., 25]."""
-    lead = jnp.broadcast_shapes(cam2world.shape[:-2], intrinsics.shape[:-2])
-    parts = [jnp.broadcast_to(m, (*lead, *m.shape[-2:])).reshape(*lead, -1) for m in (cam2world, intrinsics)]
-    return jnp.concatenate(parts, axis=-1)
+    joined: jax.Array = _join(jnp, cam2world, intrinsics)
+    return joined
+
+
+def _join(xp, cam2world, lens):
+    """See `label`; by NumPy or JAX."""
+    lead = xp.broadcast_shapes(cam2world.shape[:-2], lens.shape[:-2])
+    parts = [xp.broadcast_to(m, (*lead, *m.shape[-2:])).reshape(*lead, -1) for m in (cam2world, lens)]
+    return xp.concatenate(parts, axis=-1)
 
 
 def unpack(label: Float[AnyArray, "*batch 25"]) -> tuple[Float[AnyArray, "*batch 4 4"], Float[AnyArray, "*batch 3 3"]]:
@@ -85,9 +91,7 @@ def look_at(
     rotation = xp.stack([right, down, forward, origin], axis=-1)
     bottom = xp.broadcast_to(xp.array([0.0, 0, 0, 1], xp.float32), (*yaw.shape, 1, 4))
     cam2world = xp.concatenate([rotation, bottom], axis=-2)
-    lens = xp.broadcast_to(_lens(fov_degrees), (*yaw.shape, 3, 3))
-    parts = [matrix.reshape(*yaw.shape, -1) for matrix in (cam2world, lens)]
-    return jnp.asarray(xp.concatenate(parts, axis=-1), jnp.float32)
+    return jnp.asarray(_join(xp, cam2world, _lens(fov_degrees)), jnp.float32)
 
 
 def orbit(

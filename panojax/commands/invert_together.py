@@ -25,13 +25,12 @@ from panojax.data.balance import label_yaw
 from panojax.disk.staging import output_folder
 from panojax.errors import InputError
 from panojax.export.turntable import render_views
-from panojax.extras import need
 from panojax.files.output import contact_sheet
 from panojax.files.video_file import is_video, read_frames
-from panojax.inversion.doubts import contradictions, strangers
+from panojax.inversion.doubts import contradictions, identity_network, strangers
 from panojax.inversion.refine import Moves, refine_cameras
 from panojax.inversion.several import MAX_PHOTOS, most_frontal, sharpness
-from panojax.losses.perception import Perception, load_perception
+from panojax.losses.perception import Perception
 from panojax.params import Params
 from panojax.photo import write_image
 from panojax.photo.choice import sharp_frames, spread_over_yaws
@@ -70,7 +69,7 @@ def invert_together(options: Options) -> None:
         cameras = np.stack([one.portrait.camera for one in shown])
         names = [one.name for one in shown]
         warnings: list[str] = []
-        perception = _identity_network() if len(shown) > 1 else None
+        perception = identity_network(missing=note) if len(shown) > 1 else None
         if perception is not None:
             warnings += strangers(perception, names, np.stack(images), cameras)
         moves = None
@@ -194,16 +193,6 @@ def _without_repeats(shown: list[Shown]) -> list[Shown]:
             note(f"photo {one.name} is the same picture as {kept[key].name} and counts once")
         kept.setdefault(key, one)
     return list(kept.values())
-
-
-def _identity_network() -> Perception | None:
-    """The network that tells people apart, or None, which is said."""
-    try:
-        need("onnx", "comparing the photos' identities")
-        return load_perception("none", "sface")
-    except InputError as error:
-        note(str(error))
-        return None
 
 
 def _refine(

@@ -64,7 +64,7 @@ class KeptFunction:
         if not _may_be_kept(args, leaves):
             return self._jitted(*args, **static)
         shapes = tuple((np.shape(leaf), str(leaf.dtype), getattr(leaf, "weak_type", False)) for leaf in leaves)
-        settings = tuple(str(getattr(jax.config, name, None)) for name in SETTINGS)
+        settings = _settings()
         place = (tree, shapes, settings, tuple(sorted(static.items())))
         program = self._programs.get(place)
         if program is None:
@@ -74,9 +74,7 @@ class KeptFunction:
 
     def _open(self, key: str, tree: Any, leaves: Sequence[Any], static: dict[str, Any]) -> Callable[..., Any]:
         """The program of a key, from its file, or traced and written there; jitted as usual where that fails."""
-
         flat = self._named(lambda *leaves: self._function(*jax.tree.unflatten(tree, leaves), **static))
-
         try:
             from jax import export
 
@@ -102,8 +100,7 @@ def kept_shapes(make: Callable[[Any], Any], config: Any) -> Any:
     """make(config), nested dictionaries of `jax.ShapeDtypeStruct`s, kept like programs."""
     if _Place.folder is None or not _ours(config):
         return make(config)
-    settings = tuple(str(getattr(jax.config, name, None)) for name in SETTINGS)
-    key = _key(f"{make.__module__}.{make.__qualname__}", repr(config), settings)
+    key = _key(f"{make.__module__}.{make.__qualname__}", repr(config), _settings())
     try:
         content = _read(key)
         if content is not None:
@@ -120,6 +117,10 @@ def _structs(tree: Any) -> Any:
         return {name: _structs(value) for name, value in tree.items()}
     shape, dtype = tree
     return jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype))
+
+
+def _settings() -> tuple[str, ...]:
+    return tuple(str(getattr(jax.config, name, None)) for name in SETTINGS)
 
 
 def _may_be_kept(args: Sequence[Any], leaves: Sequence[Any]) -> bool:
@@ -165,14 +166,13 @@ def _register(node: type) -> None:
     """Lets files name a dataclass in the structure of a result."""
     from jax import export
 
-    if dataclasses.is_dataclass(node):
-        empty = node(**{field.name: None for field in dataclasses.fields(node)})
-        structure: Any = jax.tree.structure(empty)
-        aux = structure.node_data()[1]
-        name = f"{node.__module__}.{node.__qualname__}"
-        export.register_pytree_node_serialization(
-            node, serialized_name=name, serialize_auxdata=lambda _: b"", deserialize_auxdata=lambda _: aux
-        )
+    empty = node(**{field.name: None for field in dataclasses.fields(node)})  # type: ignore[arg-type]
+    structure: Any = jax.tree.structure(empty)
+    aux = structure.node_data()[1]
+    name = f"{node.__module__}.{node.__qualname__}"
+    export.register_pytree_node_serialization(
+        node, serialized_name=name, serialize_auxdata=lambda _: b"", deserialize_auxdata=lambda _: aux
+    )
 
 
 def _read(key: str) -> bytes | None:

@@ -1,6 +1,7 @@
 """Many views of one head, a few at a time through one compiled function."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,20 +40,37 @@ def render_views(
     """
     labels = np.stack([check_label(camera, f"cameras[{i}]") for i, camera in enumerate(np.asarray(cameras))])
     params = params.generator_only()
-    batch = 1 if jax.default_backend() == "cpu" else BATCH
     if occupied is None and len(labels) >= MANY:
         occupied = where(params, head)
 
-    def render(start: int) -> np.ndarray:
-        some = labels[start : start + batch]
-        padded = np.concatenate([some, np.repeat(some[-1:], batch - len(some), axis=0)])
-        pictures = np.asarray(_render(params, head, jnp.asarray(padded), occupied, resolution=resolution))[: len(some)]
+    def render(some: jax.Array) -> np.ndarray:
+        pictures = np.asarray(_render(params, head, some, occupied, resolution=resolution))
         if not np.isfinite(pictures).all():
             raise InputError("the model must give finite pictures, got NaN or infinity: its parameters are broken")
         return pictures
 
-    for pictures in in_order(render, range(0, len(labels), batch)):
+    for pictures in in_batches(render, labels):
         yield from pictures
+
+
+def in_batches(take: Callable[[jax.Array], Any], labels: np.ndarray) -> Iterator[Any]:
+    """take(labels [B, 25]) -> arrays [B, ...] of all labels [N, 25], in order, so many at once as serve the device.
+
+    All batches have one size, the last filled up with its last label; what that gives too much is left out.
+    """
+    batch = 1 if jax.default_backend() == "cpu" else BATCH
+
+    def of_some(start: int) -> Any:
+        some = labels[start : start + batch]
+        padded = np.concatenate([some, np.repeat(some[-1:], batch - len(some), axis=0)])
+        return jax.tree.map(lambda x: x[: len(some)], take(jnp.asarray(padded)))
+
+    return in_order(of_some, range(0, len(labels), batch))
+
+
+def of_each(function: Callable[[jax.Array], Any], labels: jax.Array) -> Any:
+    """function(label) of each label [B, 25]; of a single one without `vmap`, in which loops of no fixed length cost."""
+    return jax.tree.map(lambda x: x[None], function(labels[0])) if len(labels) == 1 else jax.vmap(function)(labels)
 
 
 def where(params: Params, head: Head) -> jax.Array | None:
@@ -61,10 +79,7 @@ def where(params: Params, head: Head) -> jax.Array | None:
 
 
 def _pictures(params, head, cameras, occupied, *, resolution):
-    def picture(camera):
-        return api.render(params, head, camera, resolution, occupied=occupied).image
-
-    return picture(cameras[0])[None] if len(cameras) == 1 else jax.vmap(picture)(cameras)
+    return of_each(lambda camera: api.render(params, head, camera, resolution, occupied=occupied).image, cameras)
 
 
 _render = KeptFunction(_pictures, ("resolution",))

@@ -5,15 +5,13 @@ import functools
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
 from panojax import api
 from panojax.camera import check_label, orbit
-from panojax.devices.ahead import in_order
 from panojax.errors import InputError
-from panojax.export.turntable import BATCH, MANY, where
+from panojax.export.turntable import MANY, in_batches, of_each, where
 from panojax.files.output import to_uint8
 from panojax.generators.generator import Head
 from panojax.generators.generator_config import GeneratorConfig
@@ -94,18 +92,15 @@ def take_views(
     """
     labels = np.stack([check_label(label, f"labels[{i}]") for i, label in enumerate(labels)])
     params = params.generator_only()
-    batch = 1 if jax.default_backend() == "cpu" else BATCH
     occupied = where(params, head) if len(labels) >= MANY else None
 
-    def take(start: int) -> tuple[np.ndarray, np.ndarray]:
-        some = labels[start : start + batch]
-        padded = np.concatenate([some, np.repeat(some[-1:], batch - len(some), axis=0)])
-        pictures, weights = _take(params, head, jnp.asarray(padded), occupied, resolution=resolution)
-        return to_uint8(np.asarray(pictures)[: len(some)]), np.asarray(weights, np.float32)[: len(some)]
+    def take(some: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+        pictures, weights = _take(params, head, some, occupied, resolution=resolution)
+        return to_uint8(np.asarray(pictures)), np.asarray(weights, np.float32)
 
     images, opacity = [], []
     with bar(total=len(labels), desc="views", unit="view", hidden=not progress) as shown:
-        for pictures, weights in in_order(take, range(0, len(labels), batch)):
+        for pictures, weights in in_batches(take, labels):
             images.append(pictures)
             opacity.append(weights)
             shown.update(len(pictures))
@@ -116,11 +111,7 @@ def take_views(
 @functools.partial(jax.jit, static_argnames="resolution")
 def _take(params, head, labels, occupied, *, resolution):
     """Pictures [N, H, H, 3] and opacities [N, R, R] for labels [N, 25]."""
-
-    def view(label):
-        return api.render(params, head, label, resolution, occupied=occupied)
-
-    views = jax.tree.map(lambda x: x[None], view(labels[0])) if len(labels) == 1 else jax.vmap(view)(labels)
+    views = of_each(lambda label: api.render(params, head, label, resolution, occupied=occupied), labels)
     return views.image, views.weight[..., 0]
 
 

@@ -1,13 +1,25 @@
 """What is doubtful of several photos that are to show one person, in one line each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from panojax.arrays import AnyArray, Float
+from panojax.errors import InputError
+from panojax.extras import need
 from panojax.inversion.refine import Moves, RefineConfig
 from panojax.inversion.several import odd_one
-from panojax.losses.perception import Perception
+from panojax.losses.perception import Perception, load_perception
+
+
+def identity_network(*, missing: Callable[[str], object]) -> Perception | None:
+    """The network that tells people apart; None where it is not installed, which `missing` is told in one line."""
+    try:
+        need("onnx", "comparing the photos' identities")
+        return load_perception("none", "sface")
+    except InputError as error:
+        missing(str(error))
+        return None
 
 
 def strangers(

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 
 from panojax.arrays import AnyArray, Bool, Float
 from panojax.kernels.activations import softplus
+from panojax.kernels.fusion import BLOCK
 
 CELLS = 48  # along each side of the box
 INSIDE = 2  # points along each side of a cell at which its density is asked for
 # Opacity of a ray's length of `STEP` box sides that does not count.
 NEGLIGIBLE, STEP = 1e-3, 0.03
-BLOCK = 8192  # points that are looked up at once
 # Where points that nothing is seen of are looked up instead, in boxes: off the tri-grid, so that no memory is read, and
 # no gradient scattered, for them.
 FAR = 4.0

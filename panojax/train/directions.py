@@ -189,10 +189,11 @@ def encode_heads(params: Params, folder: pathlib.Path, splits: tuple[str, ...], 
         parameters, labels = read_parameters(path)
         if parameters["split"] not in splits:
             continue
+        attributes = head_attributes(parameters)
         front_first = np.argsort(np.abs(label_yaw(labels)))
         for rgba in read_identity(path, front_first[:views].tolist()).rgba:
             encoder.add(rgba)
-            rows.append(head_attributes(parameters))
+            rows.append(attributes)
     if not rows:
         raise InputError(f"heads must hold identities of the splits {', '.join(splits)}, got {folder} without any")
     return encoder.codes(), {name: np.array([row[name] for row in rows]) for name in HEAD_ATTRIBUTES}

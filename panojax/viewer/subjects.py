@@ -12,7 +12,6 @@ from panojax import api
 from panojax.camera import front
 from panojax.editing import latent
 from panojax.generators.generator import Head
-from panojax.inversion.several import most_frontal
 from panojax.params import Params
 
 STITCHED, VISIBLE, OCCLUDED = "stitched", "E1, visible", "E2, occluded"
@@ -69,16 +68,16 @@ def from_photo(
     return Subject(name, heads, np.asarray(camera), parts.mask)
 
 
-def from_photos(params: Params, images: np.ndarray, cameras: np.ndarray, name: str) -> Subject:
+def from_photos(params: Params, images: np.ndarray, cameras: np.ndarray, frontal: int, name: str) -> Subject:
     """Inverts K aligned portraits [K, S, S, 3] of one person, seen from labels [K, 25], into one head.
 
-    The camera is the most frontal one's; the mask is of that alone.
+    Camera and mask are those of the portrait `frontal`.
 
     Raises:
       InputError: see `panojax.invert_many`.
     """
     head = api.invert_many(params, images, cameras)
-    camera = np.asarray(cameras)[int(most_frontal(jnp.asarray(cameras), jnp.ones(len(cameras))))]
+    camera = np.asarray(cameras[frontal])
     return Subject(name, {STITCHED: head}, camera, _mask(params.generator_only(), head, jnp.asarray(camera)))
 
 

@@ -5,11 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from panojax import api
-from panojax.errors import InputError
-from panojax.extras import need
-from panojax.inversion.doubts import contradictions, strangers
+from panojax.inversion.doubts import contradictions, identity_network, strangers
 from panojax.inversion.several import most_frontal
-from panojax.losses.perception import Perception, load_perception
 from panojax.params import Params
 from panojax.viewer import subjects
 from panojax.viewer.subjects import Subject
@@ -34,7 +31,7 @@ def make_together(
       The subject, the place of its most frontal photo, and what is doubtful, in a line each.
     """
     warnings = []
-    perception = _identity_network()
+    perception = identity_network(missing=lambda line: None)
     if perception is not None:
         warnings = strangers(perception, names, images, cameras)
     done = 0
@@ -48,14 +45,5 @@ def make_together(
     refined, moves = api.refine_cameras(params, images, cameras, perception=perception, progress=moved_one)
     warnings += contradictions(names, moves)
     tell(f"making one head of {len(names)} photos", 0.8)
-    subject = subjects.from_photos(ready, images, np.asarray(refined), names[0])
-    return subject, int(most_frontal(refined, np.ones(len(names)))), warnings
-
-
-def _identity_network() -> Perception | None:
-    """The network that tells people apart, or None where it is not installed."""
-    try:
-        need("onnx", "comparing the photos' identities")
-        return load_perception("none", "sface")
-    except InputError:
-        return None
+    frontal = int(most_frontal(refined, np.ones(len(names))))
+    return subjects.from_photos(ready, images, np.asarray(refined), frontal, names[0]), frontal, warnings

@@ -67,7 +67,7 @@ def error_of(capsys, *arguments, model):
 
 
 def test_three_photos_make_one_head(model, crops, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(together, "_identity_network", lambda: None)
+    monkeypatch.setattr(together, "identity_network", lambda **_: None)
     photos, labels = crops
     out = tmp_path / "me"
     assert run(*photos, "--camera", labels, "--out", out, model=model) == 0
@@ -84,7 +84,7 @@ def test_three_photos_make_one_head(model, crops, tmp_path, capsys, monkeypatch)
 
 
 def test_without_refining_it_is_invert_many(model, crops, tmp_path, monkeypatch):
-    monkeypatch.setattr(together, "_identity_network", lambda: None)
+    monkeypatch.setattr(together, "identity_network", lambda **_: None)
     photos, labels = crops
     assert run(*photos, "--camera", labels, "--out", tmp_path / "me", "--no-refine", model=model) == 0
     params = panojax.load(model)
@@ -101,7 +101,7 @@ def test_without_refining_it_is_invert_many(model, crops, tmp_path, monkeypatch)
 
 def test_photos_that_are_of_no_use_are_named(model, crops, tmp_path, capsys, monkeypatch):
     """A picture twice, one that cannot be read, and one of somebody else."""
-    monkeypatch.setattr(together, "_identity_network", lambda: together.Perception())
+    monkeypatch.setattr(together, "identity_network", lambda **_: together.Perception())
     monkeypatch.setattr(doubts, "odd_one", lambda perception, images, cameras: (1, 0.91))
     photos, labels = crops
     again = tmp_path / "again.png"

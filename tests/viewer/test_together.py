@@ -7,6 +7,7 @@ import pytest
 from export_scene import bar_head
 
 import panojax
+from panojax.inversion import doubts
 from panojax.viewer import together
 from panojax.viewer.subjects import STITCHED
 
@@ -32,7 +33,7 @@ def test_cameras_are_refined_then_one_head_is_made(params, monkeypatch, network)
     monkeypatch.setattr(together.api, "refine_cameras", refine)
     monkeypatch.setattr(together.subjects.api, "invert_many", invert)
     perception = types.SimpleNamespace(same_person=0.5) if network else None
-    monkeypatch.setattr(together, "_identity_network", lambda: perception)
+    monkeypatch.setattr(together, "identity_network", lambda **_: perception)
     monkeypatch.setattr(together, "strangers", lambda perception, names, *data: [f"{names[1]} is a stranger"])
     told, images = [], np.zeros((3, 128, 128, 3), np.float32)
     subject, frontal, warnings = together.make_together(
@@ -50,5 +51,7 @@ def test_without_the_network_nobody_is_compared(monkeypatch):
     def missing(*_):
         raise panojax.InputError("comparing the photos' identities needs onnx")
 
-    monkeypatch.setattr(together, "need", missing)
-    assert together._identity_network() is None
+    said = []
+    monkeypatch.setattr(doubts, "need", missing)
+    assert doubts.identity_network(missing=said.append) is None
+    assert said == ["comparing the photos' identities needs onnx"]
