@@ -26,7 +26,7 @@ def draw(options: argparse.Namespace) -> int:
     allows, by the speed of a first tenth of it."""
     from panojax.synthetic.generate import generate_heads
 
-    processes = max(1, (os.cpu_count() or 1) - 2)
+    processes = max(1, len(os.sched_getaffinity(0)) - 2)
     places = {"start": options.start, "assets": options.assets, "devices": options.devices}
 
     def make(identities: int) -> float:
