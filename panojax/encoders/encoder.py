@@ -106,7 +106,7 @@ def init_encoder(config: EncoderConfig, key: jax.Array) -> dict[str, Any]:
     layers start at a tenth of theirs, or at zero where they predict differences. So an untrained encoder's inversion is
     close to the mean head. Not to be jitted.
     """
-    return draw_variables(functools.partial(_init_modules, config), key, functools.partial(_kernel_std, config))
+    return draw_variables(_init_modules, (config,), key, functools.partial(_kernel_std, config))
 
 
 def call_networks(config: EncoderConfig, variables: dict[str, Any]) -> None:
@@ -126,6 +126,11 @@ def reorder_offsets(variables: dict[str, Any], order: np.ndarray) -> dict[str, A
 
 def abstract_encoder(config: EncoderConfig) -> dict[str, Any]:
     """What `init_encoder` gives, as `jax.ShapeDtypeStruct`s: a template to convert or restore into."""
+    return jax.tree.map(lambda x: x, _abstract_encoder(config))  # a caller may change the dictionaries
+
+
+@functools.lru_cache(maxsize=8)  # a second or two of tracing
+def _abstract_encoder(config: EncoderConfig) -> dict[str, Any]:
     return jax.eval_shape(lambda: _init_modules(config))
 
 

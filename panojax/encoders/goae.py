@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 
 from panojax.camera import camera_rays
 from panojax.encoders.goae_networks import GROUPS, CodeEncoder, FeatureAdapter
@@ -110,9 +111,7 @@ class GoaeCodes(Stage):
     def init(self, model: Any, key: jax.Array) -> Any:
         """Its variables at random."""
         side, network = self.encoder.codes_resolution, self.network(model)
-        return draw_variables(
-            lambda: network.init(jax.random.key(0), jnp.zeros((1, side, side, 3)), train=False), key, _deviation
-        )
+        return draw_variables(_blank, (network, (1, side, side, 3)), key, _deviation)
 
     def apply(self, context: Context, variables: Any, estimate: Estimate, *, train: bool) -> tuple[Estimate, Any]:
         """Heads of codes; those that training has not released yet are the base alone."""
@@ -145,11 +144,8 @@ class GoaeFeatures(Stage):
         """
         width = generator.block_features(model.generator, BLOCK)
         _check_heads("32 x 32 block's width", width)
-        features = jnp.zeros((1, BLOCK, BLOCK, width))
-        difference = jnp.zeros((1, 32, 32, 3))
-        return draw_variables(
-            lambda: self._network.init(jax.random.key(0), features, difference, train=False), key, _deviation
-        )
+        shapes = (1, BLOCK, BLOCK, width), (1, 32, 32, 3)
+        return draw_variables(_blank, (self._network, *shapes), key, _deviation)
 
     def apply(self, context: Context, variables: Any, estimate: Estimate, *, train: bool) -> tuple[Estimate, Any]:
         """Heads with other planes. Neither rendering, depth nor mask pass a gradient."""
@@ -185,6 +181,11 @@ class GoaeFeatures(Stage):
 def _check_heads(name: str, width: int) -> None:
     if width % CrossAttention.heads:
         raise InputError(f"the generator's {name} must be a multiple of {CrossAttention.heads}, got {width}")
+
+
+def _blank(network: nn.Module, *shapes: tuple[int, ...]) -> Any:
+    """Variables of a network that reads arrays of these shapes."""
+    return network.init(jax.random.key(0), *map(jnp.zeros, shapes), train=False)
 
 
 def _deviation(path: tuple[str, ...], shape: tuple[int, ...]) -> float | None:

@@ -1,6 +1,7 @@
 """How PanoHead's metrics render a generator, against the same steps taken one by one."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -36,21 +37,31 @@ def test_a_head_as_the_original_renders_it(part):
     config, variables, key = params.config.generator, params.generator, jax.random.key(7)
     camera = look_at(0.5 if part == "front" else 2.8)
     conditioning = camera if part == "front" else original_front()
-    view = original_view(config, variables, key, conditioning, camera, 1.0, side=64, adapted=part == "front")
+    seen = functools.partial(original_view, config, side=64, adapted=part == "front")
+    view = jax.jit(seen)(variables, key, conditioning, camera, 1.0)
     keys = [jax.random.fold_in(key, n) for n in range(1, 5)]
     z = jax.random.normal(key, (1, config.z_dim))
-    ws = generator.map_latent(config, variables, z, conditioning[None])
-    planes = generator.synthesize(config, variables, ws, noise="random", key=keys[0])
-    behind = generator.background(config, variables, ws, noise="random", key=keys[1])
+
+
+    @jax.jit
+    def parts(variables, z):
+        ws = generator.map_latent(config, variables, z, conditioning[None])
+        planes = generator.synthesize(config, variables, ws, noise="random", key=keys[0])
+        return planes, ws, generator.background(config, variables, ws, noise="random", key=keys[1])
+
     label = np.asarray(camera).copy()
     if part == "front":
         delta = generator.adapt_camera(config, variables, z, camera[None])[1][0]
         assert np.abs(delta).max() > 0.05
         label[[3, 7, 11]] += delta
     uniforms = draw_uniforms(keys[2], (1, config.rendering_resolution**2), config)
-    heads = generator.Head(planes, ws, behind)
-    rendered = generator.render_volume(config, variables, heads, label[None], uniforms)
-    want = np.asarray(generator.finish(config, variables, rendered, heads).image[0], np.float64)
+
+    @jax.jit
+    def picture(variables, heads, label):
+        rendered = generator.render_volume(config, variables, heads, label, uniforms)
+        return generator.finish(config, variables, rendered, heads).image[0]
+
+    want = np.asarray(picture(variables, generator.Head(*parts(variables, z)), label[None]), np.float64)
     want = want.reshape(64, 2, 64, 2, 3).mean(axis=(1, 3))
     want = np.floor((want * 127.5 + 128).clip(0, 255)) / 127.5 - 1
     different = np.abs(np.asarray(view.image) - want) > 1e-4  # rounding to bytes at an edge

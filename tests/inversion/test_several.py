@@ -116,7 +116,7 @@ def test_the_same_portrait_twice_is_one(params, images):
 def test_jit_and_vmap(params, images, three):
     assert_near(jax.jit(panojax.invert_many)(params, images, CAMERAS), three)
     pictures, labels = np.stack([images, images[::-1]]), np.stack([CAMERAS, CAMERAS])
-    batch = jax.vmap(functools.partial(panojax.invert_many, params))(pictures, labels)
+    batch = jax.jit(jax.vmap(functools.partial(panojax.invert_many, params)))(pictures, labels)
     assert_near(jax.tree.map(lambda x: x[0], batch), three)
     other = panojax.invert_many(params, pictures[1], labels[1])
     assert_near(jax.tree.map(lambda x: x[1], batch), other)

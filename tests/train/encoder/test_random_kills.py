@@ -18,7 +18,7 @@ from panojax.train.loop import TERMINATED, UNWRITABLE
 
 # The suite tries a few; PANOJAX_EVENTS=20 tries more.
 EVENTS = int(os.environ.get("PANOJAX_EVENTS", "3"))
-STEPS = 60
+STEPS = 24
 
 
 def start(generator_folder, workdir, *, prefix=""):
@@ -26,6 +26,7 @@ def start(generator_folder, workdir, *, prefix=""):
     words = [
         *(sys.executable, "-m", "panojax.train.encoder", "tiny", "--generator", generator_folder, "--workdir", workdir),
         *("--picture-every", 0, "--log-every", 1, "--steps", STEPS, "--save-every", 3, "--step.no-offsets"),
+        *("--batch", 2),
     ]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     command = ["bash", "-c", prefix + 'exec "$@"', "bash", *map(str, words)]
@@ -74,7 +75,7 @@ def happen(event, rng, begin, folder):
         return
     # Files of more than 1 kB cannot be written, as on a disk that is nearly full.
     process = begin("ulimit -f 1; trap '' XFSZ; ") if event == "full disk" else begin("")
-    wait_for(process, folder, rng.randrange(1, 8))
+    wait_for(process, folder, rng.randrange(1, 6))
     time.sleep(rng.random() / 10)
     if event == "full disk":
         code, errors = finish(process)
