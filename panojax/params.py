@@ -163,7 +163,7 @@ def random_params(config: Config, seed: int = 0) -> Params:
         scale = np.sqrt(2 / np.prod(leaf.shape[1:-1])) if names[0] == "encoders" else 1.0
         return rng.standard_normal(leaf.shape, np.float32) * np.float32(scale)
 
-    arrays = jax.tree.map(jnp.asarray, jax.tree_util.tree_map_with_path(fill, abstract_arrays(config)))
+    arrays = jax.device_put(jax.tree_util.tree_map_with_path(fill, abstract_arrays(config)))
     return Params(arrays["generator"], arrays.get("encoders"), config=config)
 
 

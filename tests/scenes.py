@@ -81,7 +81,7 @@ def golden_generator(tag: str) -> tuple[GeneratorConfig, dict]:
     manifest = recipe.manifest(tag)
     config = generator_config(manifest["init_kwargs"], manifest["rendering_kwargs"])
     template = jax.eval_shape(lambda key: networks.init(config, key), jax.random.key(0))
-    return config, jax.tree.map(jnp.asarray, from_state_dict(template, recipe.state_dict(tag), what=tag))
+    return config, jax.device_put(from_state_dict(template, recipe.state_dict(tag), what=tag))
 
 
 def golden_uniforms(tag: str, config: GeneratorConfig, n: int, resolution: int) -> tuple[np.ndarray, np.ndarray]:

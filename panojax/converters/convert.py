@@ -74,7 +74,7 @@ def from_torch(
         plane_axes=axes if plane_axes is None else plane_axes,
     )
     variables = from_state_dict(abstract_generator(config), state_dict, what="generator")
-    return Params(jax.tree.map(jnp.asarray, variables), config=Config(config))
+    return Params(jax.device_put(variables), config=Config(config))
 
 
 def convert(

@@ -61,7 +61,7 @@ def add_goae(
     if average is None:
         own = params.generator["constants"]["backbone.mapping"]["w_avg"]
         average = jnp.broadcast_to(jnp.asarray(own), (generator.num_ws, generator.w_dim))
-    return params.with_encoders(config, jax.tree.map(jnp.asarray, variables), latent_average=average)
+    return params.with_encoders(config, jax.device_put(variables), latent_average=average)
 
 
 def _check_sizes(path: Any, state: Mapping[str, np.ndarray], swin: SwinConfig) -> None:

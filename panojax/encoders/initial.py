@@ -5,7 +5,6 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -36,12 +35,12 @@ def draw_variables(
         variables = _only(make(*about), others)
     else:
         draws = np.asarray(draws)  # which cuts without compiling
-        variables = {path: jnp.array(leaf) for path, leaf in _made(make, about, others).items()}
+        variables = {path: np.array(leaf) for path, leaf in _made(make, about, others).items()}
     for path, start, end in zip(kernels, [0, *ends], ends):
         shape, dtype = shapes[path].shape, shapes[path].dtype
-        variables[path] = jnp.asarray(chosen[path] * draws[start:end].reshape(shape), dtype)
+        variables[path] = (chosen[path] * draws[start:end].reshape(shape)).astype(dtype)
     tree: dict[str, Any] = unflatten_dict(variables)
-    return tree
+    return jax.device_put(tree)  # `jnp.asarray` would compile a program for each shape
 
 
 @functools.lru_cache(maxsize=16)

@@ -135,7 +135,7 @@ def _load(option: str, value: str, named: dict[str, Callable], from_file: Callab
             raise InputError(f"it must be one of {', '.join(choices)}")
     except InputError as error:
         raise InputError(f"{option} cannot be measured by {value!r}: {error}") from error
-    return dataclasses.replace(network, variables=jax.tree.map(jnp.asarray, network.variables))
+    return dataclasses.replace(network, variables=jax.device_put(network.variables))
 
 
 @functools.cache

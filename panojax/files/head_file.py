@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from panojax.config import from_json, to_json
@@ -190,7 +189,7 @@ def read_head(path: str | os.PathLike) -> tuple[Head, ModelMark]:
         for name, array in arrays.items():
             if not np.isfinite(array).all():
                 raise InputError(f"{name} must be of finite floats, got NaN or infinity")
-        head = _head({name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()})
+        head = _head(jax.device_put({name: np.asarray(array, np.float32) for name, array in arrays.items()}))
     except InputError as error:
         raise InputError(f"{shown(path)}: {error}") from error
     return head, mark

@@ -81,4 +81,4 @@ def load_perception(lpips: str = "alex", identity: str = "sface") -> Perception:
 
 
 def _arrays(tree):
-    return jax.tree.map(jnp.asarray, tree)
+    return jax.device_put(tree)

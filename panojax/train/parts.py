@@ -182,7 +182,7 @@ def train(config: PartsConfig) -> tuple[Graph, dict[str, float]]:
         updates, state = optimizer.update(gradients, state, weights)
         return optax.apply_updates(weights, updates), state, loss
 
-    weights = jax.tree.map(jnp.asarray, network.weights)
+    weights = jax.device_put(network.weights)
     state, key = optimizer.init(weights), jax.random.key(config.seed)
     with tqdm(range(config.steps), desc="parts", unit="step") as bar:
         for number, chosen in zip(bar, shuffled(len(pictures), config.batch, config.seed)):

@@ -182,7 +182,8 @@ class TestStages:
     def test_codes_are_released_in_groups(self, model):
         """Held codes are the base; the gradient of a held group's attention is zero."""
         both = jax.tree.map(
-            lambda x: x[0] + 0.02 * jnp.arange(x[0].size).reshape(x[0].shape) % 0.1, model.encoders["both"]
+            lambda x: x[0] + np.float32(0.02 * np.arange(x[0].size).reshape(x[0].shape) % 0.1),
+            jax.device_get(model.encoders["both"]),
         )
         config, stage = model.config, ENCODER.stages[:1]
 

@@ -65,13 +65,13 @@ def test_views_stay_as_they_are():
     cameras = np.stack(
         [np.asarray(panojax.look_at(yaw, pitch)) for yaw, pitch in ((0.0, 0.0), (1.6, 0.3), (3.0, -0.4))]
     )
-    plain = jax.vmap(lambda camera: panojax.render(params, head, camera))(cameras)
+    plain = jax.jit(jax.vmap(lambda camera: panojax.render(params, head, camera)))(cameras)
     render = jax.jit(lambda camera: panojax.render(params, head, camera, occupied=cells))
     for i, camera in enumerate(cameras):
         view = render(camera)
         np.testing.assert_allclose(view.image, plain.image[i], atol=2e-3)
         np.testing.assert_allclose(view.weight, plain.weight[i], atol=1e-3)
-    many = jax.vmap(lambda camera: panojax.render(params, head, camera, occupied=cells).image)(cameras)
+    many = jax.jit(jax.vmap(lambda camera: panojax.render(params, head, camera, occupied=cells).image))(cameras)
     np.testing.assert_allclose(many, plain.image, atol=2e-3)
 
 

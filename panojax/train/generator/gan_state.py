@@ -119,7 +119,7 @@ def init_state(objective: Objective, weights: Mapping[str, Any], *, images: int 
     """
     average = weights.get("average", weights["generator"])
     generator, averaged, discriminator = (
-        jax.tree.map(lambda x: jnp.array(x, jnp.float32), tree)
+        jax.tree.map(_own, tree)
         for tree in (weights["generator"], average["params"], weights["discriminator"])
     )
     return GanState(
@@ -201,12 +201,17 @@ def with_moments(state: GanState, moments: Mapping[str, Any]) -> GanState:
         known = {path for path, x in mine.items() if path in other and np.shape(other[path]) == np.shape(x)}
         middle = float(np.mean([np.mean(other[path]) for path in known])) if known else 0.0
         filled = {
-            path: jnp.array(other[path], jnp.float32) if path in known else jnp.full(x.shape, middle, jnp.float32)
+            path: _own(other[path]) if path in known else jnp.full(x.shape, middle, jnp.float32)
             for path, x in mine.items()
         }
         count = jnp.asarray(moments["steps"] if known else 0, jnp.int32)
         taken[field] = optax.tree_utils.tree_set(optimizer, _of_adam, nu=unflatten_dict(filled), count=count)
     return dataclasses.replace(state, **taken)
+
+
+def _own(x):
+    """A float32 array of its own; NumPy's without a program for each shape."""
+    return jnp.array(x, jnp.float32) if isinstance(x, jax.Array) else jax.device_put(np.array(x, np.float32))
 
 
 def _of_adam(path, _):

@@ -84,7 +84,7 @@ def state(goal, judge, generator=None):
         images=jnp.int32(IMAGES),
         generator={"params": generator, "constants": {}},
         averaged=generator,
-        discriminator=jax.tree.map(jnp.asarray, judge),
+        discriminator=jax.device_put(judge),
         generator_optimizer=generator_adam(goal.step).init(generator),
         discriminator_optimizer=discriminator_adam(goal.step).init(judge),
     )
