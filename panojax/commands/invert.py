@@ -245,7 +245,8 @@ def write_views(
 
     config = params.config.generator
     with step("rendering the sheet", seconds):
-        occupied = where(params, head)
+        frames = 0 if options.video == "none" else options.frames
+        occupied = where(params, head, 13 + frames)
         reconstruction = next(render_views(params, head, portrait.camera[None], occupied=occupied))
         write_image(folder / "reconstruction.png", reconstruction)
         titles, cameras = turn(12, options.pitch, config)

@@ -14,10 +14,11 @@ from panojax.devices.programs import KeptFunction
 from panojax.errors import InputError
 from panojax.generators.generator import Head
 from panojax.params import Params
+from panojax.render.occupied import CELLS, INSIDE
 
 # Views in one call on a GPU: enough to fill it. On a CPU one is as fast, in a quarter of the memory.
 BATCH = 4
-MANY = 8  # views for which it pays to find first where the head is
+PAYS = 2  # so many times the lookups that find where a head is its views must have, that it pays to find it first
 
 
 def render_views(
@@ -40,8 +41,8 @@ def render_views(
     """
     labels = np.stack([check_label(camera, f"cameras[{i}]") for i, camera in enumerate(np.asarray(cameras))])
     params = params.generator_only()
-    if occupied is None and len(labels) >= MANY:
-        occupied = where(params, head)
+    if occupied is None:
+        occupied = where(params, head, len(labels), resolution)
 
     def render(some: jax.Array) -> np.ndarray:
         pictures = np.asarray(_render(params, head, some, occupied, resolution=resolution))
@@ -73,9 +74,15 @@ def of_each(function: Callable[[jax.Array], Any], labels: jax.Array) -> Any:
     return jax.tree.map(lambda x: x[None], function(labels[0])) if len(labels) == 1 else jax.vmap(function)(labels)
 
 
-def where(params: Params, head: Head) -> jax.Array | None:
-    """`api.occupied_cells` of a head that is seen many times, on a CPU; None elsewhere, where it does not pay."""
-    return _occupied(params.generator_only(), head) if jax.default_backend() == "cpu" else None
+def where(params: Params, head: Head, views: int, resolution: int | None = None) -> jax.Array | None:
+    """`api.occupied_cells` of a head that is seen so many times; None where that does not pay: on a GPU, and where its
+    views, rendered at this resolution (None: the configuration's), have not many more lookups."""
+    config = params.config.generator
+    lookups = views * (resolution or config.rendering_resolution) ** 2
+    lookups *= config.depth_samples + config.importance_samples
+    if jax.default_backend() != "cpu" or lookups < PAYS * (CELLS * INSIDE) ** 3:
+        return None
+    return _occupied(params.generator_only(), head)
 
 
 def _pictures(params, head, cameras, occupied, *, resolution):

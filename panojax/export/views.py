@@ -11,7 +11,7 @@ from PIL import Image
 from panojax import api
 from panojax.camera import check_label, orbit
 from panojax.errors import InputError
-from panojax.export.turntable import MANY, in_batches, of_each, where
+from panojax.export.turntable import in_batches, of_each, where
 from panojax.files.output import to_uint8
 from panojax.generators.generator import Head
 from panojax.generators.generator_config import GeneratorConfig
@@ -92,7 +92,7 @@ def take_views(
     """
     labels = np.stack([check_label(label, f"labels[{i}]") for i, label in enumerate(labels)])
     params = params.generator_only()
-    occupied = where(params, head) if len(labels) >= MANY else None
+    occupied = where(params, head, len(labels), resolution)
 
     def take(some: jax.Array) -> tuple[np.ndarray, np.ndarray]:
         pictures, weights = _take(params, head, some, occupied, resolution=resolution)

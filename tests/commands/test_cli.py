@@ -34,9 +34,11 @@ NEEDS_MODERNGL = pytest.mark.skipif(importlib.util.find_spec("moderngl") is None
 
 
 def small():
-    """`tiny` with fewer layers, to compile sooner."""
-    generator = dataclasses.replace(tiny().generator, plane_resolution=32, depth_samples=12, importance_samples=12)
-    encoder = light(resolution=32, n_styles=generator.num_ws, w_dim=generator.w_dim, depths=(1, 1, 1, 1))
+    """`tiny` with fewer layers, rays and channels, to compile and run sooner."""
+    less = {"plane_resolution": 32, "rendering_resolution": 16, "depth_samples": 12, "importance_samples": 12}
+    generator = dataclasses.replace(tiny().generator, superresolution_channels=(8, 8), **less)
+    sizes = {"depths": (1, 1, 1, 1), "widths": (16, 16, 16, 16), "head_width": 16}
+    encoder = light(resolution=32, n_styles=generator.num_ws, w_dim=generator.w_dim, **sizes)
     return panojax.Config(generator, encoder)
 
 

@@ -10,7 +10,7 @@ import panojax
 from panojax import api
 from panojax.export import turntable
 from panojax.render import occupied
-from panojax.render.occupied import in_occupied, look_up_kept, occupied_cells
+from panojax.render.occupied import CELLS, INSIDE, in_occupied, look_up_kept, occupied_cells
 from panojax.render.renderer import EMPTY
 
 RNG = np.random.RandomState(0)
@@ -78,9 +78,12 @@ def test_views_stay_as_they_are():
 def test_turntables_look_only_where_the_head_is(monkeypatch):
     """For many views on a CPU; a few are rendered as they are."""
     params, head = bar_params(), bar_head()
-    found, real = [], turntable.where
-    monkeypatch.setattr(turntable, "where", lambda *args: found.append(1) or real(*args))
-    cameras = np.asarray(panojax.orbit(turntable.MANY))
+    found, real = [], turntable._occupied
+    monkeypatch.setattr(turntable, "_occupied", lambda *args: found.append(1) or real(*args))
+    config = params.config.generator
+    lookups = config.rendering_resolution**2 * (config.depth_samples + config.importance_samples)
+    monkeypatch.setattr(turntable, "PAYS", 8 * lookups / (CELLS * INSIDE) ** 3)
+    cameras = np.asarray(panojax.orbit(8))
     pictures = np.stack(list(turntable.render_views(params, head, cameras)))
     assert found == [1]
     few = np.stack(list(turntable.render_views(params, head, cameras[:2])))
