@@ -26,6 +26,7 @@ from panojax.commands.portrait import read_aligned
 from panojax.encoders.encoder_config import light
 from panojax.files.head_file import load_head, save_head
 from panojax.files.output import to_uint8
+from panojax.files.packed import write_packed
 from panojax.params import random_params, tiny
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
@@ -51,7 +52,8 @@ def _no_compilation_cache(monkeypatch):
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "model"
-    panojax.save(random_params(small()), folder)
+    params = random_params(small())
+    write_packed(folder, params.config, params.generator, params.encoders)  # loads in a fifth of a checkpoint's time
     return str(folder)
 
 
@@ -436,7 +438,7 @@ def test_checkpoints_of_other_architectures(checkpoint, tmp_path, capsys):
     assert "together" in message
     # A checkpoint of ours whose arrays are not those of its configuration.
     broken = tmp_path / "broken"
-    shutil.copytree(checkpoint, broken)
+    panojax.save(random_params(small()), broken)
     [meta] = [path for path in broken.rglob("*") if path.is_file() and b'"channel_base"' in path.read_bytes()]
     config = json.loads(meta.read_text())
     config["model"]["generator"]["channel_base"] = 2048

@@ -17,9 +17,9 @@ from panojax.camera import look_at
 from panojax.commands import invert_together as together
 from panojax.commands.cli import main
 from panojax.errors import InputError
-from panojax.files.checkpoint import save
 from panojax.files.image_file import write_image
 from panojax.files.output import write_video
+from panojax.files.packed import write_packed
 from panojax.files.video_file import read_frames
 from panojax.inversion import doubts
 
@@ -30,7 +30,8 @@ YAWS = (0.0, 1.5, 3.1)
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model") / "model"
-    save(local_model.params(), folder)
+    params = local_model.params()
+    write_packed(folder, params.config, params.generator, params.encoders)
     return folder
 
 

@@ -42,7 +42,6 @@ def test_a_head_as_the_original_renders_it(part):
     keys = [jax.random.fold_in(key, n) for n in range(1, 5)]
     z = jax.random.normal(key, (1, config.z_dim))
 
-
     @jax.jit
     def parts(variables, z):
         ws = generator.map_latent(config, variables, z, conditioning[None])

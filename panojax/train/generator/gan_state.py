@@ -119,8 +119,7 @@ def init_state(objective: Objective, weights: Mapping[str, Any], *, images: int 
     """
     average = weights.get("average", weights["generator"])
     generator, averaged, discriminator = (
-        jax.tree.map(_own, tree)
-        for tree in (weights["generator"], average["params"], weights["discriminator"])
+        jax.tree.map(_own, tree) for tree in (weights["generator"], average["params"], weights["discriminator"])
     )
     return GanState(
         step=jnp.zeros((), jnp.int32),
