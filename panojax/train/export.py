@@ -25,7 +25,7 @@ from panojax.inversion.spaces import GROUPS, mean_codes
 from panojax.params import Params
 from panojax.terminal.process import run_function
 from panojax.train.checkpoints import Checkpoints
-from panojax.train.encoder.presets import RunConfig
+from panojax.train.encoder.run_config import RunConfig
 from panojax.train.encoder.state import abstract_state
 from panojax.train.loop import CONFIG_FILE
 

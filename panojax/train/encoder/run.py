@@ -35,7 +35,8 @@ from panojax.params import Params
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.command import run_command
 from panojax.train.encoder.feed import Feed, open_source
-from panojax.train.encoder.presets import PRESETS, RunConfig
+from panojax.train.encoder.presets import PRESETS
+from panojax.train.encoder.run_config import RunConfig
 from panojax.train.encoder.state import Frozen, TrainState, abstract_state, init_state
 from panojax.train.encoder.steps import compile_step, encode, evaluate, stitched
 from panojax.train.export import STATE_FILE, best_encoder, export, fits, with_branch

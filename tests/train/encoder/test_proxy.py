@@ -14,8 +14,9 @@ from panojax.generators import generator as networks
 from panojax.generators.generator import Head, render_heads
 from panojax.inversion.spaces import fit_encoder, mean_codes
 from panojax.losses.perception import Perception
-from panojax.train.encoder.presets import RunConfig, tiny
+from panojax.train.encoder.presets import tiny
 from panojax.train.encoder.proxy import ProxyWeights, draw_proxies, proxy_terms
+from panojax.train.encoder.run_config import RunConfig
 from panojax.train.encoder.state import Frozen, init_state
 from panojax.train.encoder.step_config import StepConfig
 from panojax.train.encoder.steps import encoder_step
