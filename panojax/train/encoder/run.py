@@ -34,6 +34,7 @@ from panojax.nn.stylegan2 import pool
 from panojax.params import Params
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.command import run_command
+from panojax.train.encoder.encoder_export import continued, goes_on, is_export, read_stage
 from panojax.train.encoder.feed import Feed, open_source
 from panojax.train.encoder.presets import PRESETS
 from panojax.train.encoder.run_config import RunConfig
@@ -182,8 +183,12 @@ def _begin(config, frozen, checkpoints, mesh):
     if checkpoints.latest is not None:
         return checkpoints.restore(placed_template(abstract_state(model, objective), mesh))
     encoder = _start(config, model) if config.start is not None else None
-    state = init_state(model, objective, jax.random.fold_in(jax.random.key(config.seed), 3), encoder=encoder)
-    return replicate(state, mesh), None, 0
+    key = jax.random.fold_in(jax.random.key(config.seed), 3)
+    if config.start is not None and is_export(config.start):
+        earlier = read_stage(config.start)
+        if goes_on(earlier, config):
+            return replicate(continued(earlier, config, model, encoder, key), mesh), None, earlier.step
+    return replicate(init_state(model, objective, key, encoder=encoder), mesh), None, 0
 
 
 def _start(config, model):
@@ -194,7 +199,7 @@ def _start(config, model):
 def _encoder(config, field, which, model):
     """The encoder of a stage's folder, or one of a model's two, that a field of the run's configuration names."""
     path = getattr(config, field)
-    if (pathlib.Path(path) / STATE_FILE).exists():
+    if (pathlib.Path(path) / STATE_FILE).exists() or is_export(path):
         return best_encoder(path, model)
     params = load(path, dtype=config.dtype)
     if params.encoders is None or not fits(params.config, model):
