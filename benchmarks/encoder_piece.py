@@ -2,7 +2,8 @@
 
     python benchmarks/encoder_piece.py all --seconds 565 --stages codes:4 e1 --generator w.npz.* --assets ASSETS \
         --portraits REAL --work W --out OUT
-    python benchmarks/encoder_piece.py all --seconds 565 --stages e2 --start e1.npz --generator w.npz.* --work W --out OUT
+    python benchmarks/encoder_piece.py all --seconds 565 --stages e2 --start e1.npz --generator GENERATOR \
+        --work W --out OUT
     python benchmarks/encoder_piece.py portraits --aligned ALIGNED --out REAL
 
 `all` is one call of a machine that is lent for so many seconds: the first draws edition 2's heads for a third of it
@@ -12,8 +13,8 @@ its log and its newest picture. All GPUs that JAX sees are used. A stage is a na
 
     codes       encoder 1's style codes, of the generator's samples alone; nothing is rendered
     e1          encoder 1; begins with the export of codes
-    e2          encoder 2 with its critic, from e1; e2-none without one (Table 3), e2-image and e2-whole with the paper's
-                other ones, e2-beside with one that sees the colours beside what is hidden
+    e2          encoder 2 with its critic, from e1; e2-none without one (Table 3), e2-image and e2-whole with the
+                paper's other ones, e2-beside with one that sees the colours beside what is hidden
     local       the local branch on stitched heads, from e1 and beside e2
 
 `--start` names an export, e1.npz for e1.npz.000 and so on: of the same stage it goes on, with moments, critic and count
@@ -98,6 +99,8 @@ def train_stage(name: str, minutes: float, start: str | None, options: argparse.
         run = read_run(begun_before.parent)[0]
     else:
         before = start or (_export(options, BEFORE[name]) if name in BEFORE else None)
+        if before is None and name != "codes":
+            sys.exit(f"{name} begins with an export of {BEFORE[name]}: --start NAME, or that stage before it")
         places = {"workdir": str(folder), "generator": str(make_generator(options)), "start": before}
         run = dataclasses.replace(stage_config(name, options), **places)
     run = dataclasses.replace(run, minutes=minutes)

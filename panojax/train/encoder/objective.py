@@ -10,6 +10,7 @@ A loss of your own is a function of `Rendered` and a line of a preset:
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -220,9 +221,12 @@ def _coarsely_seen(field, planes, hidden):
     """What the portrait sees of planes as means over squares, a constant; 0 where it sees nothing. Finer detail would
     tell encoded planes from synthesised ones by what encoder 2 cannot change."""
     seen, share = (field.critic_image(jax.lax.stop_gradient(x), 1 - hidden) for x in (planes, jnp.ones_like(planes)))
-    squares = min(BESIDE_SIDE, seen.shape[1])
+    side = seen.shape[1]
+    squares = math.gcd(side, BESIDE_SIDE)
     means = pool(seen.astype(jnp.float32), squares) / jnp.maximum(pool(share.astype(jnp.float32), squares), 1e-3)
-    return (share * pool(means, seen.shape[1])).astype(planes.dtype)
+    for axis in (1, 2):
+        means = jnp.repeat(means, side // squares, axis)
+    return (share * means).astype(planes.dtype)
 
 
 def critic_logits(
