@@ -12,6 +12,7 @@ import pytest
 
 from panojax.config import Config
 from panojax.errors import InputError
+from panojax.files.checkpoint import save
 from panojax.inversion.spaces import fit_encoder
 from panojax.train.encoder import run as training
 from panojax.train.encoder.encoder_export import goes_on, is_export, read_stage, write_stage
@@ -128,13 +129,9 @@ def test_an_export_serves_where_a_folder_does(generator, second, exported, tmp_p
     assert read_run(name) == read_run(folder) and int(read_state(folder)[2].step) == 2
     model = read_run(folder)[1]
     chex.assert_trees_all_close(best_encoder(name, model), best_encoder(folder, model), rtol=1e-3, atol=1e-7)
-    options = {"generator": (str(tmp_path / "generator"),), "max_megabytes": 40.0}
-    training.Params(generator.generator, config=generator.config)
-    from panojax.files.checkpoint import save
-
     save(generator, tmp_path / "generator")
     for kind, visible in (("folder", folder), ("export", name)):
-        package(PackageConfig(out=tmp_path / kind, visible=visible, **options))
+        package(PackageConfig((str(tmp_path / "generator"),), tmp_path / kind, visible=visible))
     assert (tmp_path / "folder" / "visible.npz").read_bytes() == (tmp_path / "export" / "visible.npz").read_bytes()
 
 

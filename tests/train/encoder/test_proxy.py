@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import recipe
 
+from panojax.camera import look_at
 from panojax.config import Config
 from panojax.errors import InputError
 from panojax.generators import generator as networks
-from panojax.generators.generator import Head, render_heads
+from panojax.generators.generator import Head, View, render_heads
 from panojax.inversion.spaces import fit_encoder, mean_codes
 from panojax.losses.perception import Perception
+from panojax.train.encoder.objective import Rendered, identity
 from panojax.train.encoder.presets import tiny
 from panojax.train.encoder.proxy import ProxyWeights, draw_proxies, proxy_terms
 from panojax.train.encoder.run_config import RunConfig
@@ -110,10 +112,30 @@ def test_a_step_uses_the_last_samples_as_proxies_and_the_firsts_other_views(gene
     assert float(metrics["loss"]) == pytest.approx(float(expected), rel=1e-5)
     # The first samples are the proxies once more.
     assert float(metrics["other"]) == pytest.approx(float(metrics["proxy/view"]), rel=1e-4)
+    weighed = batch | {"other": batch["other"] | {"weight": jnp.array([2.0, 0.0])}}
+    halved = batch | {"other": jax.tree.map(lambda x: x[:1], batch["other"])}
+    one, two = (step(state, frozen, inputs, jax.random.key(4))[1]["other"] for inputs in (weighed, halved))
+    assert float(one) == pytest.approx(float(two), rel=1e-3)
     first = float(metrics["proxy/code"])
     for _ in range(15):
         state, metrics = step(state, frozen, batch, jax.random.key(4))
     assert float(metrics["proxy/code"]) < first
+
+
+def test_identities_count_where_a_face_is_seen():
+    class Known:
+        class perception:
+            embed = staticmethod(lambda pictures: pictures.reshape(len(pictures), -1))
+
+    labels = look_at(jnp.radians(jnp.array([0.0, -70.0, 80.0, 180.0])))
+    image, target = recipe.normal("id/image", (4, 8, 8, 3)), recipe.normal("id/target", (4, 8, 8, 3))
+    view = View(image, None, None, None, None)
+    everywhere, near = (
+        identity(Rendered(Known, config, {"camera": labels}, None, view, target))
+        for config in (StepConfig(), StepConfig(identity_yaw=75.0))
+    )
+    assert np.all(everywhere > 0.1)
+    np.testing.assert_array_equal(near, everywhere * np.array([1, 1, 0, 0]))
 
 
 def test_codes_alone(generator):
