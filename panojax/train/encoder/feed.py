@@ -145,8 +145,9 @@ def _draw(model, samples, proxy, count, masks, variables, key, step) -> Any:
     keys = jax.random.split(jax.random.fold_in(key, step), count)
     if proxy is None:
         return draw_samples(model, variables, keys, samples, masks=masks)
-    proxies = draw_proxies(model, variables, keys, samples, proxy)
-    return {"image": proxies.pop("image"), "camera": proxies.pop("camera"), "proxy": proxies}
+    proxies = draw_proxies(model, variables, keys, samples, proxy, masks=masks)
+    seen = {name: proxies.pop(name) for name in ("image", "camera", "mask") if name in proxies}
+    return seen | {"proxy": proxies}
 
 
 def _with_others(mirror_weight: float, turned: bool, photos: Any) -> Any:
