@@ -101,6 +101,8 @@ def open_source(config: RunConfig, frozen: Frozen, part: Literal["train", "valid
     """
     photos_a_batch, count = config.batch - config.drawn, jax.process_count()
     if not photos_a_batch:
+        if config.step.view_weight:
+            raise InputError("step.view_weight needs photos in the batch, got data () or sample_ratio 1")
         return None
     if photos_a_batch % count:
         raise InputError(f"{photos_a_batch} photos a batch do not divide among {count} processes")
@@ -145,9 +147,8 @@ def _draw(model, samples, proxy, count, masks, variables, key, step) -> Any:
     keys = jax.random.split(jax.random.fold_in(key, step), count)
     if proxy is None:
         return draw_samples(model, variables, keys, samples, masks=masks)
-    proxies = draw_proxies(model, variables, keys, samples, proxy, masks=masks)
-    seen = {name: proxies.pop(name) for name in ("image", "camera", "mask") if name in proxies}
-    return seen | {"proxy": proxies}
+    proxies = draw_proxies(model, variables, keys, samples, proxy)
+    return {"image": proxies.pop("image"), "camera": proxies.pop("camera"), "proxy": proxies}
 
 
 def _with_others(mirror_weight: float, turned: bool, photos: Any) -> Any:
@@ -182,6 +183,8 @@ def _where(which, x, y):
 
 def _concatenate(photos, samples):
     pooled = samples | {"image": pool(samples["image"], photos["image"].shape[1])}
+    if "mask" in photos:
+        samples = _masked(samples)
     names = ["image", "camera"]
     if "mask" in samples:
         pooled["mask"] = pool(samples["mask"], photos["image"].shape[1])

@@ -16,7 +16,6 @@ from panojax.errors import InputError
 from panojax.generators import generator
 from panojax.generators.generator import Head, render_heads
 from panojax.generators.generator_config import GeneratorConfig
-from panojax.nn.stylegan2 import pool
 
 Proxies = dict[str, jax.Array]
 
@@ -51,13 +50,7 @@ class ProxyWeights:
 
 
 def draw_proxies(
-    config: GeneratorConfig,
-    variables: Any,
-    keys: jax.Array,
-    options: SampleConfig,
-    weights: ProxyWeights,
-    *,
-    masks: bool = False,
+    config: GeneratorConfig, variables: Any, keys: jax.Array, options: SampleConfig, weights: ProxyWeights
 ) -> Proxies:
     """Samples with what is known of them and has a weight.
 
@@ -66,7 +59,6 @@ def draw_proxies(
       keys: [N], one a sample.
       options: latents, and cameras of both views; the other one's yaws are uniform.
       weights: says what is wanted, and how many points, and where.
-      masks: give "mask" [N, S, S, 1] in [0, 1] as well.
 
     Returns:
       {"image": [N, S, S, 3], "camera": [N, 25], "ws": [N, L, w_dim]}; for the depth's loss {"depth", "weight":
@@ -81,8 +73,6 @@ def draw_proxies(
     labels = sample_cameras(config, camera_keys, options)
     view = render_heads(config, variables, heads, labels)
     proxies = {"image": jnp.clip(view.image, -1, 1), "camera": labels, "ws": heads.ws}
-    if masks:
-        proxies["mask"] = jnp.clip(pool(view.mask, view.image.shape[1]), 0, 1)
     if weights.depth:
         proxies |= {"depth": view.depth, "weight": view.weight}
     if weights.density or weights.feature:

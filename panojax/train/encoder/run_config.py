@@ -137,8 +137,6 @@ class RunConfig:
             )
         if self.step.proxy.enabled and not self.drawn:
             raise InputError("step.proxy needs samples of the generator in the batch, got sample_ratio 0")
-        if self.step.view_weight and self.drawn == self.batch:
-            raise InputError("step.view_weight needs photos in the batch, got data () or sample_ratio 1")
         if not self.step.rendered and self.drawn < self.batch:
             raise InputError(
                 f"step.rendered False needs sample_ratio 1, got {self.sample_ratio}: a photo's codes are not known"

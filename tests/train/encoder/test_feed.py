@@ -122,7 +122,10 @@ def test_what_cannot_be_fed_is_named(tmp_path):
         open_source(dataclasses.replace(run, step=dataclasses.replace(run.step, view_weight=1.0)), Frozen, "train")
     with pytest.raises(InputError, match=r"data folder must hold dataset\.json"):
         open_source(dataclasses.replace(run, data=(str(tmp_path),)), Frozen, "train")
-    assert open_source(dataclasses.replace(run, sample_ratio=1.0), Frozen, "train") is None
+    samples = dataclasses.replace(run, sample_ratio=1.0)
+    assert open_source(samples, Frozen, "train") is None
+    with pytest.raises(InputError, match=r"step\.view_weight needs photos in the batch"):
+        open_source(dataclasses.replace(samples, step=dataclasses.replace(run.step, view_weight=1.0)), Frozen, "train")
     with pytest.raises(InputError, match="shares must be positive, one a data folder"):
         dataclasses.replace(run, shares=(1.0, 2.0))
 

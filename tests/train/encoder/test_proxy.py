@@ -102,20 +102,23 @@ def test_a_step_uses_the_last_samples_as_proxies_and_the_firsts_other_views(gene
         "image": jnp.concatenate([proxies["image"], proxies["image"]]),
         "camera": jnp.concatenate([proxies["camera"], proxies["camera"]]),
         "proxy": known,
-        "other": {"image": proxies["other_image"], "camera": proxies["other_camera"]},
+        "other": {"image": proxies["other_image"], "camera": proxies["other_camera"], "weight": jnp.ones(2)},
     }
     step = jax.jit(functools.partial(encoder_step, config=config))
-    state = init_state(frozen.config, config, jax.random.key(3))
-    state, metrics = step(state, frozen, batch, jax.random.key(4))
+    before = init_state(frozen.config, config, jax.random.key(3))
+    state, metrics = step(before, frozen, batch, jax.random.key(4))
     expected = metrics["l2"] + sum(getattr(WEIGHTS, n) * metrics[f"proxy/{n}"] for n in ("code", "density", "feature"))
     expected += metrics["proxy/depth"] + metrics["proxy/view"] + 0.5 * metrics["other"]
     assert float(metrics["loss"]) == pytest.approx(float(expected), rel=1e-5)
     # The first samples are the proxies once more.
     assert float(metrics["other"]) == pytest.approx(float(metrics["proxy/view"]), rel=1e-4)
-    weighed = batch | {"other": batch["other"] | {"weight": jnp.array([2.0, 0.0])}}
-    halved = batch | {"other": jax.tree.map(lambda x: x[:1], batch["other"])}
-    one, two = (step(state, frozen, inputs, jax.random.key(4))[1]["other"] for inputs in (weighed, halved))
-    assert float(one) == pytest.approx(float(two), rel=1e-3)
+    # Each counts by its weight.
+    counted = {}
+    for weights in ((1.0, 1.0), (1.0, 0.0), (0.0, 0.5)):
+        batch["other"]["weight"] = jnp.array(weights)
+        counted[weights] = float(step(before, frozen, batch, jax.random.key(4))[1]["other"])
+    assert counted[1.0, 1.0] == pytest.approx(counted[1.0, 0.0] + 2 * counted[0.0, 0.5], rel=1e-5)
+    assert counted[1.0, 1.0] == pytest.approx(float(metrics["other"]), rel=1e-5)
     first = float(metrics["proxy/code"])
     for _ in range(15):
         state, metrics = step(state, frozen, batch, jax.random.key(4))
@@ -163,8 +166,6 @@ def test_codes_alone(generator):
 def test_bad_input_is_named():
     with pytest.raises(InputError, match="points must be even"):
         ProxyWeights(points=3)
-    with pytest.raises(InputError, match=r"step\.view_weight needs photos in the batch"):
-        RunConfig(step=dataclasses.replace(tiny().step, view_weight=1.0))
     with pytest.raises(InputError, match="needs samples of the generator"):
         RunConfig(data=("FFHQ",), step=dataclasses.replace(tiny().step, proxy=WEIGHTS))
     with pytest.raises(InputError, match="a photo's codes are not known"):
