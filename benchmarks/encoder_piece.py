@@ -51,10 +51,10 @@ def base_config(options: argparse.Namespace) -> Any:
         run = dataclasses.replace(run, encoder=tiny().encoder, validation_batches=1, step=step, **off)
     return dataclasses.replace(
         run,
-        steps=10_000_000,
+        steps=options.steps,
         save_every=options.save_every,
-        picture_every=options.save_every,
-        log_every=10 if options.small else 50,
+        picture_every=0 if options.small else options.save_every,
+        log_every=2 if options.small else 50,
         seed=options.seed,
         **({"batch": options.batch} if options.batch else {}),
     )
@@ -103,14 +103,14 @@ def train_stage(name: str, minutes: float, start: str | None, options: argparse.
             sys.exit(f"{name} begins with an export of {BEFORE[name]}: --start NAME, or that stage before it")
         places = {"workdir": str(folder), "generator": str(make_generator(options)), "start": before}
         run = dataclasses.replace(stage_config(name, options), **places)
-    run = dataclasses.replace(run, minutes=minutes)
+    run = dataclasses.replace(run, minutes=minutes, steps=options.steps)
     begun = time.time()
     code = exit_code(lambda: train(run))
     lines = [line for line in read_log(folder / run.stage) if "images_per_second" in line]
     if lines:
         rates = sorted(line["images_per_second"] for line in lines[-20:])
         shown = {key: round(value, 4) for key, value in lines[-1].items() if isinstance(value, float)}
-        print(f"{name}: step {lines[-1]['step']} of {run.batch}, {rates[len(rates) // 2]:.0f} pictures/s, {shown}")
+        print(f"{name}: step {lines[-1]['step']}, batches of {run.batch}, {rates[len(rates) // 2]:.0f} pictures/s, {shown}")
     print(f"{name}: exit code {code} after {time.time() - begun:.0f} s", flush=True)
     return code
 
@@ -161,6 +161,10 @@ def export_stage(name: str, options: argparse.Namespace) -> None:
 def all_steps(options: argparse.Namespace) -> int:
     """Heads, where there are none, then the stages for what is left of the call, each with its export."""
     until = time.time() + options.seconds
+    if options.small:  # programs compile in half the time
+        import jax
+
+        jax.config.update("jax_disable_most_optimizations", True)
     work = pathlib.Path(options.work)
     drawn = work / "drawn"
     if options.heads is None:
@@ -240,6 +244,7 @@ def main() -> int:
     step.add_argument("--batch", type=int, default=0, help="0: the preset's")
     step.add_argument("--rate", type=float, default=0.0, help="learning rate; 0: the stage's own")
     step.add_argument("--decay", type=int, nargs=2, default=(0, 0), help="step from which it falls, and over how many")
+    step.add_argument("--steps", type=int, default=10_000_000, help="of each stage, earlier pieces' included")
     step.add_argument("--save-every", type=int, default=1000, help="steps between checkpoints and pictures")
     step.add_argument("--draw", type=float, default=0.0, help="seconds to draw heads in; 0: a third of the call")
     step.add_argument("--assets", help="of the heads")
