@@ -75,7 +75,7 @@ def heads2() -> RunConfig:
 
     python -m panojax.train.encoder heads2 --workdir DIR --generator HEADS256 --data HEADS REAL --shares 7 1 --masks .
 
-    For `heads256` they have 7.8 million parameters each. Half of the drawn heads are also compared from another
+    For `heads256` they have 8.0 million parameters each. Half of the drawn heads are also compared from another
     true side, in the same light, and all samples are; real portraits (a folder in EG3D's layout) from their mirrored
     side, weakly. Coarse colours count by themselves: what no view shows had no colour of its own to keep, and in the
     first edition turned dark.
