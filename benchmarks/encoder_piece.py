@@ -110,7 +110,8 @@ def train_stage(name: str, minutes: float, start: str | None, options: argparse.
     if lines:
         rates = sorted(line["images_per_second"] for line in lines[-20:])
         shown = {key: round(value, 4) for key, value in lines[-1].items() if isinstance(value, float)}
-        print(f"{name}: step {lines[-1]['step']}, batches of {run.batch}, {rates[len(rates) // 2]:.0f} pictures/s, {shown}")
+        told = f"step {lines[-1]['step']}, batches of {run.batch}, {rates[len(rates) // 2]:.0f} pictures/s"
+        print(f"{name}: {told}, {shown}")
     print(f"{name}: exit code {code} after {time.time() - begun:.0f} s", flush=True)
     return code
 
