@@ -103,9 +103,9 @@ def train_stage(name: str, minutes: float, start: str | None, options: argparse.
             sys.exit(f"{name} begins with an export of {BEFORE[name]}: --start NAME, or that stage before it")
         places = {"workdir": str(folder), "generator": str(make_generator(options)), "start": before}
         run = dataclasses.replace(stage_config(name, options), **places)
-    run = dataclasses.replace(run, minutes=minutes, steps=options.steps)
-    begun = time.time()
-    code = exit_code(lambda: train(run))
+    run = dataclasses.replace(run, steps=options.steps)
+    begun, deadline = time.time(), time.monotonic() + 60 * minutes  # what is read and compiled first counts as well
+    code = exit_code(lambda: train(run, deadline=deadline))
     lines = [line for line in read_log(folder / run.stage) if "images_per_second" in line]
     if lines:
         rates = sorted(line["images_per_second"] for line in lines[-20:])

@@ -59,6 +59,7 @@ def train(
     params: Params | None = None,
     source: Source | None = None,
     validation: Source | None = None,
+    deadline: float | None = None,
 ) -> TrainState:
     """Runs a stage to its last step, from its newest checkpoint if it has one, and exports the model.
 
@@ -67,6 +68,8 @@ def train(
       params: the generator, instead of `config.generator`'s.
       source: photos, instead of `config.data`'s: see `panojax.data.pipeline`. Give `data` a name all the same.
       validation: held-out photos; needed with `source`.
+      deadline: of `time.monotonic()`, at which the run stops as after `config.minutes`, what is read and compiled
+        before the first step counted in.
 
     Raises:
       InputError: the configuration does not fit the files, or the checkpoints.
@@ -75,10 +78,16 @@ def train(
     if not config.workdir:
         raise InputError("workdir must name the run's folder (--workdir DIR)")
     with alone(pathlib.Path(config.workdir) / config.stage):
-        return _train(config, load(config.generator) if params is None else params, source, validation)
+        return _train(config, load(config.generator) if params is None else params, source, validation, deadline)
 
 
-def _train(config: RunConfig, params: Params, source: Source | None, validation: Source | None) -> TrainState:
+def _train(
+    config: RunConfig,
+    params: Params,
+    source: Source | None,
+    validation: Source | None,
+    deadline: float | None = None,
+) -> TrainState:
     """`train`, in a folder that no other run has."""
     folder, mesh = pathlib.Path(config.workdir) / config.stage, data_mesh()
     frozen = freeze(config, params, mesh)
@@ -103,6 +112,7 @@ def _train(config: RunConfig, params: Params, source: Source | None, validation:
             picture=_Pictures(config, frozen, batches, mesh),
             divergence=config.divergence,
             minutes=config.minutes,
+            deadline=deadline,
         )
         key, take_step = run_key(config.seed, mesh), compile_step(config.objective, mesh)
         state = loop.go(state, step, lambda state, step: take_step(state, frozen, feed(step), key))

@@ -20,6 +20,7 @@ from panojax.train.encoder.encoder_export import goes_on, is_export, read_stage,
 from panojax.train.encoder.presets import tiny
 from panojax.train.encoder.state import TrainState, init_state, optimizer, update
 from panojax.train.export import best_encoder, main, read_run, read_state
+from panojax.train.loop import Stopped
 from panojax.train.package import PackageConfig, package
 
 
@@ -117,19 +118,20 @@ def test_another_stage_begins_with_the_encoder(second, exported, tmp_path):
 
 
 def test_an_export_serves_where_a_folder_does(generator, second, exported, tmp_path, monkeypatch, capsys):
-    """`export --out` of a trained folder, and a model packed of it."""
+    """`export --out` of a folder, whose run had no more time, and a model packed of it."""
 
     def compile_step(config, mesh):
         return lambda state, *_: (state.replace(step=state.step + 1), {"loss": jnp.float32(1)})
 
     monkeypatch.setattr(training, "compile_step", compile_step)
-    monkeypatch.setattr(training, "evaluate", lambda *_, config: {"loss": jnp.float32(1)})
     run = dataclasses.replace(tiny(), workdir=str(tmp_path), steps=2, save_every=2, picture_every=0)
-    training.train(run, params=generator)
+    monkeypatch.setattr(training, "_Pictures", lambda *_: None)
+    with pytest.raises(Stopped, match="stopped at step 1 with a checkpoint"):
+        training.train(run, params=generator, deadline=0.0)
     folder, name = tmp_path / "e1", tmp_path / "carried" / "e1.npz"
     assert main(["--workdir", str(folder), "--out", str(name)]) == 0
     assert capsys.readouterr().out.split() == [f"{name}.000"] and is_export(name)
-    assert read_run(name) == read_run(folder) and int(read_state(folder)[2].step) == 2
+    assert read_run(name) == read_run(folder) and int(read_state(folder)[2].step) == 1
     model = read_run(folder)[1]
     chex.assert_trees_all_close(best_encoder(name, model), best_encoder(folder, model), rtol=1e-3, atol=1e-7)
     save(generator, tmp_path / "generator")
