@@ -13,7 +13,8 @@ from panojax.errors import InputError
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import tiny
 from panojax.schema import check_type
-from panojax.train.encoder.presets import PRESETS, RunConfig
+from panojax.train.encoder.presets import PRESETS
+from panojax.train.encoder.run_config import RunConfig
 from panojax.train.generator.gan_presets import PRESETS as GENERATOR_PRESETS
 from panojax.train.generator.gan_presets import GeneratorRun
 

@@ -68,6 +68,9 @@ class AugmentConfig:
     """Chance of noise on the person."""
     noise_level: float = 0.0
     """Its standard deviation for pictures in [-1, 1]."""
+    both_views: bool = False
+    """Whether other light also falls on heads that are compared from two sides, on both alike; else they keep theirs.
+    """
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -123,7 +126,7 @@ def augment(
     Returns:
       (seen, target), [S, S, 3] each, in [-1, 1] as `picture` is.
     """
-    keys = dict(zip(("light", "patch", "crop", "blur", "noise"), jax.random.split(key, 5)))
+    keys = _keys(key)
 
     def maybe(name, change, *now):
         """`change` of arrays where its chance comes up, as drawn by the first half of its key."""
@@ -143,26 +146,63 @@ def augment(
     return seen, target
 
 
+def light_other(
+    key: jax.Array,
+    views: tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]],
+    turn: jax.Array,
+    config: AugmentConfig,
+) -> jax.Array:
+    """Another view of a head in the light that `augment` with the same key gives the first one: [S, S, 3].
+
+    Args:
+      views: picture and mask of the first, and of the other.
+      turn: [2, 2], from directions in the first picture's plane, x to the right and y down, to those in the other's.
+    """
+    drawn, rest = jax.random.split(_keys(key)["light"])
+    (picture, mask), (other, other_mask) = views
+    light = _draw_light(rest)
+    _, mean = _under(light, picture, mask, config)
+    lit, _ = _under(light | {"along": turn @ light["along"]}, other, other_mask, config, mean=mean)
+    return jnp.where(jax.random.uniform(drawn) < config.light, lit, other)
+
+
+def _keys(key):
+    return dict(zip(("light", "patch", "crop", "blur", "noise"), jax.random.split(key, 5)))
+
+
 def relight(key: jax.Array, picture: jax.Array, mask: jax.Array, config: AugmentConfig) -> jax.Array:
     """The person in other light: exposure, a gradient of it across the picture, white balance, contrast, saturation.
 
     Light is a factor on linear colours, for which sRGB is taken as a power of 2.2. Where the mask is between 0 and 1,
     the person's own colour is found first, so that no border shows.
     """
+    return _under(_draw_light(key), picture, mask, config)[0]
+
+
+def _draw_light(key):
+    """Shares, from -1 to 1, of the greatest strengths, and the gradient's direction (right, down)."""
     draws = jax.random.uniform(key, (8,), minval=-1.0)
+    angle = math.pi * draws[3]
+    light = dict(zip(("exposure", "gradient", "contrast", "saturation"), draws[4:]))
     balance = draws[:3] - jnp.mean(draws[:3])
-    angle, (exposure, gradient, contrast, saturation) = math.pi * draws[3], draws[4:]
+    return light | {"balance": balance, "along": jnp.stack([jnp.cos(angle), jnp.sin(angle)])}
+
+
+def _under(light, picture, mask, config, *, mean=None):
+    """A picture under a light, and the mean luma of its person, or `mean`, around which contrast grows or shrinks."""
     value = (picture + 1) / 2
     colour = jnp.clip((value - (1 - mask)) / jnp.maximum(mask, 0.05), 0, 1)
     across = (2 * jnp.arange(picture.shape[0]) + 1) / picture.shape[0] - 1  # of each pixel's centre, -1 to 1
-    slope = jnp.sin(angle) * across[:, None, None] + jnp.cos(angle) * across[:, None]
-    stops = config.exposure * exposure + config.gradient * gradient * slope + config.white_balance * balance
-    new = colour * jnp.exp2(stops / 2.2)
-    mean = jnp.sum(new * mask, (0, 1)) @ LUMA / jnp.maximum(jnp.sum(mask), 1.0)
-    new = mean + (1 + config.contrast * contrast) * (new - mean)
+    right, down = light["along"]
+    slope = down * across[:, None, None] + right * across[:, None]
+    gradient, balance = config.gradient * light["gradient"], config.white_balance * light["balance"]
+    new = colour * jnp.exp2((config.exposure * light["exposure"] + gradient * slope + balance) / 2.2)
+    if mean is None:
+        mean = jnp.sum(new * mask, (0, 1)) @ LUMA / jnp.maximum(jnp.sum(mask), 1.0)
+    new = mean + (1 + config.contrast * light["contrast"]) * (new - mean)
     grey = (new @ LUMA)[..., None]
-    new = jnp.clip(grey + (1 + config.saturation * saturation) * (new - grey), 0, 1)
-    return jnp.clip(picture + 2 * mask * (new - colour), -1, 1)
+    new = jnp.clip(grey + (1 + config.saturation * light["saturation"]) * (new - grey), 0, 1)
+    return jnp.clip(picture + 2 * mask * (new - colour), -1, 1), mean
 
 
 def hide(key: jax.Array, picture: jax.Array, mask: jax.Array, config: AugmentConfig) -> tuple[jax.Array, jax.Array]:

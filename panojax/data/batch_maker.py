@@ -5,7 +5,7 @@ depth             float32 [n, S, S, 1], world units along the pixel's ray, 0: no
 camera            float32 [n, 25]
 head              int32 [n], whose it is: numbered from 0, on from reader to reader
 mirrored          bool [n]
-other_image, other_camera     another view of the same head, or the same one, mirrored alike
+other_image, other_mask, other_camera     another view of the same head, or the same one, mirrored alike
 pose              float32 [n, 25], cameras of other samples, independently drawn
 more_poses        float32 [n, 2, 25], two more sets of them
 pixels, depths    uint8 [n, S, S, 4] and uint16 [n, S, S] as they are stored, not mirrored, for a device to go on
@@ -28,6 +28,7 @@ NEEDS = {
     "mask": "mask",
     "depth": "depth",
     "other_image": "image",
+    "other_mask": "mask",
     "pixels": "image",
     "depths": "depth",
 }
@@ -63,8 +64,10 @@ class BatchMaker:
         if "head" in fields:
             batch["head"] = self.heads[self.firsts[choice.source] + choice.row]
         if "other_image" in fields:
-            pixels, _ = self._gather(choice.source, choice.other)
-            batch["other_image"] = self._image(_mirrored_pixels(pixels, mirrored))
+            pixels = _mirrored_pixels(self._gather(choice.source, choice.other)[0], mirrored)
+            batch["other_image"] = self._image(pixels)
+            if "other_mask" in fields:
+                batch["other_mask"] = self._numbers(pixels, (3,), 1, 0)
         if "other_camera" in fields:
             batch["other_camera"] = _mirrored_labels(self._labels(choice.source, choice.other), mirrored)
         if "pose" in fields:

@@ -14,6 +14,8 @@ from panojax.data.records import is_prepared, open_set
 from panojax.errors import InputError
 from panojax.synthetic.storage import list_identities
 
+NEAR_DEGREES = 60.0
+
 
 def open_folder(
     folder: str | pathlib.Path,
@@ -115,6 +117,18 @@ def keep_near(readers: Mapping[str, Reader], max_yaw: float) -> dict[str, Reader
             raise InputError(f"data must have pictures within max_yaw {max_yaw} degrees, got none in {name}")
         kept[name] = Resampled(reader, near)
     return kept
+
+
+def favour_front(readers: Mapping[str, Reader], repeat: int) -> dict[str, Reader]:
+    """The readers with pictures of synthetic heads from within `NEAR_DEGREES` of the front `repeat` times."""
+    if repeat == 1:
+        return dict(readers)
+
+    def favoured(reader):
+        near = np.abs(label_yaw(reader.cameras)) <= np.radians(NEAR_DEGREES)
+        return Resampled(reader, np.repeat(np.arange(len(reader)), np.where(near, repeat, 1)))
+
+    return {name: reader if reader.backgrounds else favoured(reader) for name, reader in readers.items()}
 
 
 def has_other_views(reader: Reader) -> bool:

@@ -28,7 +28,7 @@ from panojax.errors import InputError, check_choice
 from panojax.extras import need
 
 # What is taken from all rows at once, which a generator has not.
-_KNOWN = {"head", "other_image", "other_camera", "pose", "more_poses", "row"}
+_KNOWN = {"head", "other_image", "other_mask", "other_camera", "pose", "more_poses", "row"}
 # What only changes the speed.
 _SPEED = ("threads", "prefetch", "workers", "cache_gigabytes")
 
@@ -250,7 +250,8 @@ def _stream(base: Reader, rows: np.ndarray, share: float, config: PipelineConfig
 
 def _stores(shown: Sequence[tuple[Reader, np.ndarray]], config: PipelineConfig) -> list[PictureStore]:
     """The stores of readers, of which so many rows are shown."""
-    depth, mask = bool({"depth", "depths"} & set(config.fields)), bool({"mask", "pixels"} & set(config.fields))
+    fields = set(config.fields)
+    depth, mask = bool({"depth", "depths"} & fields), bool({"mask", "other_mask", "pixels"} & fields)
     picture_bytes = config.resolution**2 * (6 if depth else 4)
     kept_bytes = picture_bytes * sum(len(np.unique(rows)) for _, rows in shown)
     keep = not config.workers and kept_bytes <= 1e9 * config.cache_gigabytes

@@ -10,6 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from panojax.errors import InputError
+from panojax.nn.stylegan2 import pool
+
+COLOUR_SIDE = 16  # of the pictures whose colours are compared, in pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +22,8 @@ class EncoderWeights:
     lpips: float = 0.8
     l2: float = 1.0
     identity: float = 0.5
+    colour: float = 0.0
+    """Of the difference of coarse colours (ours), see `colours`. Validation does not count it."""
 
 
 PAPER = EncoderWeights()
@@ -33,6 +38,15 @@ def l2(image: jax.Array, target: jax.Array) -> jax.Array:
     if image.shape != target.shape:
         raise InputError(f"image and target must have one shape, got {image.shape} and {target.shape}")
     return jnp.mean(jnp.square(_wide(image) - _wide(target)), axis=tuple(range(1, image.ndim)))
+
+
+def colours(image: jax.Array, target: jax.Array) -> jax.Array:
+    """Mean difference of the colours of pictures [N, H, W, 3], averaged over squares of a sixteenth of the side: [N].
+
+    What is a shade too dark everywhere has a small squared error, and LPIPS hardly sees it.
+    """
+    image, target = (pool(_wide(x), min(COLOUR_SIDE, x.shape[1])) for x in (image, target))
+    return jnp.mean(jnp.abs(image - target), axis=(1, 2, 3))
 
 
 def identity(embedding: jax.Array, target: jax.Array) -> jax.Array:

@@ -2,6 +2,10 @@
 
 `DIR/model` gets the generator, the best encoder 1 by validation loss as "visible" and the best encoder 2 as "occluded";
 before encoder 2 is trained, encoder 1 in both places. Parameters are the slow ones of the lookahead.
+
+    python -m panojax.train.export --workdir DIR/e1 --out e1.npz
+
+writes the newest state of a stage in half precision, in files that go on elsewhere: see `encoder.encoder_export`.
 """
 
 import dataclasses
@@ -25,19 +29,23 @@ from panojax.inversion.spaces import GROUPS, mean_codes
 from panojax.params import Params
 from panojax.terminal.process import run_function
 from panojax.train.checkpoints import Checkpoints
-from panojax.train.encoder.presets import RunConfig
-from panojax.train.encoder.state import abstract_state
+from panojax.train.encoder.encoder_export import is_export, read_stage, write_stage
+from panojax.train.encoder.run_config import RunConfig
+from panojax.train.encoder.state import TrainState, abstract_state
 from panojax.train.loop import CONFIG_FILE
 
 STATE_FILE = CONFIG_FILE
 
 
 def read_run(folder: str | pathlib.Path) -> tuple[RunConfig, Config]:
-    """The configurations of a stage's folder: the run's and the networks'.
+    """The configurations of a stage's folder or export: the run's and the networks'.
 
     Raises:
-      InputError: it is no stage's folder.
+      InputError: it is none.
     """
+    if is_export(folder):
+        stage = read_stage(folder)
+        return stage.run, stage.model
     path = pathlib.Path(folder) / STATE_FILE
     try:
         record = read_json(path)
@@ -47,7 +55,7 @@ def read_run(folder: str | pathlib.Path) -> tuple[RunConfig, Config]:
 
 
 def best_encoder(folder: str | pathlib.Path, model: Config) -> dict[str, Any]:
-    """The variables {network: {"params", "batch_stats"}} of a stage's best checkpoint, as NumPy arrays.
+    """The variables {network: {"params", "batch_stats"}} of a stage's best checkpoint, or export, as NumPy arrays.
 
     Where `model` has a local branch and the stage has none, one that changes nothing is added.
 
@@ -57,11 +65,26 @@ def best_encoder(folder: str | pathlib.Path, model: Config) -> dict[str, Any]:
     run, stored = read_run(folder)
     if not fits(stored, model):
         raise InputError(f"{folder} has an encoder or a generator of other sizes than this run's")
+    if is_export(folder):
+        return with_branch(read_stage(folder).variables, model.encoder)
     template = placed_template(abstract_state(stored, run.objective), data_mesh())
     with Checkpoints(pathlib.Path(folder) / "checkpoints", keep=run.keep, read_only=True) as checkpoints:
         state, _, _ = checkpoints.restore(template, checkpoints.best)
     variables: dict[str, Any] = jax.tree.map(np.asarray, state.encoder.variables())
     return with_branch(variables, model.encoder)
+
+
+def read_state(folder: str | pathlib.Path) -> tuple[RunConfig, Config, TrainState]:
+    """The configurations of a stage's folder and its newest checkpoint.
+
+    Raises:
+      InputError: it is none, or has no checkpoint.
+    """
+    run, model = read_run(folder)
+    template = placed_template(abstract_state(model, run.objective), data_mesh())
+    with Checkpoints(pathlib.Path(folder) / "checkpoints", keep=run.keep, read_only=True) as checkpoints:
+        state, _, _ = checkpoints.restore(template)
+    return run, model, state
 
 
 def fits(stored: Config, model: Config) -> bool:
@@ -188,17 +211,24 @@ def _whole(variables, model):
     return variables | {GROUPS[1]: silent | {"params": params}}
 
 
-def command(workdir: str) -> None:
-    """Writes DIR/model from DIR/e1 and, if there is one, DIR/e2.
+def command(workdir: str, out: str | None = None, lean: bool = False) -> None:
+    """Writes DIR/model from DIR/e1 and, if there is one, DIR/e2; with --out, a stage's newest state to carry.
 
     For example:
 
         python -m panojax.train.export --workdir RUN
+        python -m panojax.train.export --workdir RUN/e1 --out e1.npz
 
     Args:
-      workdir: the run's folder DIR.
+      workdir: the run's folder DIR, or with --out a stage's, DIR/e1.
+      out: name of the stage's files, to which .000, .001, ... are appended.
+      lean: the encoder alone goes into these files, neither moments nor critic.
     """
-    print(export(workdir))
+    if out is None:
+        print(export(workdir))
+        return
+    for part in write_stage(out, *read_state(workdir), lean=lean):
+        print(part)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -78,6 +78,7 @@ class Loop:
       divergence: the run stops where the logged "loss" is this many times the lowest so far; None watches only for
         numbers that are not finite.
       minutes: after so many the run saves, draws and stops; None sets no limit.
+      deadline: a time of `time.monotonic()` at which it does so.
     """
 
     def __init__(
@@ -92,13 +93,15 @@ class Loop:
         notes: Callable[[int], dict[str, float]] = lambda step: {},
         divergence: float | None = None,
         minutes: float | None = None,
+        deadline: float | None = None,
     ):
         self.intervals, self.folder, self.checkpoints = intervals, folder, checkpoints
         self.source_state, self.validate, self.picture = source_state, validate, picture
         self.notes, self.divergence = notes, divergence
         self.first_process = jax.process_index() == 0
         self.lowest = math.inf
-        self.deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
+        limits = (deadline, None if minutes is None else time.monotonic() + 60 * minutes)
+        self.deadline = min((limit for limit in limits if limit is not None), default=math.inf)
 
     def go(self, state: Any, step: int, take_step: TakeStep) -> Any:
         """The state after the last step, from the state after `step` of them.

@@ -16,6 +16,7 @@ from panojax.files.checkpoint import load
 from panojax.files.packed import MAX_BYTES, is_packed, read_manifest, write_packed
 from panojax.params import Params
 from panojax.train.command import exit_code
+from panojax.train.encoder.encoder_export import is_export, read_stage
 from panojax.train.export import assemble, read_run
 from panojax.train.generator.gan_export import read_state, read_weights
 from panojax.train.logs import read_log
@@ -31,9 +32,9 @@ class PackageConfig:
     out: pathlib.Path
     """Folder for the model; one that is there is replaced, other files stay."""
     visible: pathlib.Path | None = None
-    """Stage folder of encoder 1, RUN/e1; without it the one that the generator's model has, or none."""
+    """Stage folder of encoder 1, RUN/e1, or its export's name; without it the generator's model's, or none."""
     occluded: pathlib.Path | None = None
-    """Stage folder of encoder 2, RUN/e2; without it the model's, or encoder 1 in both places."""
+    """Likewise of encoder 2, RUN/e2; without it the model's, or encoder 1 in both places."""
     framing: Literal["heads", "panohead"] = "heads"
     """How the training pictures were cropped: `panojax invert` crops photos so."""
     max_megabytes: float = MAX_BYTES / 1e6
@@ -85,9 +86,12 @@ def read_generator(paths: tuple[str, ...]) -> tuple[Params, dict[str, Any]]:
 
 
 def _trained(folder: pathlib.Path, before: dict[str, int]) -> dict[str, int]:
-    """The last step that the log of a stage's folder tells of; where only the local branch learned, added to what is
-    known of the encoder that it replaces."""
-    step = max((int(line["step"]) for line in read_log(folder)), default=0)
+    """The last step that a stage's export, or the log of its folder, tells of; where only the local branch learned,
+    added to what is known of the encoder that it replaces."""
+    if is_export(folder):
+        step = read_stage(folder).step
+    else:
+        step = max((int(line["step"]) for line in read_log(folder)), default=0)
     if read_run(folder)[0].step.learn != "local":
         return {"steps": step}
     return {**before, "local_steps": before.get("local_steps", 0) + step}

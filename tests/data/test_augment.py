@@ -10,7 +10,7 @@ import pytest
 import recipe
 
 from panojax.config import Config
-from panojax.data.augment import AugmentConfig, augment, photos, relight
+from panojax.data.augment import AugmentConfig, augment, light_other, photos, relight
 from panojax.data.pictures import person_mask
 from panojax.devices.sharding import data_mesh
 from panojax.errors import InputError
@@ -307,3 +307,18 @@ def test_two_devices_see_what_one_does(generator_folder):
         timeout=200,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_another_view_has_the_same_light(portrait):
+    """Of the picture itself: as `augment` lights it. Seen in a mirror: the lit picture in a mirror."""
+    picture, mask, _ = portrait
+    light = dataclasses.replace(LIGHT, light=0.5)
+    _, target = many(keys(8), picture, mask, light)
+    other = jax.jit(jax.vmap(light_other, in_axes=(0, None, None, None)), static_argnums=3)
+    views = ((picture, mask), (picture, mask))
+    np.testing.assert_allclose(other(keys(8), views, jnp.eye(2), light), target, atol=1e-6)
+    mirrored = ((picture, mask), (picture[:, ::-1], mask[:, ::-1]))
+    lit = other(keys(8), mirrored, jnp.diag(jnp.array([-1.0, 1.0])), light)
+    np.testing.assert_allclose(lit, target[:, :, ::-1], atol=1e-6)
+    changed = np.abs(np.asarray(target) - picture).max((1, 2, 3)) > 1e-3
+    assert 0 < changed.mean() < 1

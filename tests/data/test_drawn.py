@@ -2,8 +2,10 @@ import functools
 
 import jax
 import numpy as np
+import pytest
 
-from panojax.data.drawn import SampleConfig, draw_heads, draw_samples
+from panojax.data.drawn import SampleConfig, draw_heads, draw_samples, sample_cameras
+from panojax.errors import InputError
 from panojax.generators.generator import render_heads
 from panojax.nn.stylegan2 import pool
 
@@ -29,3 +31,15 @@ def test_samples_are_what_the_generator_renders(generator):
     yaws = np.arctan2(drawn["camera"][:, 3], drawn["camera"][:, 11])
     assert np.all(np.abs(yaws) < np.radians(30.1))
     assert abs(yaws[0] - yaws[1]) > 1e-3
+
+
+def test_yaws_may_favour_the_front(generator):
+    """Half of them within 180 * 0.5 ** 1.6 degrees, and all the way round."""
+    keys = jax.random.split(jax.random.key(3), 400)
+    options = SampleConfig(yaw_degrees=180.0, yaw_power=1.6)
+    labels = jax.jit(sample_cameras, static_argnums=(0, 2))(generator.config.generator, keys, options)
+    yaws = np.degrees(np.arctan2(labels[:, 3], labels[:, 11]))
+    assert abs(np.mean(np.abs(yaws) < 180 * 0.5**1.6) - 0.5) < 0.07
+    assert yaws.min() < -150 and yaws.max() > 150
+    with pytest.raises(InputError, match="yaw_power must be positive"):
+        SampleConfig(yaw_power=0.0)

@@ -9,6 +9,7 @@ from panojax.data.head_reader import HeadReader
 from panojax.data.heads_set import HeadsOptions
 from panojax.data.opening import (
     balance_photos,
+    favour_front,
     has_other_views,
     keep_near,
     open_folder,
@@ -107,6 +108,17 @@ def test_heads_from_farther_around_are_left_out(folders):
     turned = Resampled(reader, np.flatnonzero(label_yaw(reader.cameras) > 0.9))
     with pytest.raises(InputError, match=r"within max_yaw 30\.0 degrees, got none in turned"):
         keep_near({"turned": turned}, 30.0)
+
+
+def test_the_front_of_heads_may_come_more_often(folders, monkeypatch):
+    monkeypatch.setattr("panojax.data.opening.NEAR_DEGREES", 40.0)
+    readers = {name: open_folder(folders[name], masks="masks") for name in ("photos", "heads")}
+    favoured = favour_front(readers, 3)
+    assert favoured["photos"] is readers["photos"]
+    near = np.abs(np.degrees(label_yaw(readers["heads"].cameras))) <= 40
+    assert 0 < near.mean() < 1
+    np.testing.assert_array_equal(np.bincount(favoured["heads"].indices), np.where(near, 3, 1))
+    assert favour_front(readers, 1) == readers
 
 
 def test_bad_folders_are_named(folders, sets, tmp_path):

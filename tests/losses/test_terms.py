@@ -104,3 +104,13 @@ def test_lazy_regularisation_averages_to_the_regulariser():
     assert [float(gradient(3.0, step)) for step in (3, 4)] == [0.0, 24.0]
     with pytest.raises(InputError, match="interval must be at least 1, got 0"):
         losses.every(jnp.int32(0), 0, lambda: jnp.zeros(()))
+
+
+def test_colours_are_those_of_a_sixteenth():
+    """A shade counts as a whole; what is finer than a square does not."""
+    image = recipe.normal("colour/a", (2, 32, 32, 3))
+    shade = np.array([0.1, 0.4], np.float32)
+    np.testing.assert_allclose(losses.colours(image + shade[:, None, None, None], image), shade, rtol=1e-4)
+    checks = np.float32(np.indices((32, 32)).sum(0)[..., None] % 2 - 0.5)
+    np.testing.assert_allclose(losses.colours(image + checks, image), 0, atol=1e-6)
+    assert np.all(losses.colours(image[:, :8, :8], image[:, 8:16, :8]) > 0.1)  # smaller ones as they are

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from panojax.data.augment import augment
+from panojax import camera as cameras
+from panojax.data.augment import AugmentConfig, augment, light_other
 from panojax.data.drawn import draw_samples
 from panojax.data.opening import (
     balance_photos,
+    favour_front,
     has_other_views,
     keep_near,
     open_folders,
@@ -25,8 +27,8 @@ from panojax.data.reader import Reader
 from panojax.devices.sharding import batch_sharding, run_key, shard_batch
 from panojax.errors import InputError
 from panojax.nn.stylegan2 import pool
-from panojax.train.encoder.presets import RunConfig
 from panojax.train.encoder.proxy import draw_proxies
+from panojax.train.encoder.run_config import RunConfig
 from panojax.train.encoder.state import Frozen
 
 # Streams of the seed. The steps' own is 0; 3 draws the networks.
@@ -62,7 +64,9 @@ class Feed:
         draw = functools.partial(_draw, frozen.config.generator, config.samples, proxy, self.drawn, changed)
         self._draw = jax.jit(draw, out_shardings=sharding)
         self._join = jax.jit(_concatenate, out_shardings=sharding)
-        self._others = jax.jit(_with_others, out_shardings=sharding)
+        turned = changed and config.augment.both_views and config.augment.light > 0
+        others = functools.partial(_with_others, config.step.mirror_weight, turned)
+        self._others = jax.jit(others, out_shardings=sharding)
         self._augment = None
         if changed:
             self._augment = jax.jit(functools.partial(_augmented, config.augment), out_shardings=sharding)
@@ -70,7 +74,7 @@ class Feed:
 
     def __call__(self, step: int) -> dict[str, jax.Array]:
         """{"image": [N, S, S, 3], "camera": [N, 25]} of a step, "proxy" where the samples are proxies, and "other",
-        {"image", "camera"} of the first half of the photos, where the source has other views.
+        {"image", "camera", "weight"} of the first half of the photos, where the source has other views.
 
         Augmented ones have "input" [N, S, S, 3] as well, which the encoder sees while the loss compares with "image".
         Photos come in the source's order whatever `step`.
@@ -97,6 +101,8 @@ def open_source(config: RunConfig, frozen: Frozen, part: Literal["train", "valid
     """
     photos_a_batch, count = config.batch - config.drawn, jax.process_count()
     if not photos_a_batch:
+        if config.step.view_weight:
+            raise InputError("step.view_weight needs photos in the batch, got data () or sample_ratio 1")
         return None
     if photos_a_batch % count:
         raise InputError(f"{photos_a_batch} photos a batch do not divide among {count} processes")
@@ -105,6 +111,9 @@ def open_source(config: RunConfig, frozen: Frozen, part: Literal["train", "valid
     training = part == "train"
     readers = keep_near(open_data(config, part), config.max_yaw)
     readers = balance_photos(readers, config.max_copies if training else 1.0)
+    weights = dict(zip(readers, config.shares)) if config.shares else share_weights(readers)
+    if training:
+        readers = favour_front(readers, config.near_repeat)
     masked = all("mask" in reader.fields for reader in readers.values())
     fields = ["image", "camera"]
     if config.augment.enabled and training and masked:
@@ -113,6 +122,8 @@ def open_source(config: RunConfig, frozen: Frozen, part: Literal["train", "valid
         if not any(has_other_views(reader) for reader in readers.values()):
             raise InputError(f"step.view_weight needs folders of `panojax heads`, got {', '.join(config.data)}")
         fields += ["other_image", "other_camera"]
+        if config.augment.both_views and "mask" in fields:
+            fields.append("other_mask")
     options = PipelineConfig(
         batch_size=photos_a_batch // count,
         resolution=max(encoder.resolution, config.step.loss_resolution),
@@ -124,9 +135,7 @@ def open_source(config: RunConfig, frozen: Frozen, part: Literal["train", "valid
         threads=training_threads(),
         prefetch=training_threads() + 4,
     )
-    return make_batches(
-        readers, options, weights=share_weights(readers), process_index=jax.process_index(), process_count=count
-    )
+    return make_batches(readers, options, weights=weights, process_index=jax.process_index(), process_count=count)
 
 
 def open_data(config: RunConfig, part: str) -> dict[str, Reader]:
@@ -142,16 +151,40 @@ def _draw(model, samples, proxy, count, masks, variables, key, step) -> Any:
     return {"image": proxies.pop("image"), "camera": proxies.pop("camera"), "proxy": proxies}
 
 
-def _with_others(photos):
-    """Photos whose first half's other views are in "other"."""
+def _with_others(mirror_weight: float, turned: bool, photos: Any) -> Any:
+    """Photos whose first half's other views are in "other", with the weight of each: 1 for a true one.
+
+    Where there is none, the mirrored photo is one, and counts by the angle between both cameras: of a face from the
+    front it tells nothing but that it were symmetric. `turned` gives what `_same_light` needs as well.
+    """
     count = len(photos["camera"]) // 2
     photos = dict(photos)
-    other = {name: photos.pop(f"other_{name}")[:count] for name in ("image", "camera")}
+    other = {name[6:]: photos.pop(name)[:count] for name in tuple(photos) if name.startswith("other_")}
+    first = photos["camera"][:count]
+    alone = jnp.all(other["camera"] == first, axis=1)
+    other["image"] = _where(alone, other["image"][:, :, ::-1], other["image"])
+    other["camera"] = _where(alone, cameras.mirror(first), other["camera"])
+    places = [label[:, jnp.array([3, 7, 11])] for label in (first, other["camera"])]
+    cosine = jnp.sum(jnp.multiply(*places), 1) / jnp.prod(jnp.array([jnp.linalg.norm(x, axis=1) for x in places]), 0)
+    apart = jnp.minimum(jnp.arccos(jnp.clip(cosine, -1, 1)), 1.0)
+    other["weight"] = jnp.where(alone, mirror_weight * apart, 1.0)
+    if turned:
+        if "mask" in other:
+            other["mask"] = _where(alone, other["mask"][:, :, ::-1], other["mask"])
+        right_and_down = [label[:, :16].reshape(-1, 4, 4)[:, :3, :2] for label in (first, other["camera"])]
+        turn = jnp.einsum("nij,nik->njk", right_and_down[1], right_and_down[0], precision="highest")
+        other["turn"] = _where(alone, jnp.diag(jnp.array([-1.0, 1.0])), turn)
     return photos | {"other": other}
+
+
+def _where(which, x, y):
+    return jnp.where(which.reshape(-1, *(1,) * (y.ndim - 1)), x, y)
 
 
 def _concatenate(photos, samples):
     pooled = samples | {"image": pool(samples["image"], photos["image"].shape[1])}
+    if "mask" in photos:
+        samples = _masked(samples)
     names = ["image", "camera"]
     if "mask" in samples:
         pooled["mask"] = pool(samples["mask"], photos["image"].shape[1])
@@ -161,17 +194,29 @@ def _concatenate(photos, samples):
 
 
 def _augmented(config, batch, key, step):
-    """A batch with "input", and with "image" as the loss shall see it. What has another view keeps its light."""
+    """A batch with "input", and with "image" as the loss shall see it. What has another view keeps its light, or both
+    views have the same one."""
     batch = _masked(batch)
-    mask = batch.pop("mask")
+    mask, image = batch.pop("mask"), batch["image"].astype(jnp.float32)
     count = len(mask)
     first = len(batch["other"]["camera"]) if "other" in batch else 0
     last = len(batch["proxy"]["ws"]) if "proxy" in batch else 0
-    lit = (jnp.arange(count) >= first) & (jnp.arange(count) < count - last)
     keys = jax.random.split(jax.random.fold_in(key, step), count)
+    if first and "turn" in batch["other"]:
+        batch["other"] = _same_light(config, keys[:first], image[:first], mask[:first], batch["other"])
+        first = 0
+    lit = (jnp.arange(count) >= first) & (jnp.arange(count) < count - last)
     change = jax.vmap(lambda key, image, mask, lit: augment(key, image, mask, config, lit=lit))
-    seen, target = change(keys, batch["image"].astype(jnp.float32), mask, lit)
+    seen, target = change(keys, image, mask, lit)
     return batch | {"image": target, "input": seen}
+
+
+def _same_light(config: AugmentConfig, keys: jax.Array, image: jax.Array, mask: jax.Array, other: Any) -> Any:
+    """Other views in the light that the keys give the first ones [K, S, S, 3]."""
+    other = _masked(other)
+    there, turn = other.pop("mask"), other.pop("turn")
+    light = jax.vmap(lambda key, views, turn: light_other(key, views, turn, config))
+    return other | {"image": light(keys, ((image, mask), (other["image"].astype(jnp.float32), there)), turn)}
 
 
 def _masked(batch):

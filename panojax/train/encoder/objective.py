@@ -10,6 +10,7 @@ A loss of your own is a function of `Rendered` and a line of a preset:
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ from panojax.train.encoder.state import Frozen, critic_network, join
 from panojax.train.encoder.step_config import StepConfig
 
 Loss = Callable[["Rendered"], jax.Array]
+BESIDE_SIDE = 8  # squares along a plane whose means the critic "trigrid-beside" sees
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Rendered:
     @functools.cached_property
     def hidden(self) -> jax.Array:
         """Where the critic looks, [N, *field.cells]: 1 where the portrait does not see, or everywhere. A constant."""
-        if self.config.critic != "trigrid-occluded":
+        if self.config.critic not in ("trigrid-occluded", "trigrid-beside"):
             return jnp.ones(self.heads.planes.shape[:-1])
         depth, weight = jax.lax.stop_gradient((self.view.depth, self.view.weight))
         occlusion = functools.partial(
@@ -94,11 +96,7 @@ def objective(config: StepConfig, batch: Mapping[str, Any]) -> dict[str, tuple[f
 
     Source: dual-encoder inversion, Eq. 5 and 6; TriPlaneNet ("styled"), e4e ("deltas"), E3DGE ("proxy").
     """
-    losses: dict[str, tuple[float, Loss]] = {
-        "lpips": (config.weights.lpips, lpips),
-        "l2": (config.weights.l2, l2),
-        "id": (config.weights.identity, identity),
-    }
+    losses = picture_losses(config)
     if config.style_weight:
         losses |= {
             f"styled/{name}": (config.style_weight * weight, functools.partial(_of_styled, loss))
@@ -118,6 +116,16 @@ def objective(config: StepConfig, batch: Mapping[str, Any]) -> dict[str, tuple[f
     if config.critic != "none":
         losses["adversarial"] = config.adversarial_weight, adversarial
     return losses | {name: (weight, loss) for name, weight, loss in config.losses}
+
+
+def picture_losses(config: StepConfig) -> dict[str, tuple[float, Loss]]:
+    """Eq. 5's part of `objective`: what compares the picture of `Rendered` with its target, one a sample."""
+    losses: dict[str, tuple[float, Loss]] = {
+        "lpips": (config.weights.lpips, lpips),
+        "l2": (config.weights.l2, l2),
+        "id": (config.weights.identity, identity),
+    }
+    return losses | ({"colour": (config.weights.colour, colours)} if config.weights.colour else {})
 
 
 def evaluate_objective(
@@ -140,10 +148,19 @@ def l2(rendered: Rendered) -> jax.Array:
 
 
 def identity(rendered: Rendered) -> jax.Array:
-    """1 - cos of the faces' embeddings [N]."""
-    embed = rendered.frozen.perception.embed
+    """1 - cos of the faces' embeddings [N]; 0 where the camera sees none, see `StepConfig.identity_yaw`."""
+    embed, limit = rendered.frozen.perception.embed, rendered.config.identity_yaw
     # The target's embedding is a constant to what is trained, and so is cheaper without a gradient.
-    return terms.identity(embed(rendered.image), jax.lax.stop_gradient(embed(rendered.target)))
+    apart = terms.identity(embed(rendered.image), jax.lax.stop_gradient(embed(rendered.target)))
+    if limit >= 180:
+        return apart
+    x, z = rendered.batch["camera"][:, 3], rendered.batch["camera"][:, 11]
+    return jnp.where(jnp.abs(jnp.arctan2(x, z)) <= jnp.radians(limit), apart, 0.0)
+
+
+def colours(rendered: Rendered) -> jax.Array:
+    """Difference of the coarse colours [N]."""
+    return terms.colours(rendered.image, rendered.target)
 
 
 def code_deltas(rendered: Rendered) -> jax.Array:
@@ -152,9 +169,10 @@ def code_deltas(rendered: Rendered) -> jax.Array:
 
 
 def other_view(rendered: Rendered) -> jax.Array:
-    """Eq. 5 at another true view, of the first heads."""
+    """Eq. 5 at another true view, of the first heads, times its "weight" where it has one [K]."""
     other = rendered.batch["other"]
-    return _at_other_view(rendered, rendered.first(len(other["camera"])), other["image"], other["camera"])
+    apart = _at_other_view(rendered, rendered.first(len(other["camera"])), other["image"], other["camera"])
+    return other.get("weight", 1.0) * apart
 
 
 def proxy_view(rendered: Rendered) -> jax.Array:
@@ -195,7 +213,20 @@ def shown_to_critic(frozen: Frozen, config: StepConfig, heads: Head, hidden: jax
         return pool(render(heads), config.loss_resolution)
     if config.critic == "codes":
         return heads.ws.reshape(-1, heads.ws.shape[-1])
-    return model.field.critic_image(heads.planes, hidden)
+    shown = model.field.critic_image(heads.planes, hidden)
+    return shown + _coarsely_seen(model.field, heads.planes, hidden) if config.critic == "trigrid-beside" else shown
+
+
+def _coarsely_seen(field, planes, hidden):
+    """What the portrait sees of planes as means over squares, a constant; 0 where it sees nothing. Finer detail would
+    tell encoded planes from synthesised ones by what encoder 2 cannot change."""
+    seen, share = (field.critic_image(jax.lax.stop_gradient(x), 1 - hidden) for x in (planes, jnp.ones_like(planes)))
+    side = seen.shape[1]
+    squares = math.gcd(side, BESIDE_SIDE)
+    means = pool(seen.astype(jnp.float32), squares) / jnp.maximum(pool(share.astype(jnp.float32), squares), 1e-3)
+    for axis in (1, 2):
+        means = jnp.repeat(means, side // squares, axis)
+    return (share * means).astype(planes.dtype)
 
 
 def critic_logits(
@@ -226,7 +257,9 @@ def _proxy(name, rendered):
 
 
 def _at_other_view(rendered, heads, image, cameras):
+    """Eq. 5 of heads [K] from cameras [K, 25] against pictures [K, S, S, 3]: [K]."""
     frozen, config = rendered.frozen, rendered.config
-    seen = render_heads(frozen.config.generator, frozen.generator, heads, cameras).image
+    view = render_heads(frozen.config.generator, frozen.generator, heads, cameras)
     target = pool(image.astype(jnp.float32), config.loss_resolution)
-    return reconstruction(frozen, config, seen, target)[0]
+    other = Rendered(frozen, config, {"camera": cameras}, heads, view, target)
+    return sum((weight * loss(other) for weight, loss in picture_losses(config).values()), jnp.zeros(len(cameras)))

@@ -57,7 +57,7 @@ def draw_proxies(
     Args:
       variables: the generator's.
       keys: [N], one a sample.
-      options: latents, and cameras of both views.
+      options: latents, and cameras of both views; the other one's yaws are uniform.
       weights: says what is wanted, and how many points, and where.
 
     Returns:
@@ -80,7 +80,7 @@ def draw_proxies(
         density, feature = _fields(config, variables, heads, xyz)
         proxies |= {"xyz": xyz, "density": density, "feature": feature}
     if weights.view:
-        others = sample_cameras(config, other_keys, options)
+        others = sample_cameras(config, other_keys, dataclasses.replace(options, yaw_power=1.0))
         image = render_heads(config, variables, heads, others).image
         proxies |= {"other_image": jnp.clip(image, -1, 1), "other_camera": others}
     return proxies

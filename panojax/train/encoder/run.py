@@ -34,8 +34,10 @@ from panojax.nn.stylegan2 import pool
 from panojax.params import Params
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.command import run_command
+from panojax.train.encoder.encoder_export import continued, goes_on, is_export, read_stage
 from panojax.train.encoder.feed import Feed, open_source
-from panojax.train.encoder.presets import PRESETS, RunConfig
+from panojax.train.encoder.presets import PRESETS
+from panojax.train.encoder.run_config import RunConfig
 from panojax.train.encoder.state import Frozen, TrainState, abstract_state, init_state
 from panojax.train.encoder.steps import compile_step, encode, evaluate, stitched
 from panojax.train.export import STATE_FILE, best_encoder, export, fits, with_branch
@@ -57,6 +59,7 @@ def train(
     params: Params | None = None,
     source: Source | None = None,
     validation: Source | None = None,
+    deadline: float | None = None,
 ) -> TrainState:
     """Runs a stage to its last step, from its newest checkpoint if it has one, and exports the model.
 
@@ -65,6 +68,8 @@ def train(
       params: the generator, instead of `config.generator`'s.
       source: photos, instead of `config.data`'s: see `panojax.data.pipeline`. Give `data` a name all the same.
       validation: held-out photos; needed with `source`.
+      deadline: of `time.monotonic()`, at which the run stops as after `config.minutes`, what is read and compiled
+        before the first step counted in.
 
     Raises:
       InputError: the configuration does not fit the files, or the checkpoints.
@@ -73,10 +78,16 @@ def train(
     if not config.workdir:
         raise InputError("workdir must name the run's folder (--workdir DIR)")
     with alone(pathlib.Path(config.workdir) / config.stage):
-        return _train(config, load(config.generator) if params is None else params, source, validation)
+        return _train(config, load(config.generator) if params is None else params, source, validation, deadline)
 
 
-def _train(config: RunConfig, params: Params, source: Source | None, validation: Source | None) -> TrainState:
+def _train(
+    config: RunConfig,
+    params: Params,
+    source: Source | None,
+    validation: Source | None,
+    deadline: float | None = None,
+) -> TrainState:
     """`train`, in a folder that no other run has."""
     folder, mesh = pathlib.Path(config.workdir) / config.stage, data_mesh()
     frozen = freeze(config, params, mesh)
@@ -101,6 +112,7 @@ def _train(config: RunConfig, params: Params, source: Source | None, validation:
             picture=_Pictures(config, frozen, batches, mesh),
             divergence=config.divergence,
             minutes=config.minutes,
+            deadline=deadline,
         )
         key, take_step = run_key(config.seed, mesh), compile_step(config.objective, mesh)
         state = loop.go(state, step, lambda state, step: take_step(state, frozen, feed(step), key))
@@ -181,8 +193,12 @@ def _begin(config, frozen, checkpoints, mesh):
     if checkpoints.latest is not None:
         return checkpoints.restore(placed_template(abstract_state(model, objective), mesh))
     encoder = _start(config, model) if config.start is not None else None
-    state = init_state(model, objective, jax.random.fold_in(jax.random.key(config.seed), 3), encoder=encoder)
-    return replicate(state, mesh), None, 0
+    key = jax.random.fold_in(jax.random.key(config.seed), 3)
+    if config.start is not None and is_export(config.start):
+        earlier = read_stage(config.start)
+        if goes_on(earlier, config):
+            return replicate(continued(earlier, config, model, encoder, key), mesh), None, earlier.step
+    return replicate(init_state(model, objective, key, encoder=encoder), mesh), None, 0
 
 
 def _start(config, model):
@@ -193,7 +209,7 @@ def _start(config, model):
 def _encoder(config, field, which, model):
     """The encoder of a stage's folder, or one of a model's two, that a field of the run's configuration names."""
     path = getattr(config, field)
-    if (pathlib.Path(path) / STATE_FILE).exists():
+    if (pathlib.Path(path) / STATE_FILE).exists() or is_export(path):
         return best_encoder(path, model)
     params = load(path, dtype=config.dtype)
     if params.encoders is None or not fits(params.config, model):

@@ -24,10 +24,13 @@ class StepConfig:
     release: tuple[tuple[int, int], ...] = ()
     """Pairs of a step and a number: from that step on so many style codes are their own; before, and until the first
     pair, the rest are the first code. None: all are, or as `delta_start` says (e4e)."""
-    critic: Literal["none", "image", "trigrid", "trigrid-occluded", "codes"] = "none"
+    critic: Literal["none", "image", "trigrid", "trigrid-occluded", "trigrid-beside", "codes"] = "none"
     """What judges the encoded heads (paper, Table 3): nothing (encoder 1), pictures of them from cameras all around,
-    their tri-grids, or their tri-grids where the portrait does not see (encoder 2). "codes" judges their style codes,
-    each on its own (e4e)."""
+    their tri-grids, or their tri-grids where the portrait does not see (encoder 2). "trigrid-beside" (ours) shows these
+    beside a coarse mean of what the portrait sees, so that hair of another colour is told apart. "codes" judges their
+    style codes, each on its own (e4e)."""
+    critic_space: Literal["z+", "z"] = "z+"
+    """Latents of the heads that the critic takes for real: one for each layer, as in the paper, or one for all."""
     critic_widths: tuple[int, ...] = (64, 128, 256, 512)
     """Features of its convolutions but the last (paper, Table 6)."""
     losses: tuple[tuple[str, float, Callable[..., Any]], ...] = ()
@@ -43,7 +46,12 @@ class StepConfig:
     """Losses of the generator's samples in the batch, besides those that photos have (E3DGE)."""
     view_weight: float = 0.0
     """Weight of the same loss at another true view of the head, which folders of `panojax heads` have: for the first
-    half of their pictures in a batch, which then keep their light."""
+    half of the photos in a batch. These keep their light, but for `augment.both_views`."""
+    mirror_weight: float = 0.0
+    """Share of `view_weight` for photos without another view: their mirrored picture is one, times the angle between
+    both cameras, at most 1 radian."""
+    identity_yaw: float = 180.0
+    """Identities are compared from cameras within so many degrees of the front: from behind there is no face."""
     rendered: bool = True
     """Whether heads are rendered and compared. False: of samples alone, all of them proxies, the style codes are
     learned: a start for a run that renders, at several times as many samples a second."""
@@ -85,7 +93,13 @@ class StepConfig:
         check_choice("space", self.space, ("w+", "z+", "z"))
         if list(self.release) != sorted(self.release) or any(step < 0 or codes < 1 for step, codes in self.release):
             raise InputError(f"release must be pairs of a step and a number of codes, both rising, got {self.release}")
-        check_choice("critic", self.critic, ("none", "image", "trigrid", "trigrid-occluded", "codes"))
+        critics = ("none", "image", "trigrid", "trigrid-occluded", "trigrid-beside", "codes")
+        check_choice("critic", self.critic, critics)
+        check_choice("critic_space", self.critic_space, ("z+", "z"))
+        if not 0 <= self.mirror_weight <= 1:
+            raise InputError(f"mirror_weight must be between 0 and 1, got {self.mirror_weight}")
+        if not 0 < self.identity_yaw <= 180:
+            raise InputError(f"identity_yaw must be above 0 and at most 180, got {self.identity_yaw}")
         for name in ("accumulate", "r1_interval", "loss_resolution", "delta_interval"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -56,7 +56,7 @@ def encoder_step(
       frozen: generator, mean codes, loss networks.
       batch: {"image": [N, S, S, 3] in [-1, 1], "camera": labels [N, 25]}; where pictures are augmented, "input": what
         the encoder sees, like "image"; where its last K samples are proxies, "proxy": what else `draw_proxies` gives;
-        where its first K have another view, "other": that one's "image" and "camera".
+        where its first K have another view, "other": that one's "image", "camera" and maybe "weight" [K].
       key: of the run; the step's own is folded in.
       config: static.
 
@@ -245,7 +245,7 @@ def _gradients(state, stats, frozen, batch, keys, config):
     if critic is None:
         return (gradients, None), (encoder_stats, None), metrics
     fake, hidden = jax.lax.stop_gradient(rendered)
-    drawn = _draw_heads(frozen, latent_keys)
+    drawn = _draw_heads(frozen, latent_keys, config.critic_space)
     real = jax.lax.stop_gradient(shown_to_critic(frozen, config, drawn, hidden, around))
     loss = functools.partial(_critic_loss, stats=stats[1], step=state.step, frozen=frozen, config=config)
     critic_gradients, (critic_stats, more) = jax.grad(loss, has_aux=True)(critic[0], real, fake)
@@ -340,10 +340,10 @@ def _render(frozen: Frozen, heads: Head, labels, keys, config: StepConfig) -> Vi
     return render(heads)
 
 
-def _draw_heads(frozen: Frozen, keys) -> Head:
-    """Heads of latents drawn for each layer by keys [N]: what the critic takes for real."""
+def _draw_heads(frozen: Frozen, keys, space: str) -> Head:
+    """Heads of latents drawn by keys [N], for each layer or for all: what the critic takes for real."""
     model = frozen.config.generator
-    ws = map_latents(model, frozen.generator, draw_latents(model, keys))
+    ws = map_latents(model, frozen.generator, draw_latents(model, keys, space=space))
     return Head(generator.synthesize(model, frozen.generator, ws), ws)
 
 

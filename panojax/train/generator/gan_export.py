@@ -10,8 +10,6 @@ averaged generator as a model that `panojax.load` reads.
 """
 
 import argparse
-import io
-import json
 import pathlib
 import shutil
 import sys
@@ -20,18 +18,16 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from panojax.config import Config, from_json, to_json
 from panojax.data.framing import data_framing
 from panojax.devices.sharding import data_mesh, placed_template
-from panojax.disk.reading import read_bytes, read_json
-from panojax.disk.staging import replaced_when_done
+from panojax.disk.reading import read_json
 from panojax.errors import InputError
-from panojax.files.array_file import NpzFile
 from panojax.files.checkpoint import save
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import Params
+from panojax.train.carried import PART_BYTES, branch, halves, moment_bytes, read_parts, write_parts
 from panojax.train.checkpoints import Checkpoints
 from panojax.train.command import exit_code
 from panojax.train.generator.fit import abstract_run_state
@@ -39,7 +35,6 @@ from panojax.train.generator.gan_presets import GeneratorRun
 from panojax.train.generator.gan_state import GanState, adam_steps, second_moments
 from panojax.train.loop import CONFIG_FILE
 
-PART_BYTES = 15 * 2**20
 _NETWORKS = ("generator", "average", "discriminator")
 
 
@@ -84,35 +79,11 @@ def write_weights(
     """
     arrays: dict[str, Any] = {}
     for network in ("average", "discriminator") if lean else _NETWORKS:
-        arrays |= _halves(network, getattr(state, network))
+        arrays |= halves(network, getattr(state, network))
     for network, moments in {} if lean else second_moments(state).items():
-        for name, x in flatten_dict(moments, sep="/").items():
-            arrays[f"moments/{network}/{name}"] = _to_bytes(np.asarray(x))
+        arrays |= moment_bytes(f"moments/{network}", moments)
     about = {"model": to_json(model), "images": int(state.images), "steps": adam_steps(state)}
-    return _write_parts(path, about, arrays, part_bytes)
-
-
-def _halves(network: str, tree: Any) -> dict[str, np.ndarray]:
-    arrays = {f"{network}/{name}": np.asarray(x).astype(np.float16) for name, x in flatten_dict(tree, sep="/").items()}
-    for name, half in arrays.items():
-        if not np.isfinite(half).all():
-            raise InputError(f"{name} has numbers that half precision cannot hold")
-    return arrays
-
-
-def _write_parts(path, about, arrays, part_bytes):
-    path = pathlib.Path(path)
-    buffer = io.BytesIO()
-    np.savez(buffer, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
-    content = buffer.getvalue()
-    parts = [path.with_name(f"{path.name}.{i:03d}") for i in range(-(-len(content) // part_bytes))]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for old in path.parent.glob(f"{path.name}.[0-9][0-9][0-9]"):
-        old.unlink()
-    for i, part in enumerate(parts):
-        with replaced_when_done(part) as partial:
-            partial.write_bytes(content[i * part_bytes : (i + 1) * part_bytes])
-    return parts
+    return write_parts(path, about, arrays, part_bytes)
 
 
 def read_weights(files: Sequence[str | pathlib.Path]) -> tuple[GeneratorConfig, int, dict[str, Any]]:
@@ -126,18 +97,15 @@ def read_weights(files: Sequence[str | pathlib.Path]) -> tuple[GeneratorConfig, 
       InputError: one is missing, or damaged, or not of these.
     """
     try:
-        parts = sorted(map(pathlib.Path, files), key=lambda path: path.name)
-        archive = NpzFile(b"".join(read_bytes(path, limit=2**32) for path in parts))
-        about = json.loads(archive.read("about").tobytes())
-        arrays = {name: _restored(archive.read(name)) for name in archive.entries if name != "about"}
+        about, arrays = read_parts(files)
         model = from_json(GeneratorConfig, about["model"])
-        weights = {"average": _branch(arrays, "average"), "discriminator": {}}
+        weights = {"average": branch(arrays, "average"), "discriminator": {}}
         if any(name.startswith("discriminator/") for name in arrays):
-            weights["discriminator"] = _branch(arrays, "discriminator")
+            weights["discriminator"] = branch(arrays, "discriminator")
         whole = any(name.startswith("generator/") for name in arrays)
-        weights["generator"] = _branch(arrays, "generator") if whole else weights["average"]
+        weights["generator"] = branch(arrays, "generator") if whole else weights["average"]
         if any(name.startswith("moments/") for name in arrays):
-            weights["moments"] = _branch(arrays, "moments") | {"steps": int(about.get("steps", 1000))}
+            weights["moments"] = branch(arrays, "moments") | {"steps": int(about.get("steps", 1000))}
         return model, int(about["images"]), weights
     except (ValueError, KeyError, TypeError) as error:
         names = ", ".join(map(str, files))
@@ -173,27 +141,6 @@ def write_model(
         target.rename(old)
     partial.rename(target)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _to_bytes(moment: np.ndarray) -> np.ndarray:
-    """Second moments as bytes: their logarithms in steps of 2^0.4, from 2^-80 on, so that a step's length is kept to
-    7%."""
-    return np.clip(np.round(2.5 * (np.log2(moment + 2.0**-80) + 80)), 0, 255).astype(np.uint8)
-
-
-def _restored(stored: np.ndarray) -> np.ndarray:
-    """Float32 of what an export holds: halves, or the bytes of moments."""
-    if stored.dtype != np.uint8:
-        return stored.astype(np.float32)
-    return np.where(stored > 0, 2.0 ** (stored / 2.5 - 80), 0).astype(np.float32)
-
-
-def _branch(arrays, network):
-    prefix = network + "/"
-    branch = {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
-    if not branch:
-        raise KeyError(f"no {network}")
-    return unflatten_dict(branch, sep="/")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,11 +7,18 @@ import pytest
 import recipe
 from in_double import in_double
 
+from panojax.config import Config
 from panojax.converters.layout import from_state_dict
 from panojax.errors import InputError
 from panojax.fields.trigrid import TriGrid
+from panojax.generators.generator import Head
+from panojax.generators.generator_config import GeneratorConfig
+from panojax.losses.perception import Perception
 from panojax.losses.terms import r1
 from panojax.train.encoder.critic import TriGridCritic
+from panojax.train.encoder.objective import shown_to_critic
+from panojax.train.encoder.state import Frozen
+from panojax.train.encoder.step_config import StepConfig
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +149,21 @@ def test_r1_in_training_differs_by_units_on_their_kink(released, all_optimizatio
     assert kept < 2e-6
     assert own < 2e-6 or sum(flips) > 0
     np.testing.assert_allclose(in_double(sided)(x, true_sides), double, rtol=1e-9)
+
+
+def test_a_critic_beside_what_is_seen_sees_its_means():
+    """Hidden texels as they are; seen ones as the mean of those in their square, without a gradient."""
+    generator = GeneratorConfig(plane_resolution=16, plane_depth=1, plane_features=2)
+    frozen, config = Frozen(None, None, Perception(), config=Config(generator)), StepConfig(critic="trigrid-beside")
+    planes = jnp.asarray(recipe.normal("beside", (1, 3, 1, 16, 16, 2)))
+    hidden = jnp.ones((1, 3, 1, 16, 16)).at[..., :9].set(0.0)
+
+    def shown(planes):
+        return shown_to_critic(frozen, config, Head(planes, None), hidden, None)
+
+    whole, seen = np.asarray(generator.field.to_image(planes))[0], (np.arange(16) < 9)[:, None] * np.ones((16, 1, 1))
+    squares = [(x * np.ones(6)).reshape(8, 2, 8, 2, 6).sum((1, 3)) for x in (whole * seen, seen)]
+    means = np.repeat(np.repeat(squares[0] / np.maximum(squares[1], 1), 2, 0), 2, 1)
+    np.testing.assert_allclose(shown(planes)[0], np.where(seen > 0, means, whole), atol=1e-6)
+    gradient = jax.grad(lambda planes: jnp.sum(shown(planes) ** 2))(planes)
+    assert np.all(gradient[..., :9, :] == 0) and np.all(gradient[..., 9:, :] != 0)

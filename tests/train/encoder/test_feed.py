@@ -13,9 +13,11 @@ from panojax.data.balance import label_yaw
 from panojax.data.eg3d_folder import FolderOptions
 from panojax.data.head_reader import open_heads
 from panojax.data.picture_store import WHITE, SizedPictures
+from panojax.data.pictures import mirror_label
 from panojax.data.prepare import prepare
+from panojax.devices.sharding import data_mesh
 from panojax.errors import InputError
-from panojax.train.encoder.feed import open_source
+from panojax.train.encoder.feed import Feed, open_source
 from panojax.train.encoder.presets import tiny
 
 # Apache Beam needs a protobuf that warns about what TFDS asks it.
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings(r"ignore:label\(\) is deprecated:Depreca
 
 class Frozen:
     class config:
-        encoder = tiny().encoder
+        encoder, generator = tiny().encoder, None
 
 
 @pytest.fixture(scope="module")
@@ -120,4 +122,40 @@ def test_what_cannot_be_fed_is_named(tmp_path):
         open_source(dataclasses.replace(run, step=dataclasses.replace(run.step, view_weight=1.0)), Frozen, "train")
     with pytest.raises(InputError, match=r"data folder must hold dataset\.json"):
         open_source(dataclasses.replace(run, data=(str(tmp_path),)), Frozen, "train")
-    assert open_source(dataclasses.replace(run, sample_ratio=1.0), Frozen, "train") is None
+    samples = dataclasses.replace(run, sample_ratio=1.0)
+    assert open_source(samples, Frozen, "train") is None
+    with pytest.raises(InputError, match=r"step\.view_weight needs photos in the batch"):
+        open_source(dataclasses.replace(samples, step=dataclasses.replace(run.step, view_weight=1.0)), Frozen, "train")
+    with pytest.raises(InputError, match="shares must be positive, one a data folder"):
+        dataclasses.replace(run, shares=(1.0, 2.0))
+
+
+def test_portraits_have_their_mirrored_picture_as_another_view(heads, tmp_path):
+    """Weakly, the more the farther its camera is; heads have true ones, from all around, in the same light."""
+    folder = make_folder(tmp_path / "raw")
+    (folder.parent / "masks").rename(folder / "masks")
+    step = dataclasses.replace(tiny().step, view_weight=1.0, mirror_weight=0.5)
+    light = AugmentConfig(light=1.0, exposure=0.1, both_views=True)
+    options = {"data": (str(heads), str(folder)), "shares": (1.0, 3.0), "masks": "masks", "augment": light}
+    run = dataclasses.replace(tiny(), batch=16, step=step, mirror=False, **options)
+    source = open_source(run, Frozen, "train")
+    photos = next(source)
+    source.set_state(source.get_state() | {"position": 0})
+    own, wanted = np.asarray(photos["camera"])[:8], np.asarray(photos["other_camera"])[:8]
+    alone = np.all(own == wanted, axis=1)
+    assert alone.sum() == 6  # three of four
+    batch = Feed(run, Frozen, data_mesh(), source)(0)
+    other = batch["other"]
+    assert other.keys() == {"image", "camera", "weight"}
+    np.testing.assert_allclose(other["camera"], np.where(alone[:, None], mirror_label(own), wanted), atol=1e-6)
+    np.testing.assert_allclose(other["image"][alone], batch["image"][:8][alone][:, :, ::-1], atol=1e-5)
+    assert np.abs(batch["image"][:8] - photos["image"][:8]).max((1, 2, 3)).min() > 1e-4  # all are lit
+    # The values of a grey pixel in the person's middle grow by one factor.
+    lit = [np.asarray(x)[~alone][:, 32, 28] + 1 for x in (batch["image"][:8], other["image"])]
+    before = [x[:8][~alone][:, 32, 28] + 1 for x in (photos["image"], photos["other_image"])]
+    np.testing.assert_allclose(lit[0] * before[1], lit[1] * before[0], atol=1e-4)
+    places = [x[alone][:, [3, 7, 11]] for x in (own, np.asarray(other["camera"]))]
+    cosines = np.sum(places[0] * places[1], 1) / np.prod([np.linalg.norm(x, axis=1) for x in places], 0)
+    expected = 0.5 * np.minimum(np.arccos(np.clip(cosines, -1, 1)), 1)
+    np.testing.assert_allclose(other["weight"][alone], expected, atol=2e-3)
+    np.testing.assert_array_equal(other["weight"][~alone], 1)

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 import recipe
 
+from panojax.camera import look_at
 from panojax.config import Config
 from panojax.errors import InputError
 from panojax.generators import generator as networks
-from panojax.generators.generator import Head, render_heads
+from panojax.generators.generator import Head, View, render_heads
 from panojax.inversion.spaces import fit_encoder, mean_codes
 from panojax.losses.perception import Perception
-from panojax.train.encoder.presets import RunConfig, tiny
+from panojax.train.encoder.objective import Rendered, identity
+from panojax.train.encoder.presets import tiny
 from panojax.train.encoder.proxy import ProxyWeights, draw_proxies, proxy_terms
+from panojax.train.encoder.run_config import RunConfig
 from panojax.train.encoder.state import Frozen, init_state
 from panojax.train.encoder.step_config import StepConfig
 from panojax.train.encoder.steps import encoder_step
@@ -99,20 +102,43 @@ def test_a_step_uses_the_last_samples_as_proxies_and_the_firsts_other_views(gene
         "image": jnp.concatenate([proxies["image"], proxies["image"]]),
         "camera": jnp.concatenate([proxies["camera"], proxies["camera"]]),
         "proxy": known,
-        "other": {"image": proxies["other_image"], "camera": proxies["other_camera"]},
+        "other": {"image": proxies["other_image"], "camera": proxies["other_camera"], "weight": jnp.ones(2)},
     }
     step = jax.jit(functools.partial(encoder_step, config=config))
-    state = init_state(frozen.config, config, jax.random.key(3))
-    state, metrics = step(state, frozen, batch, jax.random.key(4))
+    before = init_state(frozen.config, config, jax.random.key(3))
+    state, metrics = step(before, frozen, batch, jax.random.key(4))
     expected = metrics["l2"] + sum(getattr(WEIGHTS, n) * metrics[f"proxy/{n}"] for n in ("code", "density", "feature"))
     expected += metrics["proxy/depth"] + metrics["proxy/view"] + 0.5 * metrics["other"]
     assert float(metrics["loss"]) == pytest.approx(float(expected), rel=1e-5)
     # The first samples are the proxies once more.
     assert float(metrics["other"]) == pytest.approx(float(metrics["proxy/view"]), rel=1e-4)
+    # Each counts by its weight.
+    counted = {}
+    for weights in ((1.0, 1.0), (1.0, 0.0), (0.0, 0.5)):
+        batch["other"]["weight"] = jnp.array(weights)
+        counted[weights] = float(step(before, frozen, batch, jax.random.key(4))[1]["other"])
+    assert counted[1.0, 1.0] == pytest.approx(counted[1.0, 0.0] + 2 * counted[0.0, 0.5], rel=1e-5)
+    assert counted[1.0, 1.0] == pytest.approx(float(metrics["other"]), rel=1e-5)
     first = float(metrics["proxy/code"])
     for _ in range(15):
         state, metrics = step(state, frozen, batch, jax.random.key(4))
     assert float(metrics["proxy/code"]) < first
+
+
+def test_identities_count_where_a_face_is_seen():
+    class Known:
+        class perception:
+            embed = staticmethod(lambda pictures: pictures.reshape(len(pictures), -1))
+
+    labels = look_at(jnp.radians(jnp.array([0.0, -70.0, 80.0, 180.0])))
+    image, target = recipe.normal("id/image", (4, 8, 8, 3)), recipe.normal("id/target", (4, 8, 8, 3))
+    view = View(image, None, None, None, None)
+    everywhere, near = (
+        identity(Rendered(Known, config, {"camera": labels}, None, view, target))
+        for config in (StepConfig(), StepConfig(identity_yaw=75.0))
+    )
+    assert np.all(everywhere > 0.1)
+    np.testing.assert_array_equal(near, everywhere * np.array([1, 1, 0, 0]))
 
 
 def test_codes_alone(generator):
@@ -140,8 +166,6 @@ def test_codes_alone(generator):
 def test_bad_input_is_named():
     with pytest.raises(InputError, match="points must be even"):
         ProxyWeights(points=3)
-    with pytest.raises(InputError, match=r"step\.view_weight needs photos in the batch"):
-        RunConfig(step=dataclasses.replace(tiny().step, view_weight=1.0))
     with pytest.raises(InputError, match="needs samples of the generator"):
         RunConfig(data=("FFHQ",), step=dataclasses.replace(tiny().step, proxy=WEIGHTS))
     with pytest.raises(InputError, match="a photo's codes are not known"):

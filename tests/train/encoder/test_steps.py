@@ -17,7 +17,8 @@ from panojax.generators.generator_config import GeneratorConfig
 from panojax.inversion.spaces import fit_encoder, mean_codes
 from panojax.losses.perception import Perception
 from panojax.params import abstract_generator
-from panojax.train.encoder.presets import PRESETS, RunConfig, tiny
+from panojax.train.encoder.presets import PRESETS, tiny
+from panojax.train.encoder.run_config import RunConfig
 from panojax.train.encoder.state import Frozen, abstract_state, all_finite, init_state
 from panojax.train.encoder.step_config import StepConfig
 from panojax.train.encoder.steps import adversarial_step, compile_step, encode, encoder_step, evaluate
