@@ -1,6 +1,6 @@
 """Every command of README and docs, as written, on small data; options that make it small are told beside it.
 
-python tests/docs/run_commands.py [--all] [--shipped] [--only WORDS] [--jobs 2]
+python tests/docs/run_commands.py [--all] [--shipped] [--pages docs/photos.md ...] [--only WORDS] [--jobs 2]
 
 A page's commands run in their order in a folder of their own, with a small model as "default". Those that take more
 than a few seconds (`LONG`) are only parsed unless `--all` is given; those of `NEVER` always, for the reason beside.
@@ -249,7 +249,7 @@ class Report:
 
 def run_page(page: pathlib.Path, base: pathlib.Path, runner: Runner, report: Report, options) -> None:
     """Runs a page's commands and Python in a copy of the sandbox."""
-    name = page.relative_to(ROOT).as_posix()
+    name = _name(page)
     folder = base.parent / name.replace("/", "_")
     shutil.copytree(base, folder, copy_function=os.link)
 
@@ -273,9 +273,14 @@ def run_page(page: pathlib.Path, base: pathlib.Path, runner: Runner, report: Rep
     shutil.rmtree(folder)
 
 
+def _name(page: pathlib.Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
 def python_pages(options) -> tuple[str, ...]:
     """Pages whose Python is run."""
-    return () if options.only else RUN_PYTHON + LONG_PYTHON * options.all
+    names = () if options.only else RUN_PYTHON + LONG_PYTHON * options.all
+    return tuple(name for name in names if options.pages is None or name in options.pages)
 
 
 def run_pages(pages: queue.SimpleQueue, base: pathlib.Path, report: Report, options) -> None:
@@ -295,10 +300,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="run those that take minutes, too")
     parser.add_argument("--shipped", action="store_true", help='"default" is the model that ships, not a small one')
+    parser.add_argument("--pages", nargs="+", help="run these alone, such as docs/photos.md")
     parser.add_argument("--only", help="run the commands that have these words alone")
     parser.add_argument("--jobs", type=int, default=2, help="pages at a time")
     options = parser.parse_args(arguments)
-    pages = reader.pages()
+    pages = [page for page in reader.pages() if options.pages is None or _name(page) in options.pages]
+    if len(pages) < len(options.pages or ()):
+        parser.error(f"--pages are among {', '.join(map(_name, reader.pages()))}, got {' '.join(options.pages)}")
     found = [command for page in pages for command in reader.commands(page)]
     waiting: queue.SimpleQueue = queue.SimpleQueue()
     for page in pages:

@@ -46,7 +46,10 @@ def _freed_here():
 def trained(generator, tmp_path_factory):
     """A folder in which `tiny` trained encoder 1, then encoder 2 with its critic from encoder 1."""
     folder = tmp_path_factory.mktemp("run")
-    first = dataclasses.replace(tiny(), workdir=str(folder), steps=120, save_every=60, picture_every=0)
+    rate = dataclasses.replace(tiny().step, learning_rate=4e-3)
+    first = dataclasses.replace(
+        tiny(), workdir=str(folder), batch=2, steps=120, save_every=60, picture_every=0, step=rate
+    )
     training.train(first, params=generator)
     second = dataclasses.replace(first, stage="e2", steps=60, start=str(folder / "e1"), picture_every=60)
     training.train(second, params=generator)
