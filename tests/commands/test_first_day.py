@@ -14,6 +14,7 @@ from panojax.commands.arguments import head_file
 from panojax.commands.cli import main
 from panojax.errors import InputError
 from panojax.terminal import bars, progress
+from panojax.terminal.progress import counted
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ def test_a_folder_run_again_sees_what_has_changed(inversions, tmp_path, capsys):
     assert done == [] and "2 heads, 0 left out" in said
     Image.new("RGB", (50, 50)).save(photos / "x.png")
     done, said = run("--mesh")
-    assert done == ["x.png"] and "1 photos or their options have changed" in said and "x.png" in said
+    assert done == ["x.png"] and "1 photo or the options changed since, made anew: " in said and "x.png" in said
     done, said = run("--method", "wplus")
     assert done == ["x.png", "y.png"] and (out / "x" / "head.npz").read_text() == "wplus"
     assert not (out / "x" / "mesh.glb").exists()
@@ -145,6 +146,10 @@ def test_a_folder_run_again_sees_what_has_changed(inversions, tmp_path, capsys):
     Image.new("RGB", (40, 40)).save(tmp_path / "x.png")
     assert main(["invert", str(tmp_path / "x.png"), str(photos), "--out", str(tmp_path / "two")]) == 0
     assert len(inversions) == 2 and {path.name for path in (tmp_path / "two").iterdir()} == {"x.png", "x.png_2"}
+
+
+def test_one_is_told_as_one():
+    assert [counted(number, "head") for number in (0, 1, 2)] == ["0 heads", "1 head", "2 heads"]
 
 
 def test_bars_are_lines_in_a_pipe(capsys, monkeypatch):
