@@ -31,8 +31,9 @@ def no_model(monkeypatch):
 def test_bare_command_and_version(capsys):
     assert main(["help"]) == 0
     said = capsys.readouterr().out
-    assert main([]) == 0
-    assert capsys.readouterr().out == said
+    for words in ([], ["-h"], ["--help"]):
+        assert main(words) == 0
+        assert capsys.readouterr().out == said
     assert "panojax invert photo.jpg --out me" in said and "panojax COMMAND --help" in said
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("panojax ")
@@ -43,6 +44,9 @@ def test_every_help_has_examples_names_and_both_sides_of_a_switch(command, capsy
     with pytest.raises(SystemExit):
         main([command, "--help"])
     said = capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["help", command])
+    assert capsys.readouterr().out == said
     assert "For example:" in said and f"panojax {command} " in said.split("For example:")[1]
     positional = {"invert": "PHOTO", "render": "HEAD", "edit": "[REFERENCE]", "interpolate": "SECOND"}
     assert positional.get(command, "") in said.splitlines()[0] + said.split("options")[0]
