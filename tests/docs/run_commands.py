@@ -76,8 +76,8 @@ LONG = {
     "panojax view astronaut": "--port 0",
     "panojax view --seeds": "--port 0",
     "--part hair": "",  # of the bar that the small model makes
-    "--method pti": "--steps 1 --lpips none",
-    "--method wplus": "--steps 1 --lpips none",
+    "--method pti": "--steps 1 --lpips none --frames 4",
+    "--method wplus": "--steps 1 --lpips none --frames 4",
     "python -m panojax.train.package": "",
     "python -m panojax.train.directions --checkpoint model --samples": "--samples 20 --overwrite",
     "python -m panojax.train.directions": "--overwrite",
