@@ -17,7 +17,6 @@ class Options:
     reported and the others go on. Run again with the same settings, it does only what is missing.
 
     For example:
-
         panojax align photos --out aligned
     """
 

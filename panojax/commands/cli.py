@@ -42,12 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line (None: this process's) and gives its exit code."""
 
     def body() -> None:
-        if text := answer(sys.argv[1:] if arguments is None else arguments):
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        if text := answer(words):
             print(text)
             return
+        if words[0] == "help":
+            words = [*words[1:], "--help"]
         options = tyro.cli(
             Command,  # type: ignore[arg-type]
-            args=arguments,
+            args=words,
             prog="panojax",
             description="Single-image 360-degree head reconstruction.",
             config=(tyro.conf.OmitSubcommandPrefixes,),

@@ -15,7 +15,6 @@ class Options:
     computes and that ours lacks are refused by name: docs/converting.md lists them all.
 
     For example:
-
         panojax convert network.pkl --out panohead
     """
 

@@ -23,7 +23,6 @@ class Options:
     before and after, and report.json with the change at each yaw.
 
     For example:
-
         panojax edit me --strength age=2 --out older
         panojax edit me other --part hair --out new_hair
     """

@@ -11,6 +11,7 @@ from panojax.disk.locks import contents
 from panojax.disk.staging import check_writable
 from panojax.errors import InputError
 from panojax.extras import need
+from panojax.terminal.progress import counted, step
 
 SUFFIXES = {"glb": ".glb", "obj": ".obj", "ply": ".ply", "splat": ".ply", "mp4": ".mp4", "webp": ".webp"}
 FOLDERS = ("transforms", "colmap")
@@ -25,7 +26,6 @@ class Options:
     COLMAP's text. mp4, webp: a turntable.
 
     For example:
-
         panojax export me --to glb --out me.glb
         panojax export me/head.npz --to splat --out me.ply
     """
@@ -163,7 +163,6 @@ def _pitches(options: Options) -> tuple[float, ...]:
 
 def _mesh(options: Options, params: Any, head: Any) -> Any:
     from panojax.export.mesh import extract_mesh
-    from panojax.terminal.progress import step
 
     with step("extracting the mesh", {}):
         return extract_mesh(
@@ -178,10 +177,9 @@ def _mesh(options: Options, params: Any, head: Any) -> Any:
 
 def _views(options: Options, params: Any, head: Any) -> Any:
     from panojax.export.views import surround, take_views
-    from panojax.terminal.progress import step
 
     labels = surround(options.views, _pitches(options), params.config.generator)
-    with step(f"rendering {len(labels)} views", {}):
+    with step(f"rendering {counted(len(labels), 'view')}", {}):
         return take_views(params, head, labels, resolution=options.resolution, progress=True)
 
 
@@ -189,7 +187,6 @@ def _surface(options: Options, mesh: Any, views: Any) -> Any:
     """A mesh as a surface, without what no picture shows unless that is asked for."""
     from panojax.export.colours import shown_surface
     from panojax.export.surface import closed_surface
-    from panojax.terminal.progress import step
 
     surface = closed_surface(mesh.vertices, mesh.faces)
     if options.unseen:
@@ -201,7 +198,6 @@ def _surface(options: Options, mesh: Any, views: Any) -> Any:
 def _write_glb(options: Options, params: Any, head: Any) -> str:
     from panojax.export.surface import simplify
     from panojax.export.texture import bake_texture, write_obj, write_textured
-    from panojax.terminal.progress import step
 
     mesh, views = _mesh(options, params, head), _views(options, params, head)
     surface = _surface(options, mesh, views)
@@ -213,8 +209,8 @@ def _write_glb(options: Options, params: Any, head: Any) -> str:
     write(textured, options.out, overwrite=options.overwrite)
     height, width = textured.texture.shape[:2]
     return (
-        f"{len(textured.faces)} triangles, texture {width} x {height}, {textured.seen:.0%} of it from {options.views} "
-        "views, the rest from its neighbours"
+        f"{len(textured.faces)} triangles, texture {width} x {height}, {textured.seen:.0%} of it from "
+        f"{counted(options.views, 'view')}, the rest from its neighbours"
     )
 
 
@@ -243,7 +239,6 @@ def _count(options: Options) -> int:
 def _write_splat(options: Options, params: Any, head: Any) -> str:
     from panojax.export.splat_fitting import fit_splats
     from panojax.export.splats import splats_from_surface, write_splats
-    from panojax.terminal.progress import step
 
     steps, count = _fit_steps(options), _count(options)
     mesh, views = _mesh(options, params, head), _views(options, params, head)
@@ -262,7 +257,6 @@ def _write_posed(options: Options, params: Any, head: Any) -> str:
     from panojax.export.colours import gather_colours
     from panojax.export.posed import write_colmap, write_transforms
     from panojax.export.surface import sample_surface
-    from panojax.terminal.progress import step
 
     mesh, views = _mesh(options, params, head), _views(options, params, head)
     surface = _surface(options, mesh, views)
@@ -273,7 +267,7 @@ def _write_posed(options: Options, params: Any, head: Any) -> str:
     views = views if options.size is None else views.resized(options.size)
     with output_folder(options.out) as folder, step("writing the pictures", {}):
         write(folder, views, points, colours, progress=True)
-    return f"{len(views.labels)} pictures, {options.points} points"
+    return f"{counted(len(views.labels), 'picture')}, {options.points} points"
 
 
 def _write_video(options: Options, params: Any, head: Any) -> str:
@@ -281,7 +275,6 @@ def _write_video(options: Options, params: Any, head: Any) -> str:
     from panojax.export.turntable import render_views
     from panojax.files.output import sized, write_video
     from panojax.terminal.bars import bar
-    from panojax.terminal.progress import step
 
     _, cameras = turn(options.frames, _turn_pitch(options), params.config.generator)
     with step("rendering the turntable", {}):

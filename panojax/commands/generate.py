@@ -4,6 +4,8 @@ import dataclasses
 import pathlib
 from typing import Literal
 
+from panojax.terminal.progress import counted, step
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -12,7 +14,6 @@ class Options:
     A seed gives the latent that PanoHead's and EG3D's own tools draw for it.
 
     For example:
-
         panojax generate --seeds 0-7 --out people
     """
 
@@ -65,7 +66,7 @@ def run(options: Options) -> None:
     with output_folder(options.out, overwrite=options.overwrite) as folder:
         _generate(options, seeds, folder)
         count = len(list(folder.iterdir()))
-    print(f"{options.out}: {len(seeds)} heads, {count} files")
+    print(f"{options.out}: {counted(len(seeds), 'head')}, {counted(count, 'file')}")
 
 
 def _generate(options: Options, seeds: tuple[int, ...], folder: pathlib.Path) -> None:
@@ -80,7 +81,6 @@ def _generate(options: Options, seeds: tuple[int, ...], folder: pathlib.Path) ->
     from panojax.files.output import contact_sheet
     from panojax.photo import write_image
     from panojax.terminal.bars import bar
-    from panojax.terminal.progress import step
 
     seconds: dict[str, float] = {}
     params = load_model(options.checkpoint, seconds, dtype=options.dtype)
@@ -89,7 +89,7 @@ def _generate(options: Options, seeds: tuple[int, ...], folder: pathlib.Path) ->
     titles, around = turn(8, options.pitch[0], config)
     generate = jax.jit(panojax.generate, static_argnames="cutoff")
     rows, row_titles = [], []
-    with step(f"making {len(seeds)} heads", seconds):
+    with step(f"making {counted(len(seeds), 'head')}", seconds):
         for seed in bar(seeds, desc="heads", unit="head"):
             head = generate(params, latent(seed, config.z_dim), truncation=options.truncation, cutoff=options.cutoff)
             stem = f"seed{seed:04d}"

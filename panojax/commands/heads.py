@@ -13,7 +13,6 @@ class Options:
     They are built from CC0 assets, which --fetch-assets downloads once. A run that was stopped goes on where it was.
 
     For example:
-
         panojax heads --fetch-assets
         panojax heads --identities 10 --views 8 --out raw/heads
     """

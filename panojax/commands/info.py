@@ -15,7 +15,6 @@ class Options:
     """Say what a checkpoint folder, a head's file or a PyTorch checkpoint holds. Nothing in it is executed.
 
     For example:
-
         panojax info me/head.npz
     """
 

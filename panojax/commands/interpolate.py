@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from panojax.errors import InputError
+from panojax.terminal.progress import counted, step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +18,6 @@ class Options:
     Writes strip.png, a row of heads for each yaw, and what else is asked for.
 
     For example:
-
         panojax interpolate me other --out between --turntable
     """
 
@@ -80,7 +80,6 @@ def _interpolate(options: Options, folder: pathlib.Path) -> None:
     from panojax.files.output import contact_sheet, write_video
     from panojax.photo import write_image
     from panojax.terminal.bars import bar
-    from panojax.terminal.progress import step
 
     seconds: dict[str, float] = {}
     params, (first, second) = load_heads(
@@ -94,7 +93,7 @@ def _interpolate(options: Options, folder: pathlib.Path) -> None:
         """The ends are the heads themselves, whose share must not be traced for that."""
         return (panojax.interpolate if share in (0, 1) else blend)(model, first, second, share)
 
-    with step(f"making {len(options.share)} heads", seconds):
+    with step(f"making {counted(len(options.share), 'head')}", seconds):
         columns = []
         for share in bar(options.share, desc="heads", unit="head"):
             head = between(share)

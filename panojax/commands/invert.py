@@ -24,7 +24,6 @@ class Options:
     they show one person, of whom one head is made; so do the frames of a video.
 
     For example:
-
         panojax invert astronaut --out astronaut_head
         panojax invert me.jpg --out me --mesh
         panojax invert photos --out heads --video none

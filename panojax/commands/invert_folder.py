@@ -10,6 +10,7 @@ from panojax.disk.locks import alone_in, contents
 from panojax.disk.reading import read_json
 from panojax.disk.staging import check_writable
 from panojax.errors import InputError, OutputError
+from panojax.terminal.progress import counted, note, quietly
 
 # What `invert_photo` writes, the report aside.
 FILES = re.compile(r"(input|reconstruction|sheet)\.png|turntable\.(mp4|webp)|mesh\.\w+|head\.npz|tuned_model")
@@ -29,7 +30,6 @@ def invert_folder(options: Options) -> None:
     from panojax.devices.dealing import deal
     from panojax.photo.folder import list_photos
     from panojax.terminal.bars import bar
-    from panojax.terminal.progress import note
 
     check_writable(options.out)
     if options.out.exists() and not options.out.is_dir():
@@ -40,7 +40,8 @@ def invert_folder(options: Options) -> None:
     made = {photo for photo in photos if is_current(old[photo], options, photo) and _is_whole(old[photo], jobs[photo])}
     todo = [photo for photo in photos if options.overwrite or photo not in made]
     if anew := [photo for photo in todo if old[photo] is not None and not options.overwrite]:
-        note(f"{len(anew)} photos or their options have changed since, their heads are made anew: {_some(anew)}")
+        changed = f"{counted(len(anew), 'photo')} or the options changed since"
+        note(f"{changed}, made anew: {_some(anew)}")
     if gone := _others(options.out, set(jobs.values())):
         note(f"{options.out} also holds heads whose photos are not in {', '.join(options.photo[:3])}: {_some(gone)}")
     failed: dict[str, str] = {}
@@ -74,13 +75,12 @@ def invert_folder(options: Options) -> None:
             note(f"{photo}: {'; '.join(warned[photo])}")
     if len(failed) == len(jobs):
         raise InputError(f"photo must be a folder of portraits, none of {len(failed)} could be inverted")
-    print(f"{options.out}: {len(jobs) - len(failed)} heads, {len(failed)} left out")
+    print(f"{options.out}: {counted(len(jobs) - len(failed), 'head')}, {len(failed)} left out")
 
 
 def _invert(photo: str, options: Options, model: Model, folder: pathlib.Path, old: dict[str, Any] | None) -> list[str]:
     """Inverts one photo into its folder; what its alignment warns of."""
     from panojax.disk.staging import output_folder
-    from panojax.terminal.progress import quietly
 
     overwrite = options.overwrite or old is not None or _half_made(folder)
     with quietly(), output_folder(folder, overwrite=overwrite) as work:

@@ -14,7 +14,6 @@ class Options:
     Writes a picture for each yaw at each pitch, and what else is asked for.
 
     For example:
-
         panojax render me --yaw -45 0 45 --out views
         panojax render me/head.npz --turntable --out turn
     """

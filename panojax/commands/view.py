@@ -23,7 +23,6 @@ class Options:
     of both encoders. Ctrl-C ends the server.
 
     For example:
-
         panojax view
         panojax view me other
         panojax view photo.jpg --seeds 0-3

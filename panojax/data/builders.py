@@ -23,6 +23,13 @@ class SetConfig(tfds.core.BuilderConfig):
     beam: bool = False
 
 
+class _Info(tfds.core.DatasetInfo):
+    """What is known of a set before it is written: what its plan says."""
+
+    def initialize_from_bucket(self) -> None:
+        """Nothing: these sets are in no bucket, and TFDS would leave a temporary folder behind."""
+
+
 class _SetBuilder(tfds.core.GeneratorBasedBuilder):
     """Writes the records of `builder_config.plan`."""
 
@@ -32,7 +39,7 @@ class _SetBuilder(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         plan = self.builder_config.plan
-        return tfds.core.DatasetInfo(
+        return _Info(
             builder=self,
             description=plan.description,
             features=tfds.features.FeaturesDict({name: _feature(name, plan) for name in plan.features}),

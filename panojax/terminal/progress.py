@@ -68,6 +68,11 @@ def note(message: str) -> None:
     say(f"note: {one_line(message)}")
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: "1 head", "2 heads"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def one_line(text: str) -> str:
     """Text without line breaks and runs of spaces."""
     return " ".join(text.split())

@@ -9,7 +9,7 @@ import numpy as np
 from panojax.camera import front
 from panojax.errors import InputError
 from panojax.params import Params
-from panojax.terminal.progress import note
+from panojax.terminal.progress import counted, note
 from panojax.viewer import subjects
 from panojax.viewer.gallery import Gallery, thumbnail
 from panojax.viewer.maker import Maker
@@ -140,5 +140,5 @@ def kept_before(gallery: Gallery, params: Params, most: int) -> tuple[list[subje
             thumbnails[len(found)] = picture
         found.append(subjects.from_head(params, head, name))
     if found:
-        note(f"{len(found)} heads of {gallery.folder} are in the gallery")
+        note(f"the gallery shows {counted(len(found), 'head')} of {gallery.folder}")
     return found, thumbnails

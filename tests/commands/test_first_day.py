@@ -14,6 +14,7 @@ from panojax.commands.arguments import head_file
 from panojax.commands.cli import main
 from panojax.errors import InputError
 from panojax.terminal import bars, progress
+from panojax.terminal.progress import counted
 
 
 @pytest.fixture
@@ -30,8 +31,9 @@ def no_model(monkeypatch):
 def test_bare_command_and_version(capsys):
     assert main(["help"]) == 0
     said = capsys.readouterr().out
-    assert main([]) == 0
-    assert capsys.readouterr().out == said
+    for words in ([], ["-h"], ["--help"]):
+        assert main(words) == 0
+        assert capsys.readouterr().out == said
     assert "panojax invert photo.jpg --out me" in said and "panojax COMMAND --help" in said
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("panojax ")
@@ -42,6 +44,9 @@ def test_every_help_has_examples_names_and_both_sides_of_a_switch(command, capsy
     with pytest.raises(SystemExit):
         main([command, "--help"])
     said = capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["help", command])
+    assert capsys.readouterr().out == said
     assert "For example:" in said and f"panojax {command} " in said.split("For example:")[1]
     positional = {"invert": "PHOTO", "render": "HEAD", "edit": "[REFERENCE]", "interpolate": "SECOND"}
     assert positional.get(command, "") in said.splitlines()[0] + said.split("options")[0]
@@ -133,7 +138,7 @@ def test_a_folder_run_again_sees_what_has_changed(inversions, tmp_path, capsys):
     assert done == [] and "2 heads, 0 left out" in said
     Image.new("RGB", (50, 50)).save(photos / "x.png")
     done, said = run("--mesh")
-    assert done == ["x.png"] and "1 photos or their options have changed" in said and "x.png" in said
+    assert done == ["x.png"] and "1 photo or the options changed since, made anew: " in said and "x.png" in said
     done, said = run("--method", "wplus")
     assert done == ["x.png", "y.png"] and (out / "x" / "head.npz").read_text() == "wplus"
     assert not (out / "x" / "mesh.glb").exists()
@@ -145,6 +150,10 @@ def test_a_folder_run_again_sees_what_has_changed(inversions, tmp_path, capsys):
     Image.new("RGB", (40, 40)).save(tmp_path / "x.png")
     assert main(["invert", str(tmp_path / "x.png"), str(photos), "--out", str(tmp_path / "two")]) == 0
     assert len(inversions) == 2 and {path.name for path in (tmp_path / "two").iterdir()} == {"x.png", "x.png_2"}
+
+
+def test_one_is_told_as_one():
+    assert [counted(number, "head") for number in (0, 1, 2)] == ["0 heads", "1 head", "2 heads"]
 
 
 def test_bars_are_lines_in_a_pipe(capsys, monkeypatch):

@@ -46,6 +46,14 @@ def test_tfds_itself_reads_the_set_and_no_tensorflow_is_imported(folder, sets, t
     assert not [name for name in (*asked, *sys.modules) if name.split(".")[0] == "tensorflow"]
 
 
+def test_nothing_is_left_among_temporary_files(folder, tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    prepare(options(folder), tmp_path / "sets")
+    assert not list(temporary.iterdir())
+
+
 def test_a_set_is_not_written_twice(folder, tmp_path):
     prepare(options(folder), tmp_path)
     with pytest.raises(InputError, match="out must not hold this set yet"):

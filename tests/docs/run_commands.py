@@ -10,6 +10,7 @@ than a few seconds (`LONG`) are only parsed unless `--all` is given; those of `N
 import argparse
 import concurrent.futures
 import glob
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -44,6 +45,22 @@ NEVER = {
     "panojax.train.directions --checkpoint model --pairs": "needs OpenGL and assets of 140 MB",
     "panojax.train.generator panohead512": "a step of the released size takes 20 GB and, on a CPU, an hour",
 }
+# Networks of the same layers and resolutions, but of few channels: most of a step on a CPU is its compilation.
+GENERATOR = (
+    "--kimg 0.004 --batch 4 --picture-every 0 --model.dtype float32 --model.channel-base 512 --model.channel-max 16 "
+    "--model.superresolution-channels 8 8 --model.depth-samples 4 --model.importance-samples 4 "
+    "--discriminator.dtype float32 --discriminator.channel-base 512 --discriminator.channel-max 16"
+)
+STEP = "--steps 1 --batch 4 --validation-batches 1 --lpips none --identity none --picture-every 0"
+ENCODER = (
+    f"{STEP} --step.loss-resolution 32 --step.critic-widths 8 8 8 8 --encoder.resolution 32 --encoder.head-width 16 "
+    "--encoder.trunk.depths 1 1 1 1 --encoder.trunk.widths 16 16 16 16"
+)
+GOAE = (
+    f"{STEP} --step.loss-resolution 32 --encoder.resolution 64 --encoder.codes-resolution 64 --encoder.depth 1 "
+    "--encoder.widths 16 16 16 --encoder.swin.width 16 --encoder.swin.depths 1 1 2 1 --encoder.swin.heads 2 2 4 4 "
+    "--encoder.swin.window 4"
+)
 # Those that take more than a few seconds, and what makes them small. The first that fits.
 LONG = {
     "panojax export": "--views 8 --pitch 0",
@@ -59,19 +76,20 @@ LONG = {
     "panojax view astronaut": "--port 0",
     "panojax view --seeds": "--port 0",
     "--part hair": "",  # of the bar that the small model makes
-    "--method pti": "--steps 1 --lpips none",
-    "--method wplus": "--steps 1 --lpips none",
+    "--method pti": "--steps 1 --lpips none --frames 4",
+    "--method wplus": "--steps 1 --lpips none --frames 4",
     "python -m panojax.train.package": "",
     "python -m panojax.train.directions --checkpoint model --samples": "--samples 20 --overwrite",
     "python -m panojax.train.directions": "--overwrite",
     "python -m panojax.train.parts": "--steps 1 --batch 2",
     "python -m panojax.train.generator.gan_export": "",
-    "python -m panojax.train.generator": "--kimg 0.004 --batch 4 --picture-every 0",
-    "python -m panojax.train.encoder": "--steps 1 --batch 4 --lpips none --identity none --picture-every 0",
-    "python -m panojax.eval.targets": "--small --runs 1",
-    "python -m panojax.eval.benchmark_training": "--small",
-    "python -m panojax.eval.benchmark": "--small",
-    "python -m panojax.eval.curves": "--model tiny --runs 1 --counts 1 --rays 8 --trigrids 32",
+    "python -m panojax.train.generator": GENERATOR,
+    "python -m panojax.train.encoder goae": GOAE,
+    "python -m panojax.train.encoder": ENCODER,
+    "python -m panojax.eval.targets": "--small --runs 1 --works render",
+    "python -m panojax.eval.benchmark_training": "--config tiny --runs 1 --works e1 --batches 1 --dtypes float32",
+    "python -m panojax.eval.benchmark": "--small --runs 1 --batches 1 --dtypes float32",
+    "python -m panojax.eval.curves": "--model tiny --runs 1 --counts 1 --rays 8 --trigrids 32 --each 1",
     "python -m panojax.eval.likeness": "--part all",
     "python -m panojax.eval": "--limit 1 --distances 1 --methods e1 --lpips none --identity none --no-cost",
 }
@@ -127,16 +145,28 @@ def _make_room(words: list[str], folder: pathlib.Path) -> None:
         target.unlink(missing_ok=True)
 
 
+def _quick_compilation() -> dict[str, str]:
+    """What has small networks, which compile longer than they run, compiled as tests have them (tests/conftest.py)."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if importlib.metadata.version("jax") < "0.11":
+        flags += " --xla_cpu_use_fusion_emitters=false"
+    return {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": flags}
+
+
 class Runner:
     """A process that runs commands (`worker.py`), started anew where one took too long."""
 
-    def __init__(self, base: pathlib.Path):
-        self.environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-            "PYTHONUNBUFFERED": "1",
-            "JAX_COMPILATION_CACHE_DIR": str(base.parent / "cache"),
-            "PAGES_MODEL": str(base / "model"),
-        }
+    def __init__(self, base: pathlib.Path, *, shipped: bool = False):
+        self.environment = (
+            os.environ
+            | ({} if shipped else _quick_compilation())
+            | {
+                "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+                "PYTHONUNBUFFERED": "1",
+                "JAX_COMPILATION_CACHE_DIR": str(base.parent / "cache"),
+                "PAGES_MODEL": str(base / "model"),
+            }
+        )
         self.process: subprocess.Popen | None = None
 
     def run(self, words: list[str], folder: pathlib.Path) -> tuple[str | None, float]:
@@ -285,7 +315,7 @@ def python_pages(options) -> tuple[str, ...]:
 
 def run_pages(pages: queue.SimpleQueue, base: pathlib.Path, report: Report, options) -> None:
     """Runs pages, in one process, until there are no more."""
-    runner = Runner(base)
+    runner = Runner(base, shipped=options.shipped)
     try:
         while True:
             run_page(pages.get_nowait(), base, runner, report, options)

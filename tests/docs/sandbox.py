@@ -54,7 +54,7 @@ def make_sandbox(folder: pathlib.Path, *, shipped: bool) -> None:
     for name in ("a.png", "b.png", "hair.png"):
         Image.fromarray(mask).save(folder / name)
     shutil.copy(folder / "model" / "directions.npz", folder / "directions.npz")
-    for name in ("panohead", "panojax/default_model"):
+    for name in ("panohead", "HEADS256", "panojax/default_model"):
         shutil.copytree(folder / "model", folder / name, copy_function=_link)
     for name in ("easy-khair-180-gpc0.8-trans10-025000.pkl", "network.pkl"):
         shutil.copy(ROOT / "tests" / "golden" / "panohead_mini.pkl", folder / name)
