@@ -1,7 +1,7 @@
 """Which head of a photo is meant, and its pose: by the face mesh, by the head pose network, or by both.
 
-The mesh sees faces from the front to some 60 degrees, the network heads from all sides. Between 35 and 60 degrees, where
-both work, the pose goes over from the one to the other, so that labels of a turning head have no step.
+The mesh sees faces from the front to some 60 degrees, the network heads from all sides. Between 35 and 60 degrees,
+where both work, the pose goes over from the one to the other, so that labels of a turning head have no step.
 """
 
 import dataclasses
@@ -29,8 +29,8 @@ MIN_PRESENCE, PRESENCE_FALL = 6.0, 0.15
 SURE_PRESENCE, TURN_GAIN = 15.0, 5.0
 # Degrees of yaw between which the pose goes over from the mesh's to the network's.
 MESH_ALONE, NETWORK_ALONE = 35.0, 60.0
-# Degrees between both poses: from the first on, a mesh that is not sure is not believed; from the second on, one that is
-# sure is believed alone.
+# Degrees between both poses: from the first on, a mesh that is not sure is not believed; from the second on, one that
+# is believed is believed alone.
 CONTRADICTION, APART = 45.0, 30.0
 
 

@@ -100,9 +100,9 @@ def decode(outputs: dict[str, np.ndarray], square: Square, side: int, threshold:
     """The heads that the network's outputs tell of, the surest first.
 
     Args:
-      outputs: of a picture [side, side, 3]: `HEAT` [n, n, 1], logits of a head's middle in each cell; `PLACE` [n, n, 3],
-        from the cell's middle to the head's in cells, and log(side / UNIT); `TURN` [n, n, 6], the first two columns of
-        the rotation, not yet perpendicular.
+      outputs: of a picture [side, side, 3]: `HEAT` [n, n, 1], logits of a head's middle in each cell; `PLACE`
+        [n, n, 3], from the cell's middle to the head's in cells, and log(side / UNIT); `TURN` [n, n, 6], the first two
+        columns of the rotation, not yet perpendicular.
       square: what the picture shows of the photo.
       side: in pixels.
       threshold: the least score.

@@ -61,7 +61,7 @@ def total_loss(outputs: dict[str, jax.Array], scenes: Scene) -> tuple[jax.Array,
 
 
 def rotations(turn: jax.Array) -> jax.Array:
-    """[..., 3, 3] whose first two columns are turn [..., 6], made perpendicular; `head_pose.rotation_from` is its twin."""
+    """[..., 3, 3] whose first two columns are turn [..., 6], made perpendicular; `rotation_from` is its NumPy twin."""
     first, second = turn[..., :3], turn[..., 3:]
     first = first * jax.lax.rsqrt(jnp.sum(first**2, -1, keepdims=True) + 1e-8)
     second = second - jnp.sum(first * second, -1, keepdims=True) * first

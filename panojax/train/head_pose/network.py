@@ -32,8 +32,8 @@ def init_network(widths: Widths, seed: int) -> Graph:
     """A residual network down to a 32nd of the picture's side and up again to an eighth.
 
     Picture [H, W, 3] in [-1, 1] with sides of a multiple of 32 -> `heat` [H / 8, W / 8, 1], `place` [.., 3] and `turn`
-    [.., 6], see `panojax.photo.head_pose`. Its weights are of the trained form; `plain_weights` makes those that it runs
-    with.
+    [.., 6], see `panojax.photo.head_pose`. Its weights are of the trained form; `plain_weights` makes those that it
+    runs with.
     """
     rng = np.random.default_rng(seed)
     steps: list[Any] = []

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from panojax.disk.staging import replaced_when_done
 from panojax.errors import InputError
-from panojax.nn.graph import Graph, load, run, save
+from panojax.nn import graph
+from panojax.nn.graph import Graph, load, save
 from panojax.photo.head_pose import INPUT_SIDE, STRIDE, TURN
 from panojax.synthetic.storage import list_identities, read_identity, read_parameters
 from panojax.terminal.bars import bar
@@ -127,7 +128,7 @@ def make_step(network: Graph, optimizer: Any, batch: int) -> Any:
 
 def forward(network: Graph, weights: Any, pictures: jax.Array) -> dict[str, jax.Array]:
     """{output: [N, n, n, C]} of pictures [N, H, W, 3]."""
-    return dict(zip(network.outputs, run(network, weights, pictures)))
+    return dict(zip(network.outputs, graph.run(network, weights, pictures)))
 
 
 def learning_rate(part: float, highest: float) -> float:
@@ -188,18 +189,22 @@ def close_errors(network: Graph, drawn: Drawn, *, count: int = 512, seed: int = 
     return angle[wanted > 0]
 
 
+def write(config: HeadPoseConfig) -> None:
+    """Trains and writes the file. InputError where it is there already and not to be replaced, before anything else."""
+    if config.out.exists() and not config.overwrite:
+        raise InputError(f"out must not exist yet, or --overwrite be given, got {str(config.out)!r}")
+    network = train(config)
+    with replaced_when_done(config.out, overwrite=config.overwrite) as partial, open(partial, "wb") as file:
+        save(file, network)
+    print(f"{config.out}: {config.out.stat().st_size / 1e6:.2f} MB")
+
+
 def main() -> int:
     """Runs the command line; the exit code."""
 
-    def body() -> None:
+    def run() -> None:
         import tyro
 
-        config = tyro.cli(HeadPoseConfig, prog="python -m panojax.train.head_pose", description=__doc__)
-        if config.out.exists() and not config.overwrite:
-            raise InputError(f"out must not exist yet, or --overwrite be given, got {str(config.out)!r}")
-        network = train(config)
-        with replaced_when_done(config.out, overwrite=config.overwrite) as partial, open(partial, "wb") as file:
-            save(file, network)
-        print(f"{config.out}: {config.out.stat().st_size / 1e6:.2f} MB")
+        write(tyro.cli(HeadPoseConfig, prog="python -m panojax.train.head_pose", description=__doc__))
 
-    return exit_code(body)
+    return exit_code(run)

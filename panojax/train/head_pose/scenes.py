@@ -66,25 +66,25 @@ def compose(key: jax.Array, atlas: jax.Array, rotations: jax.Array, grounds: jax
     grid = jnp.stack(jnp.meshgrid(*(jnp.arange(INPUT_SIDE, dtype=jnp.float32) + 0.5,) * 2), -1)
     picture = _ground(keys[3], grounds, atlas, grid)
     head_keys = jax.random.split(keys[4], SLOTS)
-    covered, cores, visible = [], [], []
+    covered: list[jax.Array] = []
     for slot in range(SLOTS):  # the last is nearest
-        colour, alpha = _head(head_keys[slot], atlas[numbers[slot]], place, slot, grid)
+        colour, alpha = draw_head(head_keys[slot], atlas[numbers[slot]], place, slot, grid)
         alpha = alpha * place["there"][slot]
         picture = picture * (1 - alpha) + colour * place["there"][slot]
         core = jnp.sum((grid - place["centre"][slot]) ** 2, -1) < (0.5 * HEAD_SHARE * place["side"][slot]) ** 2
-        cores.append(core)
         covered = [left * (1 - alpha[..., 0]) for left in covered] + [core.astype(jnp.float32)]
     cover, hiding = _occluder(keys[5], grounds, grid, place)
     picture = picture * (1 - hiding) + cover * hiding
     bars = _bars(keys[6], grid, close)
-    picture = _photograph(keys[7], picture)
+    picture = photograph(keys[7], picture)
     picture = jnp.where(bars, picture, 0.0)
+    shares = []
     for slot in range(SLOTS):
         left = covered[slot] * (1 - hiding[..., 0]) * bars[..., 0]
         area = math.pi * (0.5 * HEAD_SHARE * place["side"][slot]) ** 2
-        visible.append(jnp.sum(left) / area)
-    seen = jnp.stack(visible)
-    rotation = jax.vmap(_turned)(rotations[numbers], place["roll"], place["mirrored"])
+        shares.append(jnp.sum(left) / area)
+    seen = jnp.stack(shares)
+    rotation = jax.vmap(turned)(rotations[numbers], place["roll"], place["mirrored"])
     there = place["there"] * (seen > HIDDEN) * (place["lying"] == 0)
     sure = (seen > SEEN) & (place["side"] * HEAD_SHARE > LEAST_HEAD)
     inside = jnp.all((place["centre"] > 0) & (place["centre"] < INPUT_SIDE), -1)
@@ -120,7 +120,7 @@ def _places(key, close) -> dict[str, jax.Array]:
     }
 
 
-def _head(key, atlas, place, slot, grid):
+def draw_head(key, atlas, place, slot, grid):
     """Premultiplied colour [H, W, 3] in [-1, 1] times alpha, and alpha [H, W, 1], of a head in the picture."""
     size = atlas.shape[0]
     side, roll = place["side"][slot], place["roll"][slot]
@@ -151,7 +151,7 @@ def _head(key, atlas, place, slot, grid):
 def _ground(key, grounds, atlas, grid):
     """Surroundings [H, W, 3] in [-1, 1]: one picture, or two with an edge between, or much enlarged hair or cloth."""
     keys = jax.random.split(key, 4)
-    first, second = (_texture(k, grounds, grid) for k in keys[:2])
+    first, second = (texture(k, grounds, grid) for k in keys[:2])
     draws = jax.random.uniform(keys[2], (8,))
     angle = 2 * jnp.pi * draws[0]
     edge = (grid[..., 0] - 64) * jnp.cos(angle) + (grid[..., 1] - 64) * jnp.sin(angle) > 100 * (draws[1] - 0.5)
@@ -166,17 +166,17 @@ def _ground(key, grounds, atlas, grid):
     return jnp.where(draws[6] < 0.08, near, picture)
 
 
-def _texture(key, grounds, grid):
+def texture(key, grounds, grid):
     """A random part of a random picture of the surroundings, turned, mirrored, of other colours: [H, W, 3]."""
     draws = jax.random.uniform(key, (16,))
     ground = grounds[(draws[0] * len(grounds)).astype(jnp.int32)]
-    size = ground.shape[0]
+    size, side = ground.shape[0], grid.shape[0]
     angle = 0.35 * (2 * draws[1] - 1)
-    step = size / INPUT_SIDE * (0.35 + 0.65 * draws[2])
-    away = grid - INPUT_SIDE / 2
+    step = size / side * (0.35 + 0.65 * draws[2])
+    away = grid - side / 2
     x = step * (away[..., 0] * jnp.cos(angle) - away[..., 1] * jnp.sin(angle)) * jnp.where(draws[3] < 0.5, -1, 1)
     y = step * (away[..., 0] * jnp.sin(angle) + away[..., 1] * jnp.cos(angle))
-    room = size / 2 - step * INPUT_SIDE / 2
+    room = size / 2 - step * side / 2
     x, y = (z + size / 2 + room * (2 * d - 1) for z, d in ((x, draws[4]), (y, draws[5])))
     colour = _bilinear(ground, jnp.clip(x, 0, size - 1.001), jnp.clip(y, 0, size - 1.001)) / 127.5 - 1
     gain = jnp.exp(0.3 * (2 * draws[6] - 1) + 0.12 * (2 * draws[7:10] - 1))
@@ -184,7 +184,7 @@ def _texture(key, grounds, grid):
 
 
 def _occluder(key, grounds, grid, place):
-    """What is held before some heads: its picture [H, W, 3] and where it is [H, W, 1]: an ellipse, a bar or a corner."""
+    """What is held before some heads, an ellipse, a bar or a corner: its picture [H, W, 3], where it is [H, W, 1]."""
     keys = jax.random.split(key, 3)
     draws = jax.random.uniform(keys[0], (10,))
     slot = (draws[0] * SLOTS).astype(jnp.int32)
@@ -201,7 +201,7 @@ def _occluder(key, grounds, grid, place):
     beyond = away[..., 0] * jnp.cos(angle) + away[..., 1] * jnp.sin(angle) > 0
     kind = (draws[7] * 3).astype(jnp.int32)
     shape = jnp.select([kind == 0, kind == 1], [ellipse, bar], beyond) & (draws[8] < 0.35)
-    return _texture(keys[1], grounds, grid), shape[..., None].astype(jnp.float32)
+    return texture(keys[1], grounds, grid), shape[..., None].astype(jnp.float32)
 
 
 def _bars(key, grid, close):
@@ -216,7 +216,7 @@ def _bars(key, grid, close):
     return ((x > width[0]) & (x < far - width[1]) & (y > width[2]) & (y < far - width[3]))[..., None]
 
 
-def _photograph(key, picture):
+def photograph(key, picture):
     """Exposure, contrast, colours, blur and noise of a camera."""
     keys = jax.random.split(key, 2)
     draws = jax.random.uniform(keys[0], (10,))
@@ -228,17 +228,17 @@ def _photograph(key, picture):
     sigma = jnp.where(draws[8] < 0.5, 0.1, 0.1 + 1.9 * draws[9] ** 2)
     taps = jnp.exp(-0.5 * (jnp.arange(-4, 5) / sigma) ** 2)
     taps = taps / taps.sum()
+    side = picture.shape[0]
     for axis in (0, 1):
         padded = jnp.pad(picture, [(4, 4) if a == axis else (0, 0) for a in range(3)], mode="edge")
-        picture = sum(
-            taps[i] * jax.lax.slice_in_dim(padded, i, i + INPUT_SIDE, axis=axis) for i in range(9)
-        )  # type: ignore[assignment]
+        shifted = [jax.lax.slice_in_dim(padded, i, i + side, axis=axis) for i in range(9)]
+        picture = jnp.tensordot(taps, jnp.stack(shifted), 1)
     strength = 0.08 * jax.random.uniform(keys[1]) ** 3
     picture = picture + strength * jax.random.normal(jax.random.fold_in(keys[1], 1), picture.shape)
     return jnp.clip(picture, -1, 1)
 
 
-def _turned(rotation, roll, mirrored):
+def turned(rotation, roll, mirrored):
     """The rotation of a head that was mirrored, then turned clockwise in the picture."""
     flip = jnp.diag(jnp.array([-1.0, 1.0, 1.0]))
     rotation = jnp.where(mirrored > 0, flip @ rotation @ flip, rotation)

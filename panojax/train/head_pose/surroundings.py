@@ -24,7 +24,7 @@ def draw_surroundings(count: int, seed: int, panoramas: Sequence[np.ndarray] = (
     pictures = np.empty((count, SIDE, SIDE, 3), np.uint8)
     for i in range(count):
         if panoramas and rng.random() < 0.4:
-            pictures[i] = look(panoramas[rng.integers(len(panoramas))], rng)
+            pictures[i] = look(panoramas[int(rng.integers(len(panoramas)))], rng)
         else:
             pictures[i] = clutter(str(rng.choice(CLUTTER, p=SHARES)), rng)
     return pictures
@@ -64,8 +64,8 @@ def look(panorama: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def clutter(kind: str, rng: np.random.Generator) -> np.ndarray:
     """A drawn picture uint8 [SIDE, SIDE, 3].
 
-    Kinds: "leaves", shapes of all sizes that hide each other, as objects do (the dead leaves model); "noise" of a random
-    spectrum; "stripes"; a "gradient", as of a studio; "balls", shaded ones of the colours of skin and hair.
+    Kinds: "leaves", shapes of all sizes that hide each other, as objects do (the dead leaves model); "noise" of a
+    random spectrum; "stripes"; a "gradient", as of a studio; "balls", shaded ones of the colours of skin and hair.
     """
     if kind == "gradient":
         return _bytes(_gradient(rng))
@@ -103,9 +103,7 @@ def _leaves(rng):
             stretch = rng.uniform(0.4, 1.6)
             draw.ellipse((x - radius, y - radius * stretch, x + radius, y + radius * stretch), fill=colour)
         elif shape == 1:
-            draw.line(
-                (x, y, *(np.array((x, y)) + rng.normal(0, 2 * radius, 2))), colour, width=int(1 + radius / 6)
-            )
+            draw.line((x, y, *(np.array((x, y)) + rng.normal(0, 2 * radius, 2))), colour, width=int(1 + radius / 6))
         else:
             corners = rng.integers(3, 7) if shape == 2 else 4
             angles = np.sort(rng.uniform(0, 2 * np.pi, corners)) if shape == 2 else np.arange(4) * np.pi / 2 + 0.785
@@ -149,8 +147,9 @@ def _ball(picture, rng):
     skin = np.array((0.85, 0.6, 0.48)) * rng.uniform(0.25, 1.1)
     hair = np.array((0.25, 0.18, 0.13)) * rng.uniform(0.1, 3.5)
     colour = (skin, hair, _colour(rng))[rng.integers(3)]
-    radii, middle = np.exp(rng.uniform(np.log(8), np.log(70))) * np.array((1, rng.uniform(0.7, 1.6))), rng.uniform(
-        0, SIDE, 2
+    radii, middle = (
+        np.exp(rng.uniform(np.log(8), np.log(70))) * np.array((1, rng.uniform(0.7, 1.6))),
+        rng.uniform(0, SIDE, 2),
     )
     x, y = np.meshgrid(np.arange(SIDE), np.arange(SIDE))
     x, y = (x - middle[0]) / radii[0], (y - middle[1]) / radii[1]
