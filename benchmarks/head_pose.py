@@ -8,7 +8,7 @@
 left and writes OUT/head_pose.npz, which belongs in panojax/photo/weights. `draw-test` draws test heads with hair that
 no training head has, all around; `measure` puts them before surroundings that were not trained with, aligns these
 photos with the network that the package has, writes a file a head (and goes on where it was stopped), and prints the
-table of docs/photos.md. PANORAMAS are pictures in latitude and longitude, such as `panoramas` makes of npm's @pmndrs/assets.
+table of docs/photos.md. DIR holds panoramas in latitude and longitude, such as `panoramas` makes of an npm package.
 """
 
 import argparse

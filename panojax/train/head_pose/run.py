@@ -56,7 +56,9 @@ class HeadPoseConfig:
     surroundings: int = 3000
     """Pictures of surroundings."""
     start: pathlib.Path | None = None
-    """File of a network to go on from."""
+    """File of a network to go on from, of the same widths."""
+    widths: Widths = Widths()
+    """Of the network."""
     seed: int = 0
     """Of the weights and the pictures."""
     overwrite: bool = False
@@ -143,7 +145,7 @@ def train(config: HeadPoseConfig) -> Graph:
     kept = [picture for name, picture in panoramas.items() if name not in HELD_OUT_PANORAMAS]
     grounds = draw_surroundings(config.surroundings, config.seed, kept)
     drawn = Drawn(*map(jnp.asarray, (make_atlas(pictures), turns, grounds)))
-    network = init_network(Widths(), config.seed)
+    network = init_network(config.widths, config.seed)
     if config.start is not None:
         network = dataclasses.replace(network, weights=trained_form(dict(load(config.start).weights)))
     optimizer = optax.chain(optax.clip_by_global_norm(2.0), optax.scale_by_adam(b2=0.99))
