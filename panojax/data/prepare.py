@@ -9,6 +9,7 @@ import dataclasses
 import os
 import pathlib
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,7 +22,6 @@ from panojax.disk.locks import alone_in
 from panojax.disk.staging import check_writable
 from panojax.errors import InputError
 from panojax.extras import need
-from panojax.terminal.progress import note
 
 Options = eg3d_folder.FolderOptions | heads_set.HeadsOptions | mead.MeadOptions
 
@@ -58,7 +58,7 @@ def prepare(options: Options, out: str | os.PathLike, *, beam: Sequence[str] | N
         settings = dataclasses.replace(settings, beam_options=_beam_options(beam))
     plan = make_plan(options)
     if plan.told:
-        note(plan.told)
+        print(plan.told, file=sys.stderr)
     config = builders.SetConfig(name=options.name, plan=plan, beam=beam is not None)
     # TFDS wants a folder for downloads, though there are none.
     with alone_in(out), _quiet(), tempfile.TemporaryDirectory() as downloads:

@@ -230,8 +230,8 @@ def test_a_tiny_face_is_refused(astronaut):
 
 
 def test_a_hidden_face_is_refused(astronaut, monkeypatch):
-    """What the mesh network says of a camera held before the face stands in for such a photo, of which the other network
-    sees no head either."""
+    """What the mesh network says of a camera held before the face stands in for such a photo; nor does the other
+    network see a head."""
     points, _ = finding.face_mesh(astronaut, finding.detect_faces(astronaut)[0])
     monkeypatch.setattr(finding, "face_mesh", lambda rgb, face: (points, 3.0))
     monkeypatch.setattr(finding, "find_heads", lambda rgb: [])

@@ -43,7 +43,7 @@ def test_a_folder_is_an_eg3d_data_set(photos, tmp_path):
     assert report.aligned == ((a, "img00000000.png"), (a, "img00000004.png"))
     assert [photo.rpartition("/")[2] for photo, _ in report.failed] == ["b.jpg", "c.png", "missing.png"]
     reasons = [reason for _, reason in report.failed]
-    assert "empty" in reasons[0] and "face" in reasons[1] and "does not exist" in reasons[2]
+    assert "empty" in reasons[0] and "photo must show a head" in reasons[1] and "does not exist" in reasons[2]
     assert report.warned[0][0] == a and "details will be missing" in report.warned[0][1][0]
     labels = json.loads((out / "dataset.json").read_text())["labels"]
     assert [name for name, _ in labels] == ["img00000000.png", "img00000004.png"]
@@ -59,7 +59,7 @@ def test_a_folder_is_an_eg3d_data_set(photos, tmp_path):
 def test_heads_from_behind_are_counted(photos, tmp_path, monkeypatch, astronaut):
     """Also by a run that finds them done; and their labels are those of cameras behind the head."""
     back = Head((250.0, 160.0), 200.0, pose_rotation(3.0, 0.1), 0.9)
-    write_image(photos / "c.png", astronaut[::-1])
+    write_image(photos / "c.png", astronaut[::-1], overwrite=True)
     monkeypatch.setattr(finding, "detect_faces", lambda rgb: [])
     monkeypatch.setattr(finding, "find_heads", lambda rgb: [back] if rgb.shape[0] == 512 else [])
     for _ in range(2):

@@ -57,7 +57,7 @@ class HeadPoseConfig:
     """Pictures of surroundings."""
     start: pathlib.Path | None = None
     """File of a network to go on from, of the same widths."""
-    widths: Widths = Widths()
+    widths: Widths = dataclasses.field(default_factory=Widths)
     """Of the network."""
     seed: int = 0
     """Of the weights and the pictures."""
