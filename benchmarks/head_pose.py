@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 import pathlib
+import subprocess
 import sys
 import time
 
@@ -72,7 +73,7 @@ def draw_test(options: argparse.Namespace) -> int:
                 yaws = [math.remainder(math.radians(a), 2 * math.pi) for a in range(-180, 180, options.step)]
                 labels = np.array([camera_label(yaw, up) for yaw in yaws])
                 draw_person(renderer, options.assets, options.seed, number)
-                np.savez(path, rgba=np.stack([renderer.view(label).rgba for label in labels]), labels=labels)
+                np.savez_compressed(path, rgba=np.stack([renderer.view(label).rgba for label in labels]), labels=labels)
                 print(path, flush=True)
     finally:
         renderer.close()
@@ -270,7 +271,7 @@ def _median(rows, name):
     return float(np.median(np.abs([row[name] for row in rows]))) if rows else math.nan
 
 
-MARGIN = 100  # seconds of reading the heads, compiling and writing
+MARGIN = 45  # seconds of writing and a first look
 
 
 def all_steps(options: argparse.Namespace) -> int:
@@ -284,7 +285,10 @@ def all_steps(options: argparse.Namespace) -> int:
     heads, drawn = options.work / "heads", options.work / "drawn"
     options.out.mkdir(parents=True, exist_ok=True)
     if not drawn.exists():
+        command = [sys.executable, __file__, "draw-test", "--assets", options.assets, "--out", options.out / "test"]
+        testing = subprocess.Popen([*map(str, command), "--identities", str(options.test_identities)])
         draw(argparse.Namespace(**{**vars(options), "out": str(heads), "seconds": options.seconds / 3, "start": 0}))
+        testing.wait()
         drawn.touch()
     config = run.HeadPoseConfig(
         heads=(heads,),
@@ -297,7 +301,28 @@ def all_steps(options: argparse.Namespace) -> int:
         seed=options.seed,
         overwrite=True,
     )
-    return exit_code(lambda: run.write(config))
+    code = exit_code(lambda: run.write(config))
+    if code == 0:
+        first_look(config)
+    return code
+
+
+def first_look(config) -> None:
+    """Prints how far off rotations are in scenes of validation heads before held-out surroundings."""
+    import jax.numpy as jnp
+
+    from panojax.nn.graph import load
+    from panojax.train.head_pose import run
+    from panojax.train.head_pose.scenes import make_atlas
+    from panojax.train.head_pose.surroundings import draw_surroundings, read_panoramas
+
+    pictures, turns = run.read_heads(config.heads, "validation")
+    found = {} if config.panoramas is None else read_panoramas(config.panoramas)
+    grounds = draw_surroundings(200, 10**6, [found[name] for name in run.HELD_OUT_PANORAMAS if name in found])
+    drawn = run.Drawn(*map(jnp.asarray, (make_atlas(pictures), turns, grounds)))
+    off = run.close_errors(load(config.out), drawn)
+    told = ", ".join(f"{share}% {np.percentile(off, share):.1f}" for share in (50, 75, 90, 95))
+    print(f"degrees of rotation wrong, {len(off)} heads in scenes of validation heads, one look: {told}", flush=True)
 
 
 def main() -> int:
@@ -333,14 +358,9 @@ def main() -> int:
     step.add_argument("--devices", type=int, default=0, help="GPUs whose OpenGL is used in turn; 0: EGL's choice")
     step.add_argument("--batch", type=int, default=256)
     step.add_argument("--start-from", type=pathlib.Path, help="a network to go on from")
-    for field, default in (
-        ("identities", 6000),
-        ("seed", 300),
-        ("views", 12),
-        ("size", 160),
-        ("surroundings", 6000),
-    ):
-        step.add_argument(f"--{field}", type=int, default=default)
+    numbers = {"identities": 6000, "seed": 300, "views": 8, "size": 160, "surroundings": 6000, "test_identities": 12}
+    for field, default in numbers.items():
+        step.add_argument(f"--{field.replace('_', '-')}", type=int, default=default)
     step.set_defaults(run=all_steps)
     options = parser.parse_args()
     return options.run(options)

@@ -5,8 +5,10 @@ python -m panojax.train.head_pose --heads heads --panoramas panoramas --seconds 
 The heads' own training identities are trained on. Surroundings are drawn, and crops of panoramas where these are given.
 """
 
+import concurrent.futures
 import dataclasses
 import functools
+import os
 import pathlib
 import sys
 import time
@@ -23,7 +25,7 @@ from panojax.errors import InputError
 from panojax.nn import graph
 from panojax.nn.graph import Graph, load, save
 from panojax.photo.head_pose import INPUT_SIDE, STRIDE, TURN
-from panojax.synthetic.storage import list_identities, read_identity, read_parameters
+from panojax.synthetic.storage import list_identities, read_pictures
 from panojax.terminal.bars import bar
 from panojax.train.command import exit_code
 from panojax.train.head_pose.losses import rotations, total_loss
@@ -33,6 +35,7 @@ from panojax.train.head_pose.surroundings import draw_surroundings, read_panoram
 
 # Panoramas in whose surroundings heads are measured and not trained.
 HELD_OUT_PANORAMAS = ("city", "forest", "lobby", "venice")
+TOLD = 200  # steps between lines of losses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +49,7 @@ class HeadPoseConfig:
     panoramas: pathlib.Path | None = None
     """Folder of panoramas without people in latitude and longitude (.png, .jpg), whose crops are surroundings."""
     seconds: float = 300.0
-    """How long to train, reading and compiling aside; the learning rate falls to zero in this time."""
+    """How long the training takes, with reading and compiling; the learning rate falls to zero in this time."""
     steps: int = 0
     """Instead of `seconds`: gradient steps."""
     batch: int = 256
@@ -96,18 +99,17 @@ def read_heads(folders: tuple[pathlib.Path, ...], split: str) -> tuple[np.ndarra
     Raises:
       InputError: there is none, or they are of several sizes, or of one that is no multiple of 8.
     """
-    pictures, turns = [], []
     paths = [path for folder in folders for path in list_identities(folder)]
-    for path in bar(paths, desc=f"reading {split}", unit="head"):
-        if read_parameters(path)[0]["split"] == split:
-            views = read_identity(path)
-            pictures.append(views.rgba)
-            turns.append(views.labels[:, :16].reshape(-1, 4, 4)[:, :3, :3].transpose(0, 2, 1))
-    sizes = {views.shape[1] for views in pictures}
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        heads = list(bar(pool.map(read_pictures, paths), total=len(paths), desc=f"reading {split}", unit="head"))
+    heads = [head for head in heads if head[0]["split"] == split]
+    sizes = {pictures.shape[1] for *_, pictures in heads}
     if len(sizes) != 1 or sizes.pop() % 8:
         told = ", ".join(map(str, folders))
         raise InputError(f"heads must hold pictures of the {split} split of one size, a multiple of 8, got {told}")
-    return np.concatenate(pictures), np.concatenate(turns).astype(np.float32)
+    labels = np.concatenate([labels for _, labels, _ in heads])
+    turns = labels[:, :16].reshape(-1, 4, 4)[:, :3, :3].transpose(0, 2, 1)
+    return np.concatenate([pictures for *_, pictures in heads]), turns.astype(np.float32)
 
 
 def make_step(network: Graph, optimizer: Any, batch: int) -> Any:
@@ -140,11 +142,8 @@ def learning_rate(part: float, highest: float) -> float:
 
 def train(config: HeadPoseConfig) -> Graph:
     """Trains on the heads' training identities."""
-    pictures, turns = read_heads(config.heads, "train")
-    panoramas = {} if config.panoramas is None else read_panoramas(config.panoramas)
-    kept = [picture for name, picture in panoramas.items() if name not in HELD_OUT_PANORAMAS]
-    grounds = draw_surroundings(config.surroundings, config.seed, kept)
-    drawn = Drawn(*map(jnp.asarray, (make_atlas(pictures), turns, grounds)))
+    until = time.time() + config.seconds
+    drawn = read_drawn(config)
     network = init_network(config.widths, config.seed)
     if config.start is not None:
         network = dataclasses.replace(network, weights=trained_form(dict(load(config.start).weights)))
@@ -152,25 +151,42 @@ def train(config: HeadPoseConfig) -> Graph:
     weights = {name: jnp.asarray(value) for name, value in network.weights.items()}
     state = State(weights, jax.tree.map(jnp.copy, weights), optimizer.init(weights))
     step, key = make_step(network, optimizer, config.batch), jax.random.key(config.seed)
-    begun, number, part = None, 0, 0.0
+    clock, number = _Clock(config.steps, until), 0
     with tqdm(desc="training", unit="step", disable=None) as shown:
-        while part < 1:
-            rate = learning_rate(part, config.learning_rate)
-            decay = min(0.999, (1 + number) / (10 + number))
+        while (part := clock.part(number)) < 1:
+            rate, decay = learning_rate(part, config.learning_rate), min(0.999, (1 + number) / (10 + number))
             state, losses = step(state, drawn, jax.random.fold_in(key, number), rate, decay)
             number += 1
-            if number % 10 == 0 or number == 1:
-                losses = {name: float(value) for name, value in losses.items()}
-                begun = begun or time.time()  # the first step compiles
-                part = number / config.steps if config.steps else (time.time() - begun) / config.seconds
-                told = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
-                shown.set_postfix_str(told)
-                if number % 200 == 0:
-                    print(f"step {number}, {100 * part:.0f}%: {told}", file=sys.stderr, flush=True)
+            if number % TOLD == 0 or number == 1:
+                told = ", ".join(f"{name} {float(value):.3f}" for name, value in losses.items())
+                print(f"step {number}, {100 * part:.0f}%: {told}", file=sys.stderr, flush=True)
             shown.update()
-            part = number / config.steps if config.steps else part
-    print(f"{number} steps of {config.batch} pictures, {len(pictures)} drawn views", file=sys.stderr)
+    print(f"{number} steps of {config.batch} pictures, {len(drawn.atlas)} drawn views", file=sys.stderr)
     return dataclasses.replace(network, weights=jax.device_get(plain_weights(state.mean)))
+
+
+def read_drawn(config: HeadPoseConfig) -> Drawn:
+    """The training heads, and surroundings without those held out, on the device."""
+    pictures, turns = read_heads(config.heads, "train")
+    panoramas = {} if config.panoramas is None else read_panoramas(config.panoramas)
+    kept = [picture for name, picture in panoramas.items() if name not in HELD_OUT_PANORAMAS]
+    grounds = draw_surroundings(config.surroundings, config.seed, kept)
+    return Drawn(*map(jnp.asarray, (make_atlas(pictures), turns, grounds)))
+
+
+class _Clock:
+    """How much of a training is over, by its steps, or by the time since its first step, which compiles."""
+
+    def __init__(self, steps: int, until: float):
+        self.steps, self.until, self.begun = steps, until, 0.0
+
+    def part(self, number: int) -> float:
+        """In [0, 1]; 1 is the end."""
+        if self.steps:
+            return number / self.steps
+        if number == 1:
+            self.begun = time.time()
+        return (time.time() - self.begun) / max(self.until - self.begun, 1.0) if number else 0.0
 
 
 def close_errors(network: Graph, drawn: Drawn, *, count: int = 512, seed: int = 1) -> np.ndarray:

@@ -4,6 +4,7 @@ A picture has up to `SLOTS` heads. Half of the pictures show one as the network 
 fills; the others show any number of any size, or none.
 """
 
+import concurrent.futures
 import math
 from typing import Any, NamedTuple
 
@@ -35,11 +36,17 @@ class Scene(NamedTuple):
 
 def make_atlas(rgba: np.ndarray) -> np.ndarray:
     """Pictures uint8 [M, S, S, 4], S a multiple of 8, with smaller copies beside: [M, S, 3 S / 2, 4], premultiplied."""
-    alpha = rgba[..., 3:].astype(np.float32) / 255
-    level = np.concatenate([rgba[..., :3] * alpha, rgba[..., 3:]], -1)
     side = rgba.shape[1]
     atlas = np.zeros((len(rgba), side, side * 3 // 2, 4), np.uint8)
-    top = 0
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        list(pool.map(lambda i: _fill(atlas[i : i + 64], rgba[i : i + 64]), range(0, len(rgba), 64)))
+    return atlas
+
+
+def _fill(atlas, rgba):
+    alpha = rgba[..., 3:].astype(np.float32) / 255
+    level = np.concatenate([rgba[..., :3] * alpha, rgba[..., 3:]], -1)
+    side, top = rgba.shape[1], 0
     for number in range(LEVELS):
         if number:
             level = (level[:, ::2, ::2] + level[:, 1::2, ::2] + level[:, ::2, 1::2] + level[:, 1::2, 1::2]) / 4
@@ -47,7 +54,6 @@ def make_atlas(rgba: np.ndarray) -> np.ndarray:
         width = level.shape[1]
         atlas[:, below : below + width, left : left + width] = level + 0.5
         top += width if number else 0
-    return atlas
 
 
 def compose(key: jax.Array, atlas: jax.Array, rotations: jax.Array, grounds: jax.Array) -> Scene:

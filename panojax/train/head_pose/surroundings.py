@@ -1,5 +1,9 @@
 """What heads are put before: crops of panoramas, and drawn clutter."""
 
+import concurrent.futures
+import functools
+import multiprocessing
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -10,6 +14,7 @@ from panojax.errors import InputError
 from panojax.files.image_file import float_to_uint8, read_image
 
 SIDE = 192
+MANY = 2000  # pictures, from which on starting processes is worth it
 CLUTTER = ("leaves", "noise", "stripes", "gradient", "balls")
 SHARES = (0.45, 0.2, 0.1, 0.15, 0.1)
 
@@ -18,16 +23,21 @@ def draw_surroundings(count: int, seed: int, panoramas: Sequence[np.ndarray] = (
     """Pictures without people: uint8 [count, SIDE, SIDE, 3].
 
     Two in five are crops of `panoramas` (uint8 [H, 2 H, 3], in latitude and longitude), where there are any; the rest
-    is clutter by `clutter`.
+    is clutter by `clutter`. Picture i is the seed's, whatever the count; many are drawn by several processes.
     """
-    rng = np.random.default_rng(seed)
-    pictures = np.empty((count, SIDE, SIDE, 3), np.uint8)
-    for i in range(count):
-        if panoramas and rng.random() < 0.4:
-            pictures[i] = look(panoramas[int(rng.integers(len(panoramas)))], rng)
-        else:
-            pictures[i] = clutter(str(rng.choice(CLUTTER, p=SHARES)), rng)
-    return pictures
+    draw = functools.partial(_draw_one, seed=seed, panoramas=tuple(panoramas))
+    processes = (os.cpu_count() or 1) if count >= MANY else 1
+    if processes == 1:
+        return np.stack([draw(i) for i in range(count)])
+    with concurrent.futures.ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        return np.stack(list(pool.map(draw, range(count), chunksize=50)))
+
+
+def _draw_one(number, *, seed, panoramas):
+    rng = np.random.default_rng((seed, number))
+    if panoramas and rng.random() < 0.4:
+        return look(panoramas[int(rng.integers(len(panoramas)))], rng)
+    return clutter(str(rng.choice(CLUTTER, p=SHARES)), rng)
 
 
 def read_panoramas(folder: pathlib.Path) -> dict[str, np.ndarray]:
