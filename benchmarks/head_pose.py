@@ -28,7 +28,7 @@ WITHOUT_PEOPLE = (
     *("hubble_deep_field", "ihc", "logo", "microaneurysms", "moon", "motorcycle_left", "motorcycle_right", "page"),
     *("phantom", "retina", "rocket", "text"),
 )
-FACES_AND_HEADS = 20.0, 80.0  # degrees of yaw within which the two methods meet
+MEETING = 20.0, 80.0  # degrees of yaw within which the two methods meet
 
 
 def panoramas(options: argparse.Namespace) -> int:
@@ -258,11 +258,11 @@ def table(results: pathlib.Path) -> str:
 def meeting_step(heads: list[list[dict[str, float]]]) -> float:
     """Degrees: the largest step between neighbouring views of a turntable, where the methods meet, of the median yaw
     error of `align`, signed so that positive is too far from the front."""
-    low, high = FACES_AND_HEADS
-    errors: dict[float, list[float]] = {}
+    low, high = MEETING
+    errors: dict[int, list[float]] = {}
     for row in (row for rows in heads for row in rows):
         if "align_yaw" in row and low <= abs(row["yaw"]) <= high:
-            errors.setdefault(round(abs(row["yaw"])), []).append(math.copysign(1, row["yaw"]) * row["align_yaw"])
+            errors.setdefault(round(abs(row["yaw"]) / STEP), []).append(math.copysign(1, row["yaw"]) * row["align_yaw"])
     medians = [float(np.median(errors[yaw])) for yaw in sorted(errors)]
     return float(np.abs(np.diff(medians)).max()) if len(medians) > 1 else math.nan
 
