@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from panojax.errors import InputError
 from panojax.photo.detect import Face, choose_face, detect_faces
 from panojax.photo.framing import HEADS, label_angles, square_and_camera
-from panojax.photo.head_pose import Head, find_heads, head_pose, look_closer
+from panojax.photo.head_pose import SURE, Head, find_heads, head_pose, look_closer
 from panojax.photo.pose import HeadPose, face_mesh, fit_pose, pose_angles, pose_turn
 
 Method = Literal["face mesh", "head pose network", "both"]
@@ -170,7 +170,7 @@ def _checked(rgb, seen: _Seen) -> Found:
     square, camera = square_and_camera(pose, HEADS)
     turn = pose_turn(square.roll) @ np.asarray(camera, np.float64)[:16].reshape(4, 4)[:3, :3].T
     head = look_closer(rgb, Head((square.x, square.y), square.side, turn, 1.0))
-    return _settled(seen, head) if head.score > 0 else _by_mesh(seen)
+    return _settled(seen, head) if head.score >= SURE else _by_mesh(seen)
 
 
 def _settled(seen: _Seen, head: Head) -> Found:

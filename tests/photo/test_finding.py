@@ -110,6 +110,13 @@ def test_a_sure_mesh_is_believed_against_the_other_network(world):
     assert found.method == "face mesh" and yaw_of(found) == pytest.approx(45, abs=0.01)
 
 
+def test_a_head_that_is_hardly_seen_changes_nothing(world):
+    head = head_at(55)
+    world(faces=[face_of(head)], mesh=head, closer=head_at(65, score=0.3))
+    found, _ = find(PHOTO, "largest")
+    assert found.method == "face mesh" and yaw_of(found) == pytest.approx(55, abs=0.01)
+
+
 def test_labels_have_no_step_where_the_methods_meet(world):
     """Networks that are 8 degrees apart, and 6% in size: each degree of turning moves the label by less than two."""
     yaws, sizes, methods = [], [], []

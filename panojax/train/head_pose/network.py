@@ -40,7 +40,9 @@ def init_network(widths: Widths, seed: int) -> Graph:
     weights: dict[str, np.ndarray] = {}
 
     def conv(source: str, name: str, inputs: int, outputs: int, *, size: int = 3, stride: int = 1, gain: float = 1.0):
-        weights[f"{name}/kernel"] = rng.standard_normal((size, size, inputs, outputs), np.float32)
+        # Only the direction matters, but Adam's steps are as large as the usual ones relative to the usual size.
+        spread = np.float32((size * size * inputs) ** -0.5)
+        weights[f"{name}/kernel"] = rng.standard_normal((size, size, inputs, outputs), np.float32) * spread
         weights[f"{name}/gain"] = np.full(outputs, gain, np.float32)
         weights[f"{name}/bias"] = np.zeros(outputs, np.float32)
         options = {"stride": [stride, stride], "padding": "SAME"}
@@ -79,7 +81,7 @@ def init_network(widths: Widths, seed: int) -> Graph:
 
 
 def plain_weights(weights: dict[str, Any]) -> dict[str, jax.Array]:
-    """The weights that the graph runs with: of each output channel, mean 0, and variance gain^2 over its inputs."""
+    """The weights that the graph runs with: of each output channel mean 0, and the sum of squares (1.7 gain)^2."""
     plain = {}
     for name, value in weights.items():
         if name.endswith("/kernel"):
