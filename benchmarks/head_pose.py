@@ -124,7 +124,8 @@ def false_heads(pictures: int, grounds: np.ndarray) -> list[list[float]]:
                 side = min(height, width) * rng.uniform(0.25, 1)
                 middle = (rng.uniform(side / 2, n - side / 2) for n in (width, height))
                 picture = cut(picture, Square(*middle, side), 256)
-        scores.append([round(head.score, 4) for head in find_heads(picture, threshold=LEAST_SCORE)])
+        heads = find_heads(picture) or find_heads(picture, threshold=LEAST_SCORE)
+        scores.append([round(head.score, 4) for head in heads])
     return scores
 
 
@@ -151,7 +152,7 @@ def _measure_head(path: pathlib.Path, grounds: np.ndarray, every: int) -> list[d
         label = data["labels"][i].astype(np.float32)
         true = np.degrees(label_angles(label))
         row = {"yaw": true[0], "elevation": true[1]}
-        heads = find_heads(photo, threshold=LEAST_SCORE)
+        heads = find_heads(photo) or find_heads(photo, threshold=LEAST_SCORE)
         near = [head for head in heads if math.dist(head.centre, (square.x, square.y)) < 0.3 * square.side]
         best = max(near, key=lambda head: head.score, default=None)
         row["score"] = best.score if best else 0.0
@@ -226,10 +227,10 @@ def make_photo(key, rgba: np.ndarray, grounds: np.ndarray):
 
 def table(results: pathlib.Path) -> str:
     """The table, in Markdown."""
-    heads = [json.loads(path.read_text()) for path in sorted(results.glob("[0-9]*.json"))]
-    rows = [row for head in heads for row in head]
     from panojax.photo.head_pose import SURE
 
+    heads = [json.loads(path.read_text()) for path in sorted(results.glob("[0-9]*.json"))]
+    rows = [row for head in heads for row in head]
     none = [max(scores, default=0.0) for scores in json.loads((results / "none.json").read_text())["false"]]
     false = sum(score >= SURE for score in none)
     lines = [f"{len(heads)} test heads with held-out hair, {len(rows)} photos.", ""]

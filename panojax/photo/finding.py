@@ -1,7 +1,8 @@
 """Which head of a photo is meant, and its pose: by the face mesh, by the head pose network, or by both.
 
 The mesh sees faces from the front to some 60 degrees, the network heads from all sides. Between 35 and 60 degrees,
-where both work, the pose goes over from the one to the other, so that labels of a turning head have no step.
+where both work, and as the mesh loses its belief in the face, the pose goes over from the one to the other, so that
+labels of a turning head have no step.
 """
 
 import dataclasses
@@ -29,9 +30,7 @@ MIN_PRESENCE, PRESENCE_FALL = 6.0, 0.15
 SURE_PRESENCE, TURN_GAIN = 15.0, 5.0
 # Degrees of yaw between which the pose goes over from the mesh's to the network's.
 MESH_ALONE, NETWORK_ALONE = 35.0, 60.0
-# Degrees between both poses: from the first on, a mesh that is not sure is not believed; from the second on, one that
-# is believed is believed alone.
-CONTRADICTION, APART = 45.0, 30.0
+APART = 30.0  # degrees between both poses, from which on one is believed alone: the mesh, if it is rather sure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,16 +176,24 @@ def _settled(seen: _Seen, head: Head) -> Found:
     """The pose of a head that both networks see."""
     mesh, network = fit_pose(seen.points), head_pose(head)
     apart = math.degrees(Rotation.from_matrix(network.rotation @ mesh.rotation.T).magnitude())
-    if seen.margin < 0 or (seen.presence < SURE_PRESENCE and apart > CONTRADICTION):
-        return _alone(seen.faces, seen.chosen, head, seen.presence)
-    yaw = (abs(_label_yaw(mesh)) + abs(_label_yaw(network))) / 2
-    share = min(max((yaw - MESH_ALONE) / (NETWORK_ALONE - MESH_ALONE), 0.0), 1.0)
-    share = share * share * (3 - 2 * share)
-    if apart > APART or share == 0:
+    turned = (abs(_label_yaw(mesh)) + abs(_label_yaw(network))) / 2
+    belief = min(max(seen.margin / (seen.margin + SURE_PRESENCE - seen.presence), 0.0), 1.0)
+    if seen.presence >= SURE_PRESENCE:
+        belief = 1.0
+    share = 1 - belief * (1 - _smooth((turned - MESH_ALONE) / (NETWORK_ALONE - MESH_ALONE)))
+    if apart > APART:
+        share = 0.0 if belief > 0.5 else 1.0
+    if share == 0:
         return _by_mesh(seen)
     if share == 1:
         return _alone(seen.faces, seen.chosen, head, seen.presence)
     return Found(seen.faces, seen.chosen, between(mesh, network, share), "both", seen.presence, seen.points)
+
+
+def _smooth(x: float) -> float:
+    """From 0 to 1, without a corner."""
+    x = min(max(x, 0.0), 1.0)
+    return x * x * (3 - 2 * x)
 
 
 def between(one: HeadPose, other: HeadPose, share: float) -> HeadPose:

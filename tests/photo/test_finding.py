@@ -95,6 +95,18 @@ def test_where_the_mesh_doubts_the_other_network_is_believed(world, yaw):
     assert warned.startswith("the head is turned 71" if yaw > 60 else "the face is hardly seen: it was aligned by")
 
 
+def test_the_less_the_mesh_believes_the_more_the_other_network_says(world):
+    """Networks that are 16 degrees apart, in front: from the mesh's pose to the other's, without a step."""
+    mesh, head = head_at(8), head_at(-8)
+    yaws = []
+    for presence in np.arange(3, 17, 0.5):
+        world(faces=[face_of(mesh)], mesh=mesh, presence=presence, heads=[head])
+        found, _ = find(PHOTO, "largest")
+        yaws.append(yaw_of(found))
+    assert yaws[0] == pytest.approx(-8, abs=0.01) and yaws[-1] == pytest.approx(8, abs=0.01)
+    assert min(np.diff(yaws)) > -1e-6 and max(np.diff(yaws)) < 1.2
+
+
 def test_a_face_in_the_back_of_a_head_is_not_believed(world):
     """One that the mesh takes for a face, but is not sure of, where a head looks the other way."""
     head = head_at(170)
