@@ -21,6 +21,7 @@ UNIT = 32.0  # pixels: `place` has the logarithm of the square's side over this
 HEAD_SHARE = 0.74  # of the square is the head without its hair
 LOOK_SHARE = 0.8  # of the second look is the square
 FIRST_SIDES = (128, 256, 512)  # of the photo's first looks
+LARGEST = 1.6  # sides of the picture: a head that fills it has a square of 1.35
 CANDIDATE, SURE = 0.25, 0.5  # least scores of the first look and the second
 MOST = 8  # heads of a photo that are looked at twice
 SAME = 0.35  # heads that are nearer than this share of a square are one
@@ -72,7 +73,7 @@ def find_heads(rgb: np.ndarray, *, threshold: float = SURE) -> list[Head]:
     for side in FIRST_SIDES:
         if side > FIRST_SIDES[0] and max(height, width) < 0.75 * side:
             break
-        heads = _distinct(decode(_outputs(rgb, whole, side), whole, side, CANDIDATE))[:MOST]
+        heads = _distinct(decode(_outputs(rgb, whole, side), whole, side, min(CANDIDATE, threshold)))[:MOST]
         heads = _distinct([head for one in heads if (head := look_closer(rgb, one)).score >= threshold])
         if heads:
             return sorted(heads, key=lambda head: head.centre[0])
@@ -150,19 +151,16 @@ def _patch(rgb, square, side):
 
 def _at(outputs, score, row, column, square, side):
     """The head around a cell: the mean of what this and its neighbours say, by their scores."""
-    rows, columns = (slice(max(i - 1, 0), i + 2) for i in (row, column))
-    weight = score[rows, columns] * (score[rows, columns] > 0.3 * score[row, column])
+    rows, columns = (np.arange(max(i - 1, 0), min(i + 2, len(score))) for i in (row, column))
+    near = np.ix_(rows, columns)
+    weight = score[near] * (score[near] > 0.3 * score[row, column])
     weight = (weight / weight.sum())[..., None]
-    cells = np.stack(np.meshgrid(*(np.arange(axis.start, axis.start + n) for axis, n in zip(
-        (columns, rows), weight.shape[1::-1]
-    ))), -1)  # fmt: skip
-    place, turn = (outputs[name][rows, columns].astype(np.float64) for name in (PLACE, TURN))
-    middle = ((cells + 0.5 + place[..., :2]) * weight).sum((0, 1)) * STRIDE
-    length = UNIT * math.exp(float(np.clip((place[..., 2:] * weight).sum(), -3, 4)))
-    turned = np.array(rotation_from((turn * weight).sum((0, 1))))
-    x, y = to_photo(middle, square, side)
-    rotation = pose_turn(square.roll) @ turned
-    return Head((float(x), float(y)), length * square.side / side, rotation, float(score[row, column]))
+    place, turn = (outputs[name][near].astype(np.float64) for name in (PLACE, TURN))
+    cells = np.stack(np.meshgrid(columns, rows), axis=-1)
+    x, y = to_photo(((cells + 0.5 + place[..., :2]) * weight).sum((0, 1)) * STRIDE, square, side)
+    length = np.clip(float((place[..., 2:] * weight).sum()), math.log(2 / UNIT), math.log(LARGEST * side / UNIT))
+    rotation = pose_turn(square.roll) @ rotation_from((turn * weight).sum((0, 1)))
+    return Head((float(x), float(y)), UNIT * math.exp(length) * square.side / side, rotation, float(score[row, column]))
 
 
 def _central(outputs, square):

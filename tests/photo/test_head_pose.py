@@ -11,6 +11,7 @@ import skimage.data
 
 from panojax.nn.graph import shipped
 from panojax.photo import HEADS, align
+from panojax.photo import head_pose as head_pose_module
 from panojax.photo.crop import Square, cut
 from panojax.photo.framing import label_angles, square_and_camera
 from panojax.photo.head_pose import (
@@ -94,6 +95,64 @@ def test_the_pose_of_a_head_gives_its_own_square_and_label_back(angles):
     square, camera = square_and_camera(head_pose(head), HEADS)
     assert (square.x, square.y, square.side, square.roll) == pytest.approx((310, 205, 180, angles[2]))
     np.testing.assert_allclose(label_angles(camera)[:2], angles[:2], atol=1e-6)
+
+
+def puppet(height, width, *, x, y, side, roll, yaw):
+    """A photo of a red disc with a green dot on top and a blue one on the side that it looks to."""
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    photo = np.full((height, width, 3), -0.2, np.float32)
+    up, right = (math.sin(roll), -math.cos(roll)), (math.cos(roll), math.sin(roll))
+    towards = [-math.copysign(1, yaw) * c for c in right]
+    for channel, (away, radius) in enumerate((((0, 0), 0.2), (up, 0.06), (towards, 0.06))):
+        centre = x + 0.3 * side * away[0], y + 0.3 * side * away[1]
+        disc = (columns - centre[0]) ** 2 + (rows - centre[1]) ** 2 < (radius * side) ** 2
+        photo[disc] = -1
+        photo[disc, channel] = 1
+    return photo
+
+
+def see_puppet(picture):
+    """What a network would say that knows puppets: where the red disc is, and its turn by the dots."""
+    n = picture.shape[0] // STRIDE, picture.shape[1] // STRIDE
+    outputs = {HEAT: np.full((*n, 1), -9.0), PLACE: np.zeros((*n, 3)), TURN: np.zeros((*n, 6))}
+    masks = [picture[..., i] - np.delete(picture, i, -1).max(-1) > 1 for i in range(3)]
+    if not all(mask.sum() > 3 for mask in masks):
+        return outputs
+    red, green, blue = (np.argwhere(mask).mean(0)[::-1] + 0.5 for mask in masks)
+    roll = math.atan2(green[0] - red[0], red[1] - green[1])
+    left = (red - blue) @ (math.cos(roll), math.sin(roll)) > 0
+    rotation = pose_rotation(0.6 if left else -0.6, 0.1, roll)
+    side = math.sqrt(masks[0].sum() / math.pi) / 0.2
+    return outputs_of([(*red, side, rotation, 0.9)], n[0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((300, 300), {"x": 150, "y": 140, "side": 180, "roll": 0.0, "yaw": 1}),
+        ((500, 700), {"x": 480, "y": 250, "side": 160, "roll": 0.5, "yaw": -1}),
+        ((900, 600), {"x": 200, "y": 500, "side": 120, "roll": -0.4, "yaw": 1}),
+        ((1000, 1000), {"x": 760, "y": 300, "side": 90, "roll": 0.2, "yaw": -1}),
+    ],
+)
+def test_a_head_is_found_and_looked_at_alone(monkeypatch, shape, told):
+    """Its place, size and turn come back through squares of all kinds, turned ones and mirror images."""
+    monkeypatch.setattr(head_pose_module, "_network", see_puppet)
+    (head,) = find_heads(puppet(*shape, **told))
+    assert head.centre == pytest.approx((told["x"], told["y"]), abs=0.02 * told["side"])
+    assert head.side == pytest.approx(told["side"], rel=0.06) and head.score == pytest.approx(0.9)
+    expected = 0.6 * told["yaw"], 0.1, told["roll"]
+    np.testing.assert_allclose(pose_angles(head.rotation), expected, atol=0.03)
+    assert head.yaw == pytest.approx(math.degrees(expected[0]), abs=2)
+    left, top, width, height = head.box
+    assert (left + width / 2, top + height / 2) == pytest.approx(head.centre) and width == height == head.size
+
+
+def test_what_is_not_seen_alone_is_no_head(monkeypatch):
+    looks = iter([see_puppet])
+    blank = see_puppet(np.zeros((128, 128, 3)))
+    monkeypatch.setattr(head_pose_module, "_network", lambda picture: next(looks, lambda x: blank)(picture))
+    assert find_heads(puppet(120, 120, x=60, y=60, side=70, roll=0, yaw=1)) == []
 
 
 def drawn():
