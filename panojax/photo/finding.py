@@ -13,6 +13,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from panojax.errors import InputError
+from panojax.photo.crop import Square, cut
 from panojax.photo.detect import Face, choose_face, detect_faces
 from panojax.photo.framing import HEADS, label_angles, square_and_camera
 from panojax.photo.head_pose import SURE, Head, find_heads, head_pose, look_closer
@@ -30,6 +31,7 @@ MIN_PRESENCE, PRESENCE_FALL = 6.0, 0.15
 SURE_PRESENCE, TURN_GAIN = 15.0, 5.0
 # Degrees of yaw between which the pose goes over from the mesh's to the network's.
 MESH_ALONE, NETWORK_ALONE = 35.0, 60.0
+LYING_SIDE = 320  # pixels at which a head is looked at from the other sides
 APART = 30.0  # degrees between both poses, from which on one is believed alone: the mesh, if it is rather sure
 
 
@@ -96,7 +98,7 @@ def find(rgb: np.ndarray, face: str | int) -> tuple[Found, int]:
     seen, reason, count = _try_faces(rgb, face)
     if seen is not None and seen.presence >= SURE_PRESENCE:
         return _checked(rgb, seen), 0
-    heads = find_heads(rgb)
+    heads = [head for head in find_heads(rgb) if not _lies(rgb, head)]
     if seen is not None and (head := _head_of(seen.chosen, heads)) is not None:
         return _settled(seen, head), 0
     if seen is not None and isinstance(face, int):
@@ -148,6 +150,13 @@ def _try_faces(rgb, face) -> tuple[_Seen | None, InputError | None, int]:
         left.remove(chosen)
         seen = _Seen(faces, chosen, *face_mesh(rgb, chosen))
     return (seen if seen.margin >= 0 else first), None, len(faces)
+
+
+def _lies(rgb: np.ndarray, head: Head) -> bool:
+    """Whether what looks like a head is a sure face that lies on its side or upside down."""
+    around = cut(rgb, Square(*head.centre, 1.6 * head.side), LYING_SIDE)
+    turned = (_try_faces(np.ascontiguousarray(np.rot90(around, turn)), "largest")[0] for turn in (1, 2, 3))
+    return any(seen is not None and seen.presence >= SURE_PRESENCE for seen in turned)
 
 
 def _head_of(face: Face, heads: list[Head]) -> Head | None:

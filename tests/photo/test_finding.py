@@ -187,6 +187,18 @@ def test_a_back_that_lies_is_turned(monkeypatch, quarters, said):
     assert report.turned == 90 * quarters and said in report.warnings[0] and report.kind == "head"
 
 
+def test_a_face_that_lies_is_not_taken_for_a_head(monkeypatch):
+    """The photo is bright where the stand-in's face has its top."""
+    photo = np.broadcast_to(np.linspace(-0.5, 0.5, 300, dtype=np.float32)[None, :, None], (300, 300, 3)).copy()
+    head = head_at(0, x=150, y=150)
+    upright = lambda rgb: rgb[:20].mean() > rgb[-20:].mean() + 0.3  # noqa: E731
+    monkeypatch.setattr(finding, "detect_faces", lambda rgb: [face_of(head)] if upright(rgb) else [])
+    monkeypatch.setattr(finding, "face_mesh", lambda rgb, face: (mesh_of(head), 20.0))
+    monkeypatch.setattr(finding, "find_heads", lambda rgb: [head_at(180, x=150, y=150)])
+    found, quarters = find(photo, "largest")
+    assert (found.kind, found.method, quarters) == ("face", "face mesh", 1)
+
+
 @pytest.mark.parametrize(
     ("head", "message"),
     [

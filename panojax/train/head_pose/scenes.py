@@ -23,7 +23,7 @@ CLOSE_HEAD = 0.8
 SMALLEST, LARGEST = 24.0, 180.0  # pixels that a head's square has in the others
 LEAST_HEAD = 12.0  # pixels of the head itself, below which it is neither asked for nor denied
 SEEN, HIDDEN = 0.5, 0.25  # shares of the head that are visible: asked for; neither; denied below
-LYING = 0.05  # share of the heads that lie on their side or upside down, which are denied
+LYING = 0.1  # share of the heads that lie on their side or upside down, which are denied
 
 
 class Scene(NamedTuple):
