@@ -26,7 +26,7 @@ def draw(options: argparse.Namespace) -> int:
     allows, by the speed of a first tenth of it."""
     from panojax.synthetic.generate import generate_heads
 
-    processes = max(1, (os.cpu_count() or 1) - 2)
+    processes = max(1, len(os.sched_getaffinity(0)) - 2)
     places = {"start": options.start, "assets": options.assets, "devices": options.devices}
 
     def make(identities: int) -> float:
@@ -117,35 +117,31 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="step", required=True)
-    drawing, exporting = argparse.ArgumentParser(add_help=False), argparse.ArgumentParser(add_help=False)
+    drawing, exporting, starting = (argparse.ArgumentParser(add_help=False) for _ in range(3))
     for field, default in (("identities", 4000), ("seed", 0), ("views", 20), ("size", 256)):
         drawing.add_argument(f"--{field}", type=int, default=default)
     drawing.add_argument("--assets", required=True)
     drawing.add_argument("--devices", type=int, default=0, help="GPUs whose OpenGL is used in turn; 0: EGL's choice")
     exporting.add_argument("--lean", action="store_true", help="neither moments nor the generator beside its average")
     exporting.add_argument("--out", required=True)
+    starting.add_argument("--work", required=True)
+    starting.add_argument("--start", nargs="*", default=[])
+    starting.add_argument("--wait", type=int, default=0, help="steps before the first stage's generator learns")
+    starting.add_argument("--warmup", type=int, default=0, help="steps of its rising rate after that")
     step = steps.add_parser("draw", parents=[drawing])
     step.add_argument("--start", type=int, default=0)
     step.add_argument("--seconds", type=float, default=1e9, help="to draw in, about")
     step.add_argument("--out", required=True)
-    step = steps.add_parser("train")
+    step = steps.add_parser("train", parents=[starting])
     step.add_argument("--heads", required=True)
-    step.add_argument("--work", required=True)
     step.add_argument("--stages", nargs="+", required=True)
-    step.add_argument("--start", nargs="*", default=[])
-    step.add_argument("--wait", type=int, default=0, help="steps before the first stage's generator learns")
-    step.add_argument("--warmup", type=int, default=0, help="steps of its rising rate after that")
     step.add_argument("--seed", type=int, default=0)
     step = steps.add_parser("export", parents=[exporting])
     step.add_argument("--run", required=True)
-    step = steps.add_parser("all", parents=[drawing, exporting])
+    step = steps.add_parser("all", parents=[drawing, exporting, starting])
     step.add_argument("--seconds", type=float, required=True, help="of the whole call")
     step.add_argument("--stage", required=True, help="preset")
     step.add_argument("--batch", type=int, default=0, help="0: the preset's")
-    step.add_argument("--start", nargs="*", default=[])
-    step.add_argument("--wait", type=int, default=0, help="steps before the generator learns")
-    step.add_argument("--warmup", type=int, default=0, help="steps of its rising rate after that")
-    step.add_argument("--work", required=True)
     options = parser.parse_args()
     return {"draw": draw, "train": train, "export": export, "all": all_steps}[options.step](options)
 

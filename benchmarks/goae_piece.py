@@ -1,14 +1,17 @@
 """One piece of GOAE against a generator, and its row of Table 1 beside the dual encoder's.
 
-    python benchmarks/goae_piece.py train --heads HEADS --work W --minutes 13 6
-    python benchmarks/goae_piece.py evaluate --heads TEST --work W --out RESULTS
+    python benchmarks/goae_piece.py draw --work W --assets ASSETS --seconds 150 --devices 1
+    python benchmarks/goae_piece.py train --heads W/heads --work W --minutes 13 6
+    python benchmarks/goae_piece.py evaluate --heads W/tests --work W --out RESULTS
 
-`train` trains the codes, group after group, then AFA with the codes as they are; each has its minutes. A part that has
+`draw` draws heads for so many seconds, and test heads, whose hair or skins training never shows. `train` trains the
+codes, group after group, then AFA with the codes as they are; each has its minutes, 0 for none now. A part that has
 begun goes on from its checkpoint, with as many minutes more. `evaluate` writes the tables of `panojax.eval heads`.
 """
 
 import argparse
 import dataclasses
+import itertools
 import pathlib
 import sys
 import time
@@ -53,6 +56,21 @@ def run_config(options: argparse.Namespace) -> Any:
     )
 
 
+def draw(options: argparse.Namespace) -> int:
+    """Training's heads into W/heads, and `tests` others into W/tests."""
+    import generator_piece
+
+    from panojax.synthetic.generate import generate_heads
+    from panojax.synthetic.splits import split_of
+
+    work, place = pathlib.Path(options.work), {"assets": options.assets, "devices": options.devices}
+    numbers = (number for number in itertools.count() if split_of(number) == "test")
+    for number in itertools.islice(numbers, options.tests):
+        generate_heads(1, options.views, options.size, options.seed + 1, work / "tests", 1, start=number, **place)
+    options.out, options.start = str(work / "heads"), 0
+    return generator_piece.draw(options)
+
+
 def train(options: argparse.Namespace) -> int:
     """The codes into W/codes, AFA into W/afa, whose model is W/afa/model."""
     from panojax.train.command import exit_code
@@ -65,6 +83,8 @@ def train(options: argparse.Namespace) -> int:
         "afa": {"learn": "goae_features"},
     }
     for (name, changes), minutes in zip(parts.items(), options.minutes):
+        if not minutes:
+            continue
         start = None if name == "codes" else str(work / "codes" / "e1")
         one = dataclasses.replace(config.step, **changes)
         run = dataclasses.replace(config, workdir=str(work / name), start=start, minutes=minutes, step=one)
@@ -96,6 +116,13 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="part", required=True)
+    step = steps.add_parser("draw")
+    step.add_argument("--work", required=True)
+    step.add_argument("--assets", required=True)
+    step.add_argument("--seconds", type=float, default=150.0, help="of the heads for training, about")
+    for field, default in (("identities", 4000), ("tests", 32), ("seed", 300), ("views", 20), ("size", 256)):
+        step.add_argument(f"--{field}", type=int, default=default)
+    step.add_argument("--devices", type=int, default=0, help="GPUs whose OpenGL is used in turn; 0: EGL's choice")
     step = steps.add_parser("train")
     step.add_argument("--heads", help="folder of `panojax heads`; none: the generator's samples alone")
     step.add_argument("--work", required=True)
@@ -116,7 +143,7 @@ def main() -> int:
     step.add_argument("--limit", type=int, default=32)
     step.add_argument("--more", nargs=argparse.REMAINDER, default=[], help="options of `panojax.eval heads`")
     options = parser.parse_args()
-    return {"train": train, "evaluate": evaluate}[options.part](options)
+    return {"draw": draw, "train": train, "evaluate": evaluate}[options.part](options)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ pitches are uniform on the sphere.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,17 +32,27 @@ def focal_from_fov(fov_degrees: float) -> float:
 
 def intrinsics(fov_degrees: float = FOV_DEGREES) -> jax.Array:
     """[3, 3] intrinsics with the principal point in the middle."""
+    return jnp.asarray(_lens(fov_degrees))
+
+
+def _lens(fov_degrees: float) -> np.ndarray:
     focal = focal_from_fov(fov_degrees)
-    return jnp.array([[focal, 0, 0.5], [0, focal, 0.5], [0, 0, 1]], jnp.float32)
+    return np.array([[focal, 0, 0.5], [0, focal, 0.5], [0, 0, 1]], np.float32)
 
 
 def label(
     cam2world: Float[AnyArray, "*batch 4 4"], intrinsics: Float[AnyArray, "*lens 3 3"]
 ) -> Float[jax.Array, "*batch 25"]:
     """Joins cam2world [..., 4, 4] and intrinsics [..., 3, 3] into labels [..., 25]."""
-    lead = jnp.broadcast_shapes(cam2world.shape[:-2], intrinsics.shape[:-2])
-    parts = [jnp.broadcast_to(m, (*lead, *m.shape[-2:])).reshape(*lead, -1) for m in (cam2world, intrinsics)]
-    return jnp.concatenate(parts, axis=-1)
+    joined: jax.Array = _join(jnp, cam2world, intrinsics)
+    return joined
+
+
+def _join(xp, cam2world, lens):
+    """See `label`; by NumPy or JAX."""
+    lead = xp.broadcast_shapes(cam2world.shape[:-2], lens.shape[:-2])
+    parts = [xp.broadcast_to(m, (*lead, *m.shape[-2:])).reshape(*lead, -1) for m in (cam2world, lens)]
+    return xp.concatenate(parts, axis=-1)
 
 
 def unpack(label: Float[AnyArray, "*batch 25"]) -> tuple[Float[AnyArray, "*batch 4 4"], Float[AnyArray, "*batch 3 3"]]:
@@ -65,18 +76,22 @@ def look_at(
 
     Source: EG3D's LookAtPoseSampler.
     """
-    yaw, pitch = jnp.broadcast_arrays(jnp.asarray(yaw, jnp.float32), jnp.asarray(pitch, jnp.float32))
+    # Known angles by NumPy: JAX would compile a program for each of some twenty operations.
+    known = not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((yaw, pitch, radius, pivot)))
+    xp: Any = np if known else jnp
+    yaw, pitch = xp.broadcast_arrays(xp.asarray(yaw, xp.float32), xp.asarray(pitch, xp.float32))
     if degrees:
-        yaw, pitch = jnp.radians(yaw), jnp.radians(pitch)
-    height = jnp.clip(-2 * pitch / np.pi, -1 + 1e-5, 1 - 1e-5)
-    ground = jnp.sqrt(1 - height**2)
-    origin = radius * jnp.stack([ground * jnp.sin(yaw), height, ground * jnp.cos(yaw)], axis=-1)
-    forward = _unit(jnp.asarray(pivot, jnp.float32) - origin)
-    right = _unit(jnp.cross(forward, jnp.array([0.0, 1.0, 0.0])))
-    down = jnp.cross(forward, right)
-    rotation = jnp.stack([right, down, forward, origin], axis=-1)
-    bottom = jnp.broadcast_to(jnp.array([0.0, 0, 0, 1]), (*yaw.shape, 1, 4))
-    return label(jnp.concatenate([rotation, bottom], axis=-2), intrinsics(fov_degrees))
+        yaw, pitch = xp.radians(yaw), xp.radians(pitch)
+    height = xp.clip(-2 * pitch / np.pi, -1 + 1e-5, 1 - 1e-5)
+    ground = xp.sqrt(1 - height**2)
+    origin = radius * xp.stack([ground * xp.sin(yaw), height, ground * xp.cos(yaw)], axis=-1)
+    forward = _unit(xp.asarray(pivot, xp.float32) - origin)
+    right = _unit(xp.cross(forward, xp.array([0.0, 1.0, 0.0], xp.float32)))
+    down = xp.cross(forward, right)
+    rotation = xp.stack([right, down, forward, origin], axis=-1)
+    bottom = xp.broadcast_to(xp.array([0.0, 0, 0, 1], xp.float32), (*yaw.shape, 1, 4))
+    cam2world = xp.concatenate([rotation, bottom], axis=-2)
+    return jnp.asarray(_join(xp, cam2world, _lens(fov_degrees)), jnp.float32)
 
 
 def orbit(
@@ -137,7 +152,8 @@ def check_label(label, name: str = "camera") -> np.ndarray:
 
 
 def _unit(vector):
-    return vector / jnp.linalg.norm(vector, axis=-1, keepdims=True)
+    xp: Any = np if isinstance(vector, np.ndarray) else jnp
+    return vector / xp.linalg.norm(vector, axis=-1, keepdims=True)
 
 
 def camera_rays(

@@ -11,6 +11,7 @@ from flax import struct
 
 from panojax import kernels
 from panojax.config import Config
+from panojax.devices.programs import kept_shapes
 from panojax.encoders.encoder import abstract_encoder, call_networks, reorder_offsets
 from panojax.encoders.encoder_config import EncoderConfig, light
 from panojax.encoders.stage import initialise
@@ -125,7 +126,7 @@ def abstract_arrays(config: Config) -> dict:
 @functools.lru_cache(maxsize=8)  # a second of tracing, each time that a process reads a checkpoint of this kind
 def _abstract_encoder(config: Config) -> dict:
     if isinstance(config.encoder, EncoderConfig):
-        return abstract_encoder(config.encoder)
+        return kept_shapes(abstract_encoder, config.encoder)
     stages: Any = config.encoder.stages  # type: ignore[union-attr]
     return jax.eval_shape(lambda: initialise(stages, config, jax.random.key(0)))
 
@@ -137,6 +138,10 @@ def abstract_generator(config: GeneratorConfig) -> dict:
 
 @functools.lru_cache(maxsize=8)
 def _abstract_generator(config: GeneratorConfig) -> dict:
+    return kept_shapes(_traced_generator, config)
+
+
+def _traced_generator(config: GeneratorConfig) -> dict:
     return jax.eval_shape(lambda: networks.init(config, jax.random.key(0)))
 
 

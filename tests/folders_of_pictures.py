@@ -9,7 +9,9 @@ from PIL import Image
 
 from panojax.camera import look_at, mirror
 from panojax.synthetic import storage
+from panojax.synthetic.identity import as_json
 from panojax.synthetic.render import DEPTH_STEPS, View
+from panojax.synthetic.sampling import sample_identity
 
 SIDE = 32
 
@@ -70,7 +72,7 @@ def add_mirrored(pictures: Path) -> None:
 
 
 def make_heads(folder: Path, numbers: tuple[int, ...] = (0, 1, 2, 27), views: int = 3, side: int = SIDE) -> Path:
-    """A finished set of heads, written by the heads' own storage; 27 is in the test split."""
+    """A finished set of heads, written by the heads' own storage; 27 is in the test split, 28 in that of validation."""
     storage.claim_folder(folder, {"version": 1, "seed": 0, "views": views, "size": side, "assets": "none"})
     for number in numbers:
         shots = []
@@ -78,9 +80,9 @@ def make_heads(folder: Path, numbers: tuple[int, ...] = (0, 1, 2, 27), views: in
             rgba = np.dstack([picture(3 * number % 30 + i, side), disc(side)])
             depth = np.where(disc(side) > 127, round((2 + 0.1 * i) * DEPTH_STEPS), 0).astype(np.uint16)
             shots.append(View(rgba, depth, np.full((side, side), i, np.uint8)))
-        split = "test" if number == 27 else "train"
+        split = {27: "test", 28: "validation"}.get(number, "train")
         labels = np.array([label(0.5 * i, 0.2) for i in range(views)], np.float32)
-        identity = {"number": number, "split": split}
+        identity = as_json(sample_identity(0, number)) | {"split": split}
         storage.write_identity(storage.identity_path(folder, number), identity, labels, shots)
     storage.write_index(folder)
     return folder

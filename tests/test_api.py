@@ -118,7 +118,7 @@ def zeros(*shape):
         ),
         (
             lambda p, h, v: panojax.invert(p, np.zeros((32, 32, 3), np.uint8)),
-            r"image must be floats \[any, any, 3\], got uint8 \(32, 32, 3\)",
+            r"image must be floats \[any, any, 3\] in \[-1, 1\], or a photo .*, got uint8 \(32, 32, 3\)",
         ),
         (
             lambda p, h, v: panojax.invert(p, zeros(32, 32, 3), zeros(16)),

@@ -90,6 +90,44 @@ def test_known_values_are_checked_and_traced_ones_are_not(params):
     assert np.isnan(bad).all()
 
 
+def calls_with_nan(params):
+    """{name of the argument that is NaN: call}, of the public functions."""
+    nan, camera = float("nan"), panojax.look_at(0.0)
+    config = params.config.generator
+    head = panojax.Head(planes=jnp.zeros(config.field.shape), ws=jnp.zeros((config.num_ws, config.w_dim)))
+    broken = head.replace(planes=head.planes.at[0, 0, 0, 0, 0].set(nan))
+    codes, region = np.full((config.num_ws, config.w_dim), nan, np.float32), jnp.ones(config.field.areas)
+    picture = jnp.zeros((64, 64, 3))
+    side = config.image_resolution
+    masks = jnp.ones((1, side, side)).at[0, 0, 0].set(nan)
+    return {
+        "ws": lambda: panojax.synthesize(params, codes),
+        "head.planes": lambda: panojax.render(params, broken, camera),
+        "head.ws": lambda: panojax.render(params, head.replace(ws=jnp.asarray(codes)), camera),
+        "density_noise": lambda: panojax.render(params, head, camera, density_noise=nan),
+        "background_ws": lambda: panojax.render(params, head, camera, background_ws=codes),
+        "threshold": lambda: panojax.invert(params, picture, camera, threshold=nan),
+        "threshold ": lambda: panojax.invert_many(params, picture[None], camera[None], threshold=jnp.float32(nan)),
+        "threshold  ": lambda: panojax.edit(params, head, head, region, threshold=nan),
+        "share": lambda: panojax.interpolate(params, head, head, nan),
+        "first.planes": lambda: panojax.interpolate(params, broken, head, 0.0),
+        "second.planes": lambda: panojax.interpolate(params, head, broken, 0.0),
+        "strength": lambda: panojax.move_head(params, head, np.ones_like(codes), nan),
+        "direction": lambda: panojax.move_head(params, head, codes, 0.0),
+        "region": lambda: panojax.edit(params, head, head, region.at[0, 0, 0].set(nan), fuse=False),
+        "masks": lambda: panojax.find_region(params, head, masks, camera[None]),
+        "centre": lambda: panojax.solid_region(params, np.float32([nan, 0, 0]), np.ones(3, np.float32)),
+        "radii": lambda: panojax.solid_region(params, np.zeros(3, np.float32), np.float32([nan, 1, 1])),
+    }
+
+
+def test_nan_is_refused_by_name_in_every_argument(params):
+    for name, call in calls_with_nan(params).items():
+        with pytest.raises(InputError) as caught:
+            call()
+        assert str(caught.value) == f"{name.strip()} must be finite, got NaN or infinity", name
+
+
 def test_sizes_that_give_no_picture(params):
     with pytest.raises(InputError, match=r"image must be \[S, S, 3\], got \(0, 0, 3\)"):
         panojax.invert(params, jnp.zeros((0, 0, 3)))
@@ -97,3 +135,28 @@ def test_sizes_that_give_no_picture(params):
     for resolution in (-1, 0, 1, 10**6):
         with pytest.raises(InputError, match="resolution must be at least 2 and at most 4096"):
             panojax.render(params, head, panojax.look_at(0.0), resolution=resolution)
+
+
+def test_arguments_of_other_kinds_are_told_by_name(params):
+    config, camera = params.config.generator, panojax.look_at(0.0)
+    head = panojax.Head(planes=jnp.zeros(config.field.shape), ws=jnp.zeros((config.num_ws, config.w_dim)))
+    cases = {
+        "head must be a Head .*, got 'me.npz'": lambda: panojax.render(params, "me.npz", camera),
+        "params must be a model .*, got a Head": lambda: panojax.render(head, head, camera),
+        "head must be a Head .*, got a Params": lambda: panojax.render(params, params, camera),
+        "second must be a Head .*, got a NoneType": lambda: panojax.interpolate(params, head, None, 0.5),
+        "camera must be floats .25. .*, got 'front'": lambda: panojax.render(params, head, "front"),
+        "direction must be floats .*, got 'age'": lambda: panojax.move_head(params, head, "age", 1.0),
+        "region must be floats .*, got a NoneType": lambda: panojax.edit(params, head, head, None),
+        r"image must be floats .any, any, 3. in .-1, 1., or a photo .*, got uint8": lambda: panojax.invert(
+            params, np.zeros((64, 64, 3), np.uint8)
+        ),
+        r"image must be .S, S, 3., got \(3, 64, 64\): channels come last": lambda: panojax.invert(
+            params, np.zeros((3, 64, 64), np.float32)
+        ),
+        "checkpoint must be a folder .*, got 'a.x00b'": lambda: panojax.load("a\0b"),
+        "checkpoint must be a folder .*, got int": lambda: panojax.load(3),
+    }
+    for message, call in cases.items():
+        with pytest.raises(InputError, match=message):
+            call()

@@ -15,6 +15,7 @@ import tyro
 
 from panojax.commands import align, convert, edit, export, generate, heads, info, interpolate, invert, render, view
 from panojax.commands.overview import answer
+from panojax.devices.programs import keep_programs
 from panojax.disk.cache import cache_folder
 from panojax.terminal.process import check_platforms, run_process
 
@@ -61,11 +62,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def keep_compiled_programs() -> None:
     """Lets JAX keep what it compiles in the user's cache folder (XDG), so that a second run starts at once.
 
-    JAX_COMPILATION_CACHE_DIR names another folder; JAX_ENABLE_COMPILATION_CACHE=false keeps nothing.
+    What was traced is kept there, too. JAX_COMPILATION_CACHE_DIR names another folder;
+    JAX_ENABLE_COMPILATION_CACHE=false keeps nothing.
     """
     import jax
 
-    if jax.config.values["jax_compilation_cache_dir"] is not None:
+    if not jax.config.values["jax_enable_compilation_cache"]:
+        return
+    named = jax.config.values["jax_compilation_cache_dir"]
+    if named is not None:
+        if "://" not in str(named):  # not in a bucket
+            keep_programs(pathlib.Path(named) / "traced")
         return
     cache = cache_folder()
     if cache is None:
@@ -79,6 +86,7 @@ def keep_compiled_programs() -> None:
     if os.access(folder, os.W_OK):
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+        keep_programs(folder / "traced")
 
 
 def processor() -> str:

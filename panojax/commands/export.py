@@ -72,6 +72,9 @@ class Options:
     """Density at the mesh's surface; by default 10, or that of half the greatest opacity where it is lower."""
     mesh_largest: bool = True
     """Keep only the largest connected piece of the mesh."""
+    unseen: bool = False
+    """Also keep what no picture shows, such as the cut through the neck, in the nearest colours; else it is left away
+    (a ply always has all)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Compute type."""
     overwrite: bool = False
@@ -182,14 +185,28 @@ def _views(options: Options, params: Any, head: Any) -> Any:
         return take_views(params, head, labels, resolution=options.resolution, progress=True)
 
 
+def _surface(options: Options, mesh: Any, views: Any) -> Any:
+    """A mesh as a surface, without what no picture shows unless that is asked for."""
+    from panojax.export.colours import shown_surface
+    from panojax.export.surface import closed_surface
+    from panojax.terminal.progress import step
+
+    surface = closed_surface(mesh.vertices, mesh.faces)
+    if options.unseen:
+        return surface
+    with step("leaving away what no view shows", {}):
+        return shown_surface(surface, views, progress=True)
+
+
 def _write_glb(options: Options, params: Any, head: Any) -> str:
     from panojax.export.surface import simplify
     from panojax.export.texture import bake_texture, write_obj, write_textured
     from panojax.terminal.progress import step
 
     mesh, views = _mesh(options, params, head), _views(options, params, head)
+    surface = _surface(options, mesh, views)
     with step("simplifying the mesh", {}):
-        surface = simplify(mesh, options.faces)
+        surface = simplify(surface, options.faces)
     with step("baking the texture", {}):
         textured = bake_texture(surface, views, size=options.texture, progress=True)
     write = write_textured if options.to == "glb" else write_obj
@@ -226,13 +243,13 @@ def _count(options: Options) -> int:
 def _write_splat(options: Options, params: Any, head: Any) -> str:
     from panojax.export.splat_fitting import fit_splats
     from panojax.export.splats import splats_from_surface, write_splats
-    from panojax.export.surface import closed_surface
     from panojax.terminal.progress import step
 
     steps, count = _fit_steps(options), _count(options)
     mesh, views = _mesh(options, params, head), _views(options, params, head)
+    surface = _surface(options, mesh, views)
     with step("placing the splats", {}):
-        splats = splats_from_surface(closed_surface(mesh.vertices, mesh.faces), views, count=count, progress=True)
+        splats = splats_from_surface(surface, views, count=count, progress=True)
     if steps:
         with step("fitting the splats", {}):
             splats = fit_splats(splats, views, steps=steps, degree=min(options.harmonics, 1), progress=True)
@@ -244,11 +261,11 @@ def _write_posed(options: Options, params: Any, head: Any) -> str:
     from panojax.disk.staging import output_folder
     from panojax.export.colours import gather_colours
     from panojax.export.posed import write_colmap, write_transforms
-    from panojax.export.surface import closed_surface, sample_surface
+    from panojax.export.surface import sample_surface
     from panojax.terminal.progress import step
 
     mesh, views = _mesh(options, params, head), _views(options, params, head)
-    surface = closed_surface(mesh.vertices, mesh.faces)
+    surface = _surface(options, mesh, views)
     points, normals = sample_surface(surface, options.points)
     with step("colouring the points", {}):
         colours, _ = gather_colours(surface, points, normals, views, progress=True)

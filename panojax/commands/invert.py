@@ -238,23 +238,25 @@ def write_views(
     """Writes what shows a head beside its portrait: sheet, turntable and mesh, whose numbers come back."""
     from panojax.commands import results
     from panojax.commands.arguments import turn
-    from panojax.export.turntable import render_views
+    from panojax.export.turntable import render_views, where
     from panojax.files.output import contact_sheet
     from panojax.photo import write_image
     from panojax.terminal.progress import step
 
     config = params.config.generator
     with step("rendering the sheet", seconds):
-        reconstruction = next(render_views(params, head, portrait.camera[None]))
+        occupied = where(params, head)
+        reconstruction = next(render_views(params, head, portrait.camera[None], occupied=occupied))
         write_image(folder / "reconstruction.png", reconstruction)
         titles, cameras = turn(12, options.pitch, config)
         pictures = [results.at_size(portrait.image, config.image_resolution), reconstruction]
-        pictures += render_views(params, head, cameras)
+        pictures += render_views(params, head, cameras, occupied=occupied)
         write_image(folder / "sheet.png", contact_sheet(pictures, ["input", "reconstruction", *titles], columns=7))
     if options.video != "none":
         path = folder / f"turntable.{options.video}"
         with step("rendering the turntable", seconds):
-            results.write_turntable(path, params, head, frames=options.frames, pitch=options.pitch, fps=options.fps)
+            frames, pitch, fps = options.frames, options.pitch, options.fps
+            results.write_turntable(path, params, head, frames=frames, pitch=pitch, fps=fps, occupied=occupied)
     mesh = None
     if options.mesh:
         path = folder / f"mesh.{options.mesh_format}"

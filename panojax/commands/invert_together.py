@@ -25,12 +25,12 @@ from panojax.data.balance import label_yaw
 from panojax.disk.staging import output_folder
 from panojax.errors import InputError
 from panojax.export.turntable import render_views
-from panojax.extras import need
 from panojax.files.output import contact_sheet
 from panojax.files.video_file import is_video, read_frames
-from panojax.inversion.refine import Moves, RefineConfig, refine_cameras
-from panojax.inversion.several import MAX_PHOTOS, most_frontal, odd_one, sharpness
-from panojax.losses.perception import Perception, load_perception
+from panojax.inversion.doubts import contradictions, identity_network, strangers
+from panojax.inversion.refine import Moves, refine_cameras
+from panojax.inversion.several import MAX_PHOTOS, most_frontal, sharpness
+from panojax.losses.perception import Perception
 from panojax.params import Params
 from panojax.photo import write_image
 from panojax.photo.choice import sharp_frames, spread_over_yaws
@@ -67,14 +67,15 @@ def invert_together(options: Options) -> None:
         if len({len(image) for image in images}) > 1:
             images = [results.at_size(image, config.image_resolution) for image in images]
         cameras = np.stack([one.portrait.camera for one in shown])
+        names = [one.name for one in shown]
         warnings: list[str] = []
-        perception = _identity_network() if len(shown) > 1 else None
+        perception = identity_network(missing=note) if len(shown) > 1 else None
         if perception is not None:
-            warnings += _strangers(perception, shown, images, cameras)
+            warnings += strangers(perception, names, np.stack(images), cameras)
         moves = None
         if len(shown) > 1 and options.refine and model.params.config.encoder is not None:
             cameras, moves = _refine(model.params, images, cameras, perception or Perception(), seconds)
-            warnings += _contradictions(shown, moves)
+            warnings += contradictions(names, moves)
         for warning in warnings:
             note(warning)
         with step("inverting", seconds):
@@ -194,30 +195,6 @@ def _without_repeats(shown: list[Shown]) -> list[Shown]:
     return list(kept.values())
 
 
-def _identity_network() -> Perception | None:
-    """The network that tells people apart, or None, which is said."""
-    try:
-        need("onnx", "comparing the photos' identities")
-        return load_perception("none", "sface")
-    except InputError as error:
-        note(str(error))
-        return None
-
-
-def _strangers(
-    perception: Perception, shown: list[Shown], images: Sequence[np.ndarray], cameras: np.ndarray
-) -> list[str]:
-    """A warning where a photo seems to show somebody else."""
-    odd = odd_one(perception, np.stack(images), cameras)
-    if odd is None:
-        return []
-    index, distance = odd
-    return [
-        f"photo {shown[index].name} seems to show another person than the others: its identity distance is "
-        f"{distance:.2f}, and of one person's photos it is below {perception.same_person:.2f}"
-    ]
-
-
 def _refine(
     params: Params, images: Sequence[np.ndarray], cameras: np.ndarray, perception: Perception, seconds: dict[str, float]
 ) -> tuple[np.ndarray, Moves]:
@@ -229,16 +206,6 @@ def _refine(
     degrees, percent = (", ".join(f"{value:.1f}" for value in np.asarray(x)) for x in (moves.degrees, moves.percent))
     say(f"cameras moved by {degrees} degrees and {percent} percent")
     return np.asarray(moved), moves
-
-
-def _contradictions(shown: Sequence[Shown], moves: Moves) -> list[str]:
-    limits = RefineConfig()
-    return [
-        f"photo {one.name}: its camera contradicts what it shows, it would move more than {limits.degrees:g} degrees "
-        f"or {limits.percent:g} percent"
-        for one, bounded in zip(shown, np.asarray(moves.bounded))
-        if bounded
-    ]
 
 
 def _invert(options: Options, model: Any, images: Sequence[np.ndarray], cameras: np.ndarray) -> tuple[Any, Any]:

@@ -23,7 +23,7 @@ No photo at hand? `panojax invert astronaut --out astronaut_head`
 
 def answer(arguments: Sequence[str]) -> str | None:
     """What to print instead of running a command, or None."""
-    if not arguments:
+    if not arguments or list(arguments) == ["help"]:
         return OVERVIEW.rstrip()
     return version_line() if list(arguments) in (["--version"], ["-V"], ["version"]) else None
 

@@ -59,10 +59,11 @@ def write_turntable(
     fps: int,
     resolution: int | None = None,
     size: int | None = None,
+    occupied: Any = None,
 ) -> None:
     """Renders a full turn around a head, at a pitch in degrees, into a video."""
     _, cameras = turn(frames, pitch, params.config.generator)
-    views = sized(render_views(params, head, cameras, resolution=resolution), size)
+    views = sized(render_views(params, head, cameras, resolution=resolution, occupied=occupied), size)
     write_video(path, bar(views, total=frames, desc=path.name, unit="frame", hidden=is_quiet()), fps=fps)
 
 

@@ -9,6 +9,7 @@ import tyro
 
 from panojax.errors import InputError
 from panojax.extras import need
+from panojax.terminal.process import end_now
 
 MAX_KEPT = 12  # of a page's earlier heads
 
@@ -71,16 +72,30 @@ def run(options: Options) -> None:
 
     guard = Guard(options.host)
     server, page = start(options, guard)
-    if page.takes_photos:
-        print(f"photos and heads are kept in {page.gallery.folder}")
-    print(f"{guard.url(server.get_port())} (Ctrl-C ends it)", flush=True)
+    code = 0
     try:
+        if page.takes_photos:
+            print(f"photos and heads are kept in {page.gallery.folder}")
+        print(f"{guard.url(server.get_port())} (Ctrl-C ends it)", flush=True)
         threading.Event().wait()
     except KeyboardInterrupt:
         print(flush=True)
-    finally:
-        page.stop()
-        server.stop()
+    except SystemExit as stop:  # SIGTERM
+        code = int(stop.code or 0)
+    page.stop()
+    server.stop()
+    if _threads_go_on():
+        end_now(code)
+    if code:
+        raise SystemExit(code)
+
+
+def _threads_go_on() -> bool:
+    """Whether a thread of the page is still at work, in a call of XLA say, which nothing can end."""
+    ours = [thread for thread in threading.enumerate() if thread.name.startswith("panojax view")]
+    for thread in ours:
+        thread.join(0.5)
+    return any(thread.is_alive() for thread in ours)
 
 
 def start(options: Options, guard: Any = None) -> tuple[Any, Any]:

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from panojax.api import check_array, check_head
+from panojax.api import check_array, check_finite, check_head
 from panojax.editing.transfer import whole_planes
 from panojax.fields.local_branch import mix_branches
 from panojax.generators import generator
@@ -25,12 +25,14 @@ def move_head(params: Params, head: Head, direction: jax.Array, strength: float 
 
     Source: E3DGE's view-consistent editing.
     """
+    check_head(params, head)
     config = params.config.generator
     shape = (config.num_ws, config.w_dim)
-    check_head(params, head)
     check_array("head.ws", head.ws, shape)
     shared = jnp.ndim(direction) == 1
     direction = check_array("direction", direction, shape[1:] if shared else shape)
+    check_finite("direction", direction)
+    check_finite("strength", strength)
     if is_number(strength, 0):
         return head
     ws = head.ws + strength * direction
@@ -55,13 +57,14 @@ def interpolate(params: Params, first: Head, second: Head, share: float | jax.Ar
       A Head with one tri-grid: of two that are looked up in turn, it has the whole; and with the local branches of
       both, each with its own camera, if they have any.
     """
-    config = params.config.generator
     check_head(params, first, "first")
     check_head(params, second, "second")
+    config = params.config.generator
     a, b = (
         check_array(f"{name}.ws", head.ws, (config.num_ws, config.w_dim))
         for name, head in (("first", first), ("second", second))
     )
+    check_finite("share", share)
     if is_number(share, 0) or is_number(share, 1):
         return second if is_number(share, 1) else first
     share = jnp.asarray(share, jnp.float32)

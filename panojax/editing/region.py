@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from panojax.api import check_array, check_head
+from panojax.api import check_array, check_finite, check_head
 from panojax.camera import camera_rays
 from panojax.errors import InputError, check_choice
 from panojax.generators import generator
@@ -50,6 +50,8 @@ def find_region(
     cameras = check_array("cameras", cameras, (None, 25), ": [V, 25], a label for each mask")
     if len(cameras) != len(masks) or not len(masks):
         raise InputError(f"cameras must be one for each of 1 or more masks, got {len(cameras)} for {len(masks)} masks")
+    for name, value in (("masks", masks), ("cameras", cameras), ("threshold", threshold)):
+        check_finite(name, value)
     side = _rays(config)
     masks = jnp.clip(pool(masks[..., None].astype(jnp.float32), side)[..., 0], 0, 1)
 
@@ -78,6 +80,8 @@ def solid_region(params: Params, centre: jax.Array, radii: jax.Array, *, shape: 
     config = params.config.generator
     check_choice("shape", shape, ("ellipsoid", "box"))
     centre, radii = check_array("centre", centre, (3,)), check_array("radii", radii, (3,))
+    check_finite("centre", centre)
+    check_finite("radii", radii)
     in_box = 2 / config.box_warp
     return config.field.solid_area(centre * in_box, radii * in_box, shape).astype(jnp.float32)
 
@@ -93,8 +97,9 @@ def show_region(params: Params, head: Head, region: jax.Array, camera: jax.Array
 
 
 def check_region(params: Params, region: jax.Array) -> jax.Array:
-    """A region as an array. InputError for another shape, and for an empty one where that is known: not in a trace."""
+    """A region as an array. InputError for another shape, and where it is known (not in a trace) for NaN and none."""
     region = check_array("region", region, params.config.generator.field.areas)
+    check_finite("region", region)
     if not isinstance(region, jax.core.Tracer) and not np.any(np.asarray(region) > 0):
         raise InputError("region must hold at least one texel, got an empty one: the part is nowhere on the head")
     return region

@@ -59,6 +59,7 @@ def edit(
     api.check_head(params, source, "source")
     api.check_head(params, reference, "reference")
     region = check_region(params, region)
+    api.check_finite("threshold", threshold)
     if fuse and (params.config.encoder is None or params.config.encoders != 2):
         found = "a generator alone" if params.config.encoder is None else "one encoder"
         raise InputError(f"fuse needs a model with two encoders, got {found}: fuse=False only copies")

@@ -1,6 +1,6 @@
 """Heads for other programs: textured meshes, Gaussian splats, and posed pictures. `panojax export` writes them all."""
 
-from panojax.export.colours import gather_colours
+from panojax.export.colours import gather_colours, shown_surface
 from panojax.export.posed import write_colmap, write_transforms
 from panojax.export.splat_fitting import fit_splats
 from panojax.export.splats import Splats, splats_from_surface, write_splats
@@ -18,6 +18,7 @@ __all__ = [
     "fit_splats",
     "gather_colours",
     "sample_surface",
+    "shown_surface",
     "simplify",
     "splats_from_surface",
     "surround",

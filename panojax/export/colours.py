@@ -1,10 +1,10 @@
 """Colours of points on a surface, gathered from the pictures that show them."""
 
 import numpy as np
-from scipy import ndimage, spatial
+from scipy import ndimage, sparse, spatial
 
 from panojax.errors import InputError
-from panojax.export.surface import Surface, sample_surface
+from panojax.export.surface import Surface, closed_surface, sample_surface
 from panojax.export.views import Views, project
 from panojax.terminal.bars import bar
 
@@ -15,6 +15,44 @@ MAX_DEPTH_SIDE = 512
 GRAZING = 0.15
 # So many points that are seen colour one that is not.
 NEIGHBOURS = 12
+# Pieces of a surface that no picture shows are left away from this share of its area on. Smaller ones are creases,
+# which take their neighbours' colours.
+HIDDEN = 0.005
+
+
+def shown_surface(surface: Surface, views: Views, *, progress: bool = False) -> Surface:
+    """A surface without its larger pieces that no picture shows, such as the cut through the neck and what lies below
+    the pictures: they have no colour of their own.
+
+    Args:
+      progress: show a bar on stderr.
+
+    Raises:
+      InputError: no picture shows any of it.
+    """
+    corners = surface.faces
+    points, normals = surface.vertices[corners].mean(1), surface.normals[corners].mean(1)
+    normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
+    seen = np.zeros(len(points), bool)
+    for shown, _, strength in _looks(surface, points, normals, views, progress=progress, sharpness=1.0):
+        seen[shown] |= strength > 0
+    if not seen.any():
+        raise InputError("views must show the surface, got none that does")
+    hidden = np.flatnonzero(~seen)
+    piece, areas = _pieces(corners[hidden], len(surface.vertices)), surface.areas
+    size = np.bincount(piece, areas[hidden])
+    kept = seen.copy()
+    kept[hidden] = size[piece] < HIDDEN * areas.sum()
+    used, faces = np.unique(corners[kept], return_inverse=True)
+    return closed_surface(surface.vertices[used], faces.reshape(-1, 3))
+
+
+def _pieces(faces, count):
+    """Which connected piece each triangle [F, 3] of `count` vertices belongs to: [F], numbers from 0."""
+    ends = np.concatenate([faces[:, :2], faces[:, 1:]])
+    links = sparse.coo_matrix((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), (count, count))
+    _, piece = sparse.csgraph.connected_components(links, directed=False)
+    return np.unique(piece[faces[:, 0]], return_inverse=True)[1]
 
 
 def gather_colours(
@@ -40,16 +78,9 @@ def gather_colours(
     Raises:
       InputError: no picture shows any of the points.
     """
-    blockers, _ = sample_surface(surface, OCCLUDERS)
-    spacing = np.sqrt(surface.areas.sum() / OCCLUDERS)
-    densest = max(float(views.opacity.max()), 1e-6)
     total, colours = np.zeros(len(points)), np.zeros((len(points), 3))
-    frames = bar(views.labels, desc="colours", unit="view", hidden=not progress)
-    for label, image, opacity in zip(frames, views.images, views.opacity):
-        shown, cosine = shown_points(blockers, points, normals, label, spacing)
-        positions, _ = project(points[shown], label)
-        solid = sample_picture(opacity[..., None], positions)[:, 0] / densest
-        strength = (cosine[shown] - GRAZING) ** sharpness * np.maximum(2 * solid - 1, 0) ** 2
+    looks = _looks(surface, points, normals, views, progress=progress, sharpness=sharpness)
+    for image, (shown, positions, strength) in zip(views.images, looks):
         total[shown] += strength
         colours[shown] += strength[:, None] * sample_picture(image, positions)
     seen = total > 1e-9
@@ -64,6 +95,19 @@ def gather_colours(
         found = np.einsum("mk,mkc->mc", weights, colours[seen][nearest])
         colours[~seen] = found / weights.sum(-1, keepdims=True)
     return colours.astype(np.float32), seen
+
+
+def _looks(surface, points, normals, views, *, sharpness, progress):
+    """For each picture the points [M] that it shows, where these lie in it [K, 2], and how much it counts there [K]."""
+    blockers, _ = sample_surface(surface, OCCLUDERS)
+    spacing = np.sqrt(surface.areas.sum() / OCCLUDERS)
+    densest = max(float(views.opacity.max()), 1e-6)
+    frames = bar(views.labels, desc="colours", unit="view", hidden=not progress)
+    for label, opacity in zip(frames, views.opacity):
+        shown, cosine = shown_points(blockers, points, normals, label, spacing)
+        positions, _ = project(points[shown], label)
+        solid = sample_picture(opacity[..., None], positions)[:, 0] / densest
+        yield shown, positions, (cosine[shown] - GRAZING) ** sharpness * np.maximum(2 * solid - 1, 0) ** 2
 
 
 def shown_points(

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from panojax.errors import InputError
-from panojax.export.colours import gather_colours
+from panojax.export.colours import gather_colours, shown_surface
 from panojax.export.mesh import extract_mesh
 from panojax.export.surface import closed_surface, sample_surface
 from panojax.export.views import surround, take_views
@@ -34,7 +34,7 @@ class PointCloud:
 def point_cloud(
     params: Params, head: Head, count: int = 10_000, *, views: int = 24, resolution: int | None = None
 ) -> PointCloud:
-    """Points spread evenly over a head's surface, the same ones every time, in the colours of its pictures.
+    """Points spread evenly over what pictures show of a head's surface, the same ones every time, in their colours.
 
     Args:
       count: of points, 1 to 1,000,000.
@@ -49,8 +49,9 @@ def point_cloud(
     labels = surround(views, PITCHES, params.config.generator)
     side = resolution or min(256, 2 * params.config.generator.field.resolution)
     mesh = extract_mesh(params, head, resolution=side)
-    surface = closed_surface(mesh.vertices, mesh.faces)
+    pictures = take_views(params, head, labels)
+    surface = shown_surface(closed_surface(mesh.vertices, mesh.faces), pictures)
     points, normals = sample_surface(surface, count)
-    colours, _ = gather_colours(surface, points, normals, take_views(params, head, labels))
+    colours, _ = gather_colours(surface, points, normals, pictures)
     rounded = np.round(np.clip(colours, 0, 255)).astype(np.uint8)
     return PointCloud(points.astype(np.float32), normals.astype(np.float32), rounded)

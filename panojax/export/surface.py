@@ -40,7 +40,7 @@ def closed_surface(vertices: np.ndarray, faces: np.ndarray) -> Surface:
     return Surface(vertices, faces, np.where(length > 0, normals / np.maximum(length, 1e-300), (0.0, 0.0, 1.0)))
 
 
-def simplify(mesh: Mesh, faces: int) -> Surface:
+def simplify(mesh: Mesh | Surface, faces: int) -> Surface:
     """A mesh with about `faces` triangles, or as it is where it has fewer.
 
     Source: quadric edge collapse, by the package fast-simplification.

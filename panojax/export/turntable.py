@@ -1,7 +1,7 @@
 """Many views of one head, a few at a time through one compiled function."""
 
-import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,39 +9,78 @@ import numpy as np
 
 from panojax import api
 from panojax.camera import check_label
+from panojax.devices.ahead import in_order
+from panojax.devices.programs import KeptFunction
 from panojax.errors import InputError
 from panojax.generators.generator import Head
 from panojax.params import Params
 
 # Views in one call on a GPU: enough to fill it. On a CPU one is as fast, in a quarter of the memory.
 BATCH = 4
+MANY = 8  # views for which it pays to find first where the head is
 
 
 def render_views(
-    params: Params, head: Head, cameras: jax.Array | np.ndarray, *, resolution: int | None = None
+    params: Params,
+    head: Head,
+    cameras: jax.Array | np.ndarray,
+    *,
+    resolution: int | None = None,
+    occupied: jax.Array | None = None,
 ) -> Iterator[np.ndarray]:
     """Pictures [H, W, 3] of a head in about [-1, 1], one for each camera, as they are rendered.
 
     Args:
       cameras: labels [N, 25].
       resolution: side of the volume rendering; None is the configuration's.
+      occupied: `where` of the head, where it is known; else it is found first where it pays.
 
     Raises:
       InputError: a label is no camera, or a picture is not finite.
     """
     labels = np.stack([check_label(camera, f"cameras[{i}]") for i, camera in enumerate(np.asarray(cameras))])
     params = params.generator_only()
+    if occupied is None and len(labels) >= MANY:
+        occupied = where(params, head)
+
+    def render(some: jax.Array) -> np.ndarray:
+        pictures = np.asarray(_render(params, head, some, occupied, resolution=resolution))
+        if not np.isfinite(pictures).all():
+            raise InputError("the model must give finite pictures, got NaN or infinity: its parameters are broken")
+        return pictures
+
+    for pictures in in_batches(render, labels):
+        yield from pictures
+
+
+def in_batches(take: Callable[[jax.Array], Any], labels: np.ndarray) -> Iterator[Any]:
+    """take(labels [B, 25]) -> arrays [B, ...] of all labels [N, 25], in order, so many at once as serve the device.
+
+    All batches have one size, the last filled up with its last label; what that gives too much is left out.
+    """
     batch = 1 if jax.default_backend() == "cpu" else BATCH
-    for start in range(0, len(labels), batch):
+
+    def of_some(start: int) -> Any:
         some = labels[start : start + batch]
         padded = np.concatenate([some, np.repeat(some[-1:], batch - len(some), axis=0)])
-        pictures = np.asarray(_render(params, head, jnp.asarray(padded), resolution=resolution))
-        for picture in pictures[: len(some)]:
-            if not np.isfinite(picture).all():
-                raise InputError("the model must give finite pictures, got NaN or infinity: its parameters are broken")
-            yield picture
+        return jax.tree.map(lambda x: x[: len(some)], take(jnp.asarray(padded)))
+
+    return in_order(of_some, range(0, len(labels), batch))
 
 
-@functools.partial(jax.jit, static_argnames="resolution")
-def _render(params, head, cameras, *, resolution):
-    return jax.vmap(lambda camera: api.render(params, head, camera, resolution).image)(cameras)
+def of_each(function: Callable[[jax.Array], Any], labels: jax.Array) -> Any:
+    """function(label) of each label [B, 25]; of a single one without `vmap`, in which loops of no fixed length cost."""
+    return jax.tree.map(lambda x: x[None], function(labels[0])) if len(labels) == 1 else jax.vmap(function)(labels)
+
+
+def where(params: Params, head: Head) -> jax.Array | None:
+    """`api.occupied_cells` of a head that is seen many times, on a CPU; None elsewhere, where it does not pay."""
+    return _occupied(params.generator_only(), head) if jax.default_backend() == "cpu" else None
+
+
+def _pictures(params, head, cameras, occupied, *, resolution):
+    return of_each(lambda camera: api.render(params, head, camera, resolution, occupied=occupied).image, cameras)
+
+
+_render = KeptFunction(_pictures, ("resolution",))
+_occupied = KeptFunction(api.occupied_cells, ())

@@ -5,14 +5,13 @@ import functools
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
 from panojax import api
 from panojax.camera import check_label, orbit
 from panojax.errors import InputError
-from panojax.export.turntable import BATCH
+from panojax.export.turntable import MANY, in_batches, of_each, where
 from panojax.files.output import to_uint8
 from panojax.generators.generator import Head
 from panojax.generators.generator_config import GeneratorConfig
@@ -93,23 +92,26 @@ def take_views(
     """
     labels = np.stack([check_label(label, f"labels[{i}]") for i, label in enumerate(labels)])
     params = params.generator_only()
+    occupied = where(params, head) if len(labels) >= MANY else None
+
+    def take(some: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+        pictures, weights = _take(params, head, some, occupied, resolution=resolution)
+        return to_uint8(np.asarray(pictures)), np.asarray(weights, np.float32)
+
     images, opacity = [], []
     with bar(total=len(labels), desc="views", unit="view", hidden=not progress) as shown:
-        for start in range(0, len(labels), BATCH):
-            some = labels[start : start + BATCH]
-            padded = np.concatenate([some, np.repeat(some[-1:], BATCH - len(some), axis=0)])
-            pictures, weights = _take(params, head, jnp.asarray(padded), resolution=resolution)
-            images.append(to_uint8(np.asarray(pictures)[: len(some)]))
-            opacity.append(np.asarray(weights, np.float32)[: len(some)])
-            shown.update(len(some))
+        for pictures, weights in in_batches(take, labels):
+            images.append(pictures)
+            opacity.append(weights)
+            shown.update(len(pictures))
     background = 255.0 if params.config.generator.white_back else None
     return Views(labels, np.concatenate(images), np.concatenate(opacity), background)
 
 
 @functools.partial(jax.jit, static_argnames="resolution")
-def _take(params, head, labels, *, resolution):
+def _take(params, head, labels, occupied, *, resolution):
     """Pictures [N, H, H, 3] and opacities [N, R, R] for labels [N, 25]."""
-    views = jax.vmap(lambda label: api.render(params, head, label, resolution))(labels)
+    views = of_each(lambda label: api.render(params, head, label, resolution, occupied=occupied), labels)
     return views.image, views.weight[..., 0]
 
 

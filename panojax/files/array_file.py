@@ -260,8 +260,11 @@ def _broken_zip() -> Iterator[None]:
         yield
     except InputError:
         raise
+    except zipfile.BadZipFile as error:
+        if "not a zip" in str(error):
+            raise InputError("broken .npz file: no zip, it seems to be a file of another kind") from error
+        raise InputError(f"broken .npz file: {printable(str(error))}") from error
     except (
-        zipfile.BadZipFile,
         ValueError,
         RuntimeError,
         OSError,

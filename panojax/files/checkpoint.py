@@ -72,7 +72,13 @@ def load(
 
 def checkpoint_folder(checkpoint: str | pathlib.Path) -> pathlib.Path:
     """The folder of a checkpoint's name: a path, or "default" for the one that ships."""
-    return DEFAULT_FOLDER if str(checkpoint) == DEFAULT else pathlib.Path(os.path.realpath(checkpoint))
+    if str(checkpoint) == DEFAULT:
+        return DEFAULT_FOLDER
+    try:
+        return pathlib.Path(os.path.realpath(checkpoint))
+    except (OSError, ValueError, TypeError) as error:  # no name of a file can be so
+        told = shown(checkpoint) if isinstance(checkpoint, str | pathlib.Path) else type(checkpoint).__name__
+        raise InputError(f"checkpoint must be a folder that `panojax convert` wrote, got {told}") from error
 
 
 def is_checkpoint(folder: pathlib.Path) -> bool:

@@ -141,7 +141,10 @@ def load_head(path: str | os.PathLike, params: Params | None = None) -> Head:
     ]
     if other or mark.weights != ours.weights:
         reason = ", ".join(other) or "the shapes agree, the parameters do not"
-        raise InputError(f"{path}: expected a head of the model that renders it, got one of another model ({reason})")
+        raise InputError(
+            f"{path}: expected a head of the model that renders it, got one of another model ({reason}): "
+            "load that one (--checkpoint)"
+        )
     dtype = params.config.generator.dtype
     planes = {name: getattr(head, name).astype(dtype) for name in _planes_of(head)}
     return head.replace(**planes)  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from panojax.arrays import AnyArray, Float
+from panojax.arrays import AnyArray, Bool, Float
 from panojax.camera import camera_rays
 from panojax.errors import InputError
 from panojax.fields.local_branch import modulate
@@ -20,7 +20,8 @@ from panojax.generators.networks import block_width, build, module_variables
 from panojax.kernels.fusion import by_blocks, written_in_order
 from panojax.nn.stylegan2 import resize
 from panojax.render.occlusion import frontal_mask, occlusion_mask
-from panojax.render.renderer import Rendered, draw_uniforms, render_rays
+from panojax.render.occupied import in_occupied, look_up_kept, occupied_cells
+from panojax.render.renderer import EMPTY, Rendered, crop_density, draw_uniforms, render_rays
 
 
 @struct.dataclass
@@ -177,13 +178,24 @@ def _query(static, variables, head, points):
 
 
 def render_volume(
-    config, variables, heads: Head, labels, uniforms, *, density_noise: float = 0.0, key=None, colours: bool = True
+    config,
+    variables,
+    heads: Head,
+    labels,
+    uniforms,
+    *,
+    density_noise: float = 0.0,
+    key=None,
+    colours: bool = True,
+    occupied=None,
 ) -> Rendered:
     """Volume rendering of a batch of heads from labels [N, 25] at R x R.
 
     Args:
       uniforms: coarse [N, R * R, S] and fine [N, R * R, S_fine] draws; they set the resolution.
       colours: False where weight and depth are all that is needed: the feature is [N, R, R, 0].
+      occupied: None, or `head_occupied` of the heads [N, n, n, n]: samples elsewhere are not looked up. Without
+        gradients.
 
     Returns:
       Feature [N, R, R, C], weight and depth [N, R, R, 1].
@@ -191,10 +203,21 @@ def render_volume(
     n, rays = uniforms[0].shape[:2]
     resolution = round(rays**0.5)
     origins, directions = camera_rays(labels, resolution)
-    field = jax.vmap(lambda head, points: query_field(config, variables, head, points, colours=colours))
-    rendered = render_rays(
-        lambda points: field(heads, points), origins, directions, uniforms, config, density_noise=density_noise, key=key
-    )
+
+    def field(head, cells, points):
+        query = functools.partial(query_field, config, variables, head, colours=colours)
+        if cells is None:
+            return query(points)
+        return look_up_kept(query, points, in_occupied(cells, points, config.box_warp), EMPTY)
+
+    def of_all(points):
+        if n > 1 or occupied is None:
+            return jax.vmap(field)(heads, occupied, points)
+        # Of one head without `vmap`, which would make each head's loop go on until the last one's ends.
+        head, cells, places = jax.tree.map(lambda x: x[0], (heads, occupied, points))
+        return jax.tree.map(lambda x: x[None], field(head, cells, places))
+
+    rendered = render_rays(of_all, origins, directions, uniforms, config, density_noise=density_noise, key=key)
     return jax.tree.map(lambda x: x.reshape(n, resolution, resolution, x.shape[-1]), rendered)
 
 
@@ -259,6 +282,15 @@ def render_heads(
     uniforms = draw_uniforms(None, (labels.shape[0], side * side), config)
     rendered = render_volume(config, variables, heads, labels, uniforms)
     return finish(config, variables, rendered, heads)
+
+
+def head_occupied(config: GeneratorConfig, variables: Any, head: Head) -> Bool[jax.Array, "n n n"]:
+    """Where one head is, see `render.occupied.occupied_cells`."""
+
+    def density(points):
+        return crop_density(query_field(config, variables, head, points, colours=False)[0], points, config)
+
+    return occupied_cells(density, box_warp=config.box_warp)
 
 
 def head_occlusion(

@@ -66,7 +66,7 @@ def shipped(package: str, name: str) -> Any:
     """A network that a package ships, as a function from image [H, W, 3] to {output: array}, compiled once a size."""
     with (importlib.resources.files(package) / "weights" / f"{name}.npz").open("rb") as file:
         graph = load(file)
-    weights = {key: jnp.asarray(value) for key, value in graph.weights.items()}
+    weights = jax.device_put(graph.weights)
     compiled = jax.jit(lambda weights, image: apply(dataclasses.replace(graph, weights=weights), image))
     return lambda image: jax.device_get(compiled(weights, image))
 

@@ -9,14 +9,12 @@ from flax import struct
 
 from panojax.kernels.activations import softplus
 from panojax.render.marching import clip_depth, interval_weights, sample_weights
+from panojax.render.occupied import FAR
 from panojax.render.rays import box_range, importance_depths, stratified_depths
 
 # Density of empty space, before the softplus.
 EMPTY = -1000.0
 SOLID = 1000.0
-# Where points that nothing is seen of are looked up instead, in boxes: off the tri-grid, so that no memory is read, and
-# no gradient scattered, for them.
-FAR = 4.0
 
 Field = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
 

@@ -107,6 +107,15 @@ def check_platforms() -> None:
         ) from error
 
 
+def end_now(code: int) -> None:
+    """Ends the process without Python's own end, which crashes where a thread is in a long call of XLA."""
+    remove_open()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
 def _fail(prog: str, message: str, code: int) -> int:
     with contextlib.suppress(OSError):
         print(f"{prog}: {one_line(message)}".removeprefix(": "), file=sys.stderr, flush=True)

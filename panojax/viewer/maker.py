@@ -14,6 +14,7 @@ from panojax.config import Config
 from panojax.errors import InputError
 from panojax.files.image_file import read_image
 from panojax.files.output import to_uint8
+from panojax.inversion.several import MAX_PHOTOS as MAX_TOGETHER
 from panojax.params import Params
 from panojax.photo import portrait
 from panojax.photo.alignment import Aligned
@@ -24,6 +25,7 @@ from panojax.viewer import subjects
 from panojax.viewer.gallery import Gallery
 from panojax.viewer.scene import Scene
 from panojax.viewer.subjects import STITCHED
+from panojax.viewer.together import make_together
 from panojax.viewer.uploads import Photo
 
 MAX_WAITING = 24  # photos
@@ -41,6 +43,9 @@ class Customer(Protocol):
 
     def warn(self, name: str, line: str) -> None:
         """Says in one line what is doubtful of a photo of which there is a head."""
+
+    def one_person(self, count: int) -> bool:
+        """Asks whether so many photos show one person, of whom one head is to be made."""
 
     def choose_face(self, name: str, picture: np.ndarray, count: int) -> int | None:
         """Asks which of the numbered faces of a picture uint8 [H, W, 3] is meant; None is none."""
@@ -109,24 +114,44 @@ class Maker:
             subjects.from_photo(self._ready, grey, np.asarray(subjects.front()), "")
 
     def _make(self, photos: Sequence[Photo], customer: Customer) -> None:
+        together = len(photos) > 1 and customer.one_person(len(photos))
         aligned = [
             (photo, crop) for i, photo in enumerate(photos) if (crop := self._align(photo, i / len(photos), customer))
         ]
-        for photo, crop in aligned:
-            name = photo.name
+        for group in [aligned] if together and aligned else [[one] for one in aligned]:
+            name = group[0][0].name
             try:
-                customer.tell(f"making the head of {name}", 0.6)
-                subject = subjects.from_photo(self._ready, crop.image, crop.camera, name)
-                head, picture = subject.heads[STITCHED], to_uint8(crop.image)
-                customer.tell(f"keeping the head of {name}", 0.9)
-                kept = self._gallery.keep(name, head, picture, [photo], params=self._params)
-                subject = dataclasses.replace(subject, name=kept, heads={STITCHED: head})
-                self._made(self._scene.add(subject), picture, customer)
-                for warning in crop.report.warnings[:2]:
-                    customer.warn(name, warning)
+                self._make_one(group, customer)
             except Exception as error:  # whatever it is, the page should say so and stay alive
                 customer.refuse(name, _reason(error))
         customer.tell("done", 1.0)
+
+    def _make_one(self, group: Sequence[tuple[Photo, Aligned]], customer: Customer) -> None:
+        """One head of the photos of one person."""
+        name, frontal = group[0][0].name, 0
+        warnings: list[str] = []
+        if len(group) > MAX_TOGETHER:
+            customer.warn(name, f"photos of one person are at most {MAX_TOGETHER}, of {len(group)} the first count")
+            group = group[:MAX_TOGETHER]
+        photos, crops = [photo for photo, _ in group], [crop for _, crop in group]
+        customer.tell(f"making the head of {name}", 0.6)
+        if len(group) == 1:
+            subject = subjects.from_photo(self._ready, crops[0].image, crops[0].camera, name)
+        else:
+            images, cameras = (np.stack([getattr(crop, field) for crop in crops]) for field in ("image", "camera"))
+            names, models = [photo.name for photo in photos], (self._params, self._ready)
+            subject, frontal, warnings = make_together(*models, names, images, cameras, customer.tell)
+            name = f"{name} and {len(group) - 1} more"
+        head, picture = subject.heads[STITCHED], to_uint8(crops[frontal].image)
+        customer.tell(f"keeping the head of {name}", 0.9)
+        kept = self._gallery.keep(name, head, picture, photos, params=self._params)
+        subject = dataclasses.replace(subject, name=kept, heads={STITCHED: head})
+        self._made(self._scene.add(subject), picture, customer)
+        for photo, crop in group:
+            for warning in crop.report.warnings[:2]:
+                customer.warn(photo.name, warning)
+        for warning in warnings:
+            customer.warn(name, warning)
 
     def _align(self, photo: Photo, part: float, customer: Customer) -> Aligned | None:
         """The crop around the face that is meant, or None."""

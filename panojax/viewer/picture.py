@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from panojax import api
 from panojax.camera import camera_rays
+from panojax.devices.ahead import in_order
 from panojax.export.views import Views
 from panojax.files.output import INK, PAPER, to_uint8
 from panojax.generators.generator import Head, View
@@ -37,13 +38,14 @@ def take_picture(
 def take_views(params: Params, head: Head, labels: np.ndarray) -> Views:
     """Pictures of a head in full quality from labels [N, 25], by the program that draws the window's."""
     quality = full_quality(params.config.generator)
-    taken = [_take(params, head, jnp.asarray(label, jnp.float32), None, quality=quality) for label in labels]
-    pictures, opacity = zip(*taken)
+
+    def take(label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        picture, opacity = _take(params, head, jnp.asarray(label, jnp.float32), None, quality=quality)
+        return to_uint8(np.asarray(picture)), np.asarray(opacity, np.float32)
+
+    pictures, opacity = zip(*in_order(take, labels))
     background = 255.0 if params.config.generator.white_back else None
-    images = np.stack([to_uint8(np.asarray(picture)) for picture in pictures])
-    return Views(
-        np.asarray(labels), images, np.stack([np.asarray(weight, np.float32) for weight in opacity]), background
-    )
+    return Views(np.asarray(labels), np.stack(pictures), np.stack(opacity), background)
 
 
 @functools.partial(jax.jit, static_argnames="quality")

@@ -14,9 +14,10 @@ from panojax.editing.parts import PARTS, segment
 from panojax.editing.region import check_region, find_region
 from panojax.editing.transfer import edit
 from panojax.errors import check_choice
-from panojax.export.mesh import Mesh, extract_mesh
+from panojax.export.colours import shown_surface
+from panojax.export.mesh import extract_mesh
 from panojax.export.splats import splats_from_surface, write_splats
-from panojax.export.surface import closed_surface, simplify
+from panojax.export.surface import Surface, closed_surface, simplify
 from panojax.export.texture import bake_texture, write_textured
 from panojax.export.views import Views, surround
 from panojax.files.head_file import save_head
@@ -33,16 +34,16 @@ _find_region = jax.jit(find_region)
 
 def textured_mesh(params: Params, head: Head) -> bytes:
     """A .glb file of a head with a baked texture, twice as fine as the model's pictures."""
-    mesh, views = _shape(params, head)
-    surface = simplify(mesh, FACES)
+    surface, views = _shape(params, head)
+    surface = simplify(surface, FACES)
     textured = bake_texture(surface, views, size=min(1024, 2 * params.config.generator.image_resolution))
     return _written(".glb", lambda path: write_textured(textured, path))
 
 
 def splat_file(params: Params, head: Head) -> bytes:
     """A .ply file of a head as Gaussian splats."""
-    mesh, views = _shape(params, head)
-    splats = splats_from_surface(closed_surface(mesh.vertices, mesh.faces), views, count=SPLATS)
+    surface, views = _shape(params, head)
+    splats = splats_from_surface(surface, views, count=SPLATS)
     return _written(".ply", lambda path: write_splats(splats, path))
 
 
@@ -74,9 +75,11 @@ def with_part(params: Params, head: Head, reference: Head, part: str, *, drawn_b
     )
 
 
-def _shape(params: Params, head: Head) -> tuple[Mesh, Views]:
+def _shape(params: Params, head: Head) -> tuple[Surface, Views]:
+    """What pictures show of a head's surface, and the pictures."""
     mesh = extract_mesh(params, head, resolution=min(256, 2 * params.config.generator.field.resolution))
-    return mesh, take_views(params, head, surround(VIEWS, PITCHES, params.config.generator))
+    views = take_views(params, head, surround(VIEWS, PITCHES, params.config.generator))
+    return shown_surface(closed_surface(mesh.vertices, mesh.faces), views), views
 
 
 def _written(suffix: str, write: Callable[[pathlib.Path], None]) -> bytes:

@@ -68,6 +68,19 @@ def from_photo(
     return Subject(name, heads, np.asarray(camera), parts.mask)
 
 
+def from_photos(params: Params, images: np.ndarray, cameras: np.ndarray, frontal: int, name: str) -> Subject:
+    """Inverts K aligned portraits [K, S, S, 3] of one person, seen from labels [K, 25], into one head.
+
+    Camera and mask are those of the portrait `frontal`.
+
+    Raises:
+      InputError: see `panojax.invert_many`.
+    """
+    head = api.invert_many(params, images, cameras)
+    camera = np.asarray(cameras[frontal])
+    return Subject(name, {STITCHED: head}, camera, _mask(params.generator_only(), head, jnp.asarray(camera)))
+
+
 def on_device(tree: Any) -> Any:
     """Arrays, bound to the first device: bound and free ones would make JAX compile everything twice."""
     return jax.device_put(tree, jax.local_devices()[0])

@@ -5,7 +5,7 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -246,16 +246,17 @@ class Window:
         if key is not None and key != self.node_key:
             self.mesher.submit(request)
 
-    def _make_mesh(self, request: Request, full: bool, stale: Callable[[], bool]) -> None:
-        """The mesher's part: what the browser will draw."""
-        if not full or _mesh_key(request) == self.node_key:
+    def _make_mesh(self, request: Request, full: bool, _stale: Callable[[], bool]) -> None:
+        """The mesher's part: what the browser will draw. It serves although the camera moved meanwhile."""
+        key = _mesh_key(request)
+        if not full or key == self.node_key:
             return
         glb = self.scene.mesh(request)
-        if stale() or self.mesh.value:
+        if self.closed.is_set() or self.mesh.value or _mesh_key(self.request()) != key:
             return
         self.node_key = None
         self.node, self.node_shown = self.client.scene.add_glb(NODE, glb, visible=False), False
-        self.node_key = _mesh_key(request)
+        self.node_key = key
 
     def _show_node(self) -> None:
         if not self.node_shown:
@@ -320,25 +321,35 @@ class Window:
         except InputError as error:
             self.refuse("photos", str(error))
 
+    def one_person(self, count: int) -> bool:
+        """Asks whether so many photos show one person; no answer is no."""
+        answers = {"One person: one head of all": True, "A head of each": False}
+        with (modal := self.client.gui.add_modal(f"Whom do these {count} photos show?")):
+            return bool(self._answer(modal, answers))
+
     def choose_face(self, name: str, picture: np.ndarray, count: int) -> int | None:
         """Asks which of the numbered faces of a picture is meant; None when the window closes, or nobody answers."""
-        answer: list[int | None] = []
-        done = threading.Event()
-
-        def choose(number: int | None, _event: Any) -> None:
-            answer.append(number)
-            done.set()
-
+        answers: dict[str, int | None] = {**{f"Face {number}": number for number in range(count)}, "None of them": None}
         with (modal := self.client.gui.add_modal(f"Whose head of {name}?")):
             self.client.gui.add_image(picture, format="jpeg")
-            for number in range(count):
-                self.client.gui.add_button(f"Face {number}").on_click(functools.partial(choose, number))
-            self.client.gui.add_button("None of them").on_click(functools.partial(choose, None))
+            return self._answer(modal, answers)
+
+    def _answer(self, modal: Any, answers: Mapping[str, Any]) -> Any:
+        """What the button stands for that is pressed in a modal; None when the window closes, or nobody presses one."""
+        pressed: list[Any] = []
+        done = threading.Event()
+
+        def choose(value: Any, _event: Any) -> None:
+            pressed.append(value)
+            done.set()
+
+        for text, value in answers.items():
+            self.client.gui.add_button(text).on_click(functools.partial(choose, value))
         end = time.monotonic() + CHOICE_SECONDS
         while not (done.wait(0.5) or self.closed.is_set() or time.monotonic() > end):
             pass
         modal.close()
-        return answer[0] if answer else None
+        return pressed[0] if pressed else None
 
     # Buttons.
 

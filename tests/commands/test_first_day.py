@@ -28,8 +28,10 @@ def no_model(monkeypatch):
 
 
 def test_bare_command_and_version(capsys):
-    assert main([]) == 0
+    assert main(["help"]) == 0
     said = capsys.readouterr().out
+    assert main([]) == 0
+    assert capsys.readouterr().out == said
     assert "panojax invert photo.jpg --out me" in said and "panojax COMMAND --help" in said
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("panojax ")

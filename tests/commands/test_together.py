@@ -21,6 +21,7 @@ from panojax.files.checkpoint import save
 from panojax.files.image_file import write_image
 from panojax.files.output import write_video
 from panojax.files.video_file import read_frames
+from panojax.inversion import doubts
 
 NAMES = ("front.png", "left.png", "back.png")
 YAWS = (0.0, 1.5, 3.1)
@@ -66,7 +67,7 @@ def error_of(capsys, *arguments, model):
 
 
 def test_three_photos_make_one_head(model, crops, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(together, "_identity_network", lambda: None)
+    monkeypatch.setattr(together, "identity_network", lambda **_: None)
     photos, labels = crops
     out = tmp_path / "me"
     assert run(*photos, "--camera", labels, "--out", out, model=model) == 0
@@ -83,7 +84,7 @@ def test_three_photos_make_one_head(model, crops, tmp_path, capsys, monkeypatch)
 
 
 def test_without_refining_it_is_invert_many(model, crops, tmp_path, monkeypatch):
-    monkeypatch.setattr(together, "_identity_network", lambda: None)
+    monkeypatch.setattr(together, "identity_network", lambda **_: None)
     photos, labels = crops
     assert run(*photos, "--camera", labels, "--out", tmp_path / "me", "--no-refine", model=model) == 0
     params = panojax.load(model)
@@ -100,8 +101,8 @@ def test_without_refining_it_is_invert_many(model, crops, tmp_path, monkeypatch)
 
 def test_photos_that_are_of_no_use_are_named(model, crops, tmp_path, capsys, monkeypatch):
     """A picture twice, one that cannot be read, and one of somebody else."""
-    monkeypatch.setattr(together, "_identity_network", lambda: together.Perception())
-    monkeypatch.setattr(together, "odd_one", lambda perception, images, cameras: (1, 0.91))
+    monkeypatch.setattr(together, "identity_network", lambda **_: together.Perception())
+    monkeypatch.setattr(doubts, "odd_one", lambda perception, images, cameras: (1, 0.91))
     photos, labels = crops
     again = tmp_path / "again.png"
     again.write_bytes((tmp_path / NAMES[0]).read_bytes())
@@ -121,9 +122,8 @@ def test_photos_that_are_of_no_use_are_named(model, crops, tmp_path, capsys, mon
 
 
 def test_cameras_that_contradict_the_photos_are_named():
-    shown = [together.Shown(name, None) for name in NAMES]
     moves = together.Moves(*[np.zeros(3)] * 2, np.array([False, True, False]), *[np.zeros(3)] * 2)
-    [warning] = together._contradictions(shown, moves)
+    [warning] = doubts.contradictions(NAMES, moves)
     assert warning.startswith("photo left.png: its camera contradicts what it shows")
 
 

@@ -80,7 +80,7 @@ def _make_codes(path: pathlib.Path, params) -> None:
 
     random, config = np.random.default_rng(0), params.config.generator
     ws = random.normal(size=(64, config.num_ws, config.w_dim)).astype(np.float32)
-    np.savez(path, ws=ws, age=ws[:, 0, 0].astype(np.float32))
+    np.savez(path, ws=ws, age=ws[:, 0, 0], smile=ws[:, 0, 1])
 
 
 def _link(source: str, target: str) -> None:

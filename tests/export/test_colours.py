@@ -8,7 +8,7 @@ from export_scene import RADIUS, ball_surface, ball_views, colour
 
 from panojax.camera import look_at
 from panojax.errors import InputError
-from panojax.export import closed_surface, gather_colours, sample_surface
+from panojax.export import closed_surface, gather_colours, sample_surface, shown_surface
 from panojax.export.colours import sample_picture
 
 
@@ -31,6 +31,27 @@ def test_what_no_picture_shows_takes_the_nearest_colour():
     rim = colour(points[seen & (towards < 0.4)])
     hidden = found[towards < -0.2]
     assert (hidden >= rim.min(0) - 25).all() and (hidden <= rim.max(0) + 25).all()
+
+
+def test_what_no_picture_shows_is_left_away():
+    """The ball from the front is half a ball; a crease stays, and from all around nothing goes."""
+    ball, views = ball_surface(), ball_views()
+    front = dataclasses.replace(views, labels=views.labels[:1], images=views.images[:1], opacity=views.opacity[:1])
+    half = shown_surface(ball, front)
+    towards = half.vertices @ np.array(views.labels[0, [3, 7, 11]]) / RADIUS / 2.7
+    assert 0 < towards.min() < 0.35 and 0.3 < half.areas.sum() / ball.areas.sum() < 0.5
+    points, normals = sample_surface(half, 2000)
+    _, seen = gather_colours(half, points, normals, front)
+    assert seen.mean() > 0.99
+    assert len(shown_surface(ball, views).faces) == len(ball.faces)
+    blind = views.opacity[:1].copy()
+    side = blind.shape[-1]
+    blind[0, side // 2 : side // 2 + 2, side // 2 : side // 2 + 2] = 0  # a few triangles of which nothing is known
+    holed = shown_surface(ball, dataclasses.replace(front, opacity=blind))
+    assert len(holed.faces) == len(half.faces)
+    nothing = dataclasses.replace(front, opacity=0 * blind + np.float32(1e-9) * (blind > 2))
+    with pytest.raises(InputError, match="views must show the surface, got none that does"):
+        shown_surface(ball, nothing)
 
 
 def test_a_point_behind_another_part_takes_no_colour_from_it():

@@ -38,7 +38,7 @@ def box(monkeypatch):
 
 
 def test_glb(files, tmp_path, capsys):
-    assert export(files, "glb", tmp_path / "a.glb", *QUICK, "--faces", 500, "--texture", 128) == 0
+    assert export(files, "glb", tmp_path / "a.glb", *QUICK, "--faces", 500, "--texture", 128, "--unseen") == 0
     found = trimesh.load(tmp_path / "a.glb", force="mesh", process=False)
     assert 0 < len(found.faces) <= 500
     # The solid scene is a bar, cropped at 0.2 from its axis.
@@ -48,6 +48,21 @@ def test_glb(files, tmp_path, capsys):
     assert "triangles, texture" in printed.out
     # No bar in a pipe, but a line now and then where it takes long.
     assert all(" of " in line and "\r" not in line for line in printed.err.splitlines())
+
+
+def test_what_lies_beyond_the_pictures_is_left_away(files, tmp_path, monkeypatch, capsys):
+    """The bar is higher than the pictures."""
+    shape = trimesh.creation.box((0.4, 1, 0.4)).subdivide_to_size(0.04)
+    mesh = Mesh(np.float32(shape.vertices), np.int32(shape.faces), np.zeros((len(shape.vertices), 3), np.uint8), 10.0)
+    monkeypatch.setattr("panojax.export.mesh.extract_mesh", lambda *args, **options: mesh)
+    for name, options in (("shown", []), ("whole", ["--unseen"])):
+        words = [*QUICK, "--faces", 20_000, "--texture", 128, *options]
+        assert export(files, "glb", tmp_path / f"{name}.glb", *words) == 0
+    shown, whole = (trimesh.load(tmp_path / f"{name}.glb", force="mesh", process=False) for name in ("shown", "whole"))
+    assert abs(whole.area - shape.area) < 1e-3 and shown.area < 0.8 * whole.area
+    lines = [line for line in capsys.readouterr().out.splitlines() if "triangles, texture" in line]
+    seen = [int(line.split(", ")[2].split("%")[0]) for line in lines]
+    assert seen[0] > 97 and seen[1] < 80
 
 
 def test_ply_and_splats(files, tmp_path, box, capsys):

@@ -13,10 +13,10 @@ from PIL import Image
 
 from panojax.camera import look_at
 from panojax.errors import InputError
-from panojax.export import bake_texture, simplify, write_obj, write_textured
+from panojax.export import Views, bake_texture, shown_surface, simplify, write_obj, write_textured
 from panojax.export.colours import sample_picture
 from panojax.export.mesh import Mesh
-from panojax.export.texture import fill, texels
+from panojax.export.texture import fill, texels, unwrap
 
 
 def test_texels_of_a_square_of_two_triangles():
@@ -97,6 +97,25 @@ def test_texture_is_filled_beside_the_charts(baked):
     assert baked.seen > 0.98
     # The ball has no dark colours, and an unfilled texel would be black.
     assert baked.texture.min() > 30
+
+
+def test_little_of_a_texture_is_filler():
+    """As of a head whose shoulders lie below the pictures: only what they show is laid out, and charts fill most."""
+    views = ball_views()
+    some = Views(views.labels[:2], views.images[:2], views.opacity[:2])
+    whole = simplify(ball_surface(), 700)
+    shown = simplify(shown_surface(ball_surface(), some), 700)
+    filler = [1 - bake_texture(surface, some, size=160).seen for surface in (whole, shown)]
+    assert filler[0] > 0.3 and filler[1] < 0.02
+    _, faces, uv, (height, width) = unwrap(shown, 512)
+    rows, *_ = texels(uv, faces, height, width)
+    assert len(rows) / (height * width) > 0.5
+    corners = uv[faces] * (width, height)
+    sides, world = corners[:, 1:] - corners[:, :1], shown.vertices[shown.faces]
+    flat = np.abs(sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0])
+    round_ = np.linalg.norm(np.cross(world[:, 1] - world[:, 0], world[:, 2] - world[:, 0]), axis=-1)
+    stretch = flat / round_ / (flat.sum() / round_.sum())
+    assert np.quantile(stretch, 0.05) > 0.5 and np.quantile(stretch, 0.95) < 2
 
 
 def test_refuses(baked, tmp_path, monkeypatch):

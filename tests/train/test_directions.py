@@ -1,5 +1,6 @@
 """Directions from labelled codes, wherever these come from."""
 
+import dataclasses
 import json
 
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import pytest
 import panojax
 from panojax import api
 from panojax.camera import look_at
-from panojax.editing.directions import read_directions
+from panojax.editing.directions import read_directions, save_directions
 from panojax.errors import InputError
 from panojax.synthetic import storage
 from panojax.synthetic.render import View
@@ -122,20 +123,32 @@ def test_synthetic_heads_are_encoded(tmp_path, monkeypatch):
         directions.encode_heads(micro.micro_generator(), tmp_path, ("train",), 2)
 
 
-def test_attributes_of_a_real_identity():
+def test_attributes_of_real_identities_of_both_editions():
     """As `panojax heads` stores them."""
-    from panojax.synthetic.identity import as_json
+    from panojax.synthetic import identity
+    from panojax.synthetic.edition2 import people
+    from panojax.synthetic.edition2.sampling import sample_person
     from panojax.synthetic.sampling import sample_identity
 
-    heads = [json.loads(json.dumps(as_json(sample_identity(0, number)))) for number in range(20)]
-    for name, read in directions.HEAD_ATTRIBUTES.items():
-        assert len({float(read(head)) for head in heads}) > 1, name
+    for draw, as_json in ((sample_identity, identity.as_json), (sample_person, people.as_json)):
+        heads = [json.loads(json.dumps(as_json(draw(0, number)))) for number in range(20)]
+        rows = [directions.head_attributes(head) for head in heads]
+        for name in directions.HEAD_ATTRIBUTES:
+            values = np.array([row[name] for row in rows])
+            known = values[~np.isnan(values)]
+            assert len(known) > 15 and len(set(known)) > 1, name
+
+
+def test_heads_that_do_not_tell_an_attribute():
+    for parameters in ({}, {"shape": None}, {"shape": {"age": "old"}, "shirt": {"colours": []}, "hair": {}}):
+        assert np.isnan(list(directions.head_attributes(parameters).values())).all()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "codes must come from one of --heads, --samples and --codes, got none"),
+        ({}, "codes must come from one of --heads, --samples, --codes and --pairs, got none"),
+        ({"pairs": 5}, "pairs must be at least 10, got 5"),
         ({"samples": 100, "codes": "a.npz"}, r"got \['samples', 'codes'\]"),
         ({"samples": 5}, "samples must be at least 20, got 5"),
         ({"heads": "heads", "views": 0}, "views must be at least 1, got 0"),
@@ -158,3 +171,67 @@ def test_files_that_do_not_fit(tmp_path):
             directions.read_labelled(path)
     with pytest.raises(InputError, match=r"codes must be an \.npz file"):
         directions.read_labelled(tmp_path / "none.npz")
+
+
+def test_pairs_differ_in_age_alone():
+    from panojax.synthetic.pairs import OLD, YOUNG, aged
+    from panojax.synthetic.sampling import sample_identity
+    from panojax.synthetic.splits import TEST_ONLY_SKINS
+
+    for number in range(30):
+        person = sample_identity(0, number)
+        young, old = aged(person, *YOUNG), aged(person, *OLD)
+        assert (young.shape.age, old.shape.age) == (25, 72)
+        for name in ("hair", "face", "shirt", "light", "split"):
+            assert getattr(young, name) == getattr(old, name) == getattr(person, name)
+        for before, after in zip(young.skin.names, old.skin.names):
+            assert before.split("_")[1:] == after.split("_")[1:]
+            if person.split != "test":
+                assert not {before, after} & (set(TEST_ONLY_SKINS) - set(person.skin.names))
+        assert dataclasses.replace(old.shape, age=25.0) == young.shape
+        assert dataclasses.replace(old.skin, names=young.skin.names) == young.skin
+
+
+def test_the_direction_of_pairs_is_their_difference():
+    """What differs between people is not in it, nor are the coarse codes."""
+    rng = np.random.default_rng(0)
+    years = rng.standard_normal((8, 16))
+    codes = 5 * rng.standard_normal((40, 1, 1, 8, 16)) + 0.1 * rng.standard_normal((40, 2, 2, 8, 16))
+    codes[:, 1] += years
+    found, scores = directions.fit_pairs(codes.astype(np.float32))
+    np.testing.assert_allclose(found["age"][2:], years[2:] / 2, atol=0.05)
+    assert not found["age"][:2].any() and list(scores) == ["age"] and 0.5 < scores["age"][1] <= 1
+
+
+def test_pairs_by_the_command(tmp_path, monkeypatch, capsys):
+    """Drawn, encoded and learned; the directions of another file come along."""
+    params = micro.micro_generator()
+    config = panojax.Config(params.config.generator, panojax.encoders.encoder_config.light(resolution=32))
+    encoders = {"both": {"w": jnp.array([1.0, 5.0])}, "latent_average": jnp.zeros((2, 16))}
+    params = params.replace(encoders=encoders, config=config)
+
+    def draw_pairs(assets, numbers, *, seed, views):
+        assert (assets, seed, views) == ("assets", 3, 2)
+        for number in numbers:
+            sides = []
+            for grey in (50 + 2 * number, 90 + 2 * number):
+                rgba = np.full((16, 16, 4), grey, np.uint8)
+                rgba[..., 3] = 255
+                sides.append([View(rgba, np.zeros((16, 16), np.uint16), np.zeros((16, 16), np.uint8))] * views)
+            yield np.zeros((views, 25)), *sides
+
+    monkeypatch.setattr(directions, "open_assets", lambda: "assets")
+    monkeypatch.setattr(directions, "draw_pairs", draw_pairs)
+    monkeypatch.setattr(directions, "load", lambda checkpoint, dtype: params)
+    monkeypatch.setattr(
+        directions, "encode_styles", lambda _, variables, images: jnp.tile(images[:, 0, :1, None, 0], (1, 2, 16))
+    )
+    kept = {"age": np.ones((2, 16)), "smile": np.full((2, 16), 2.0)}
+    save_directions(kept, tmp_path / "kept.npz", params=params)
+    words = ["--pairs", 10, "--seed", 3, "--keep", tmp_path / "kept.npz", "--out", tmp_path / "found.npz"]
+    assert run(monkeypatch, *words) == 0
+    printed = capsys.readouterr().out
+    assert "learned from 36 codes; on 4 others" in printed and "age: area under the ROC curve 1.000" in printed
+    found = read_directions(tmp_path / "found.npz", params)
+    np.testing.assert_allclose(found["age"], 40 / 127.5 / 2, rtol=1e-5)
+    np.testing.assert_array_equal(found["smile"], kept["smile"])

@@ -253,6 +253,37 @@ def test_the_browser_draws_one_head_while_it_moves(client, window, monkeypatch):
     wait_for(lambda: window.node_key is not None and dict(window.node_key[2]) == {"smile": 1.5})
 
 
+def test_a_mesh_serves_although_the_camera_moved_while_it_was_made(client, window, monkeypatch):
+    """But not where another head is shown by then."""
+    begun, go_on, made = threading.Event(), threading.Event(), []
+
+    def mesh(request):
+        made.append(request)
+        begun.set()
+        assert go_on.wait(20)
+        return b"glTF"
+
+    monkeypatch.setattr(window.scene, "mesh", mesh)
+    monkeypatch.setattr(windows, "MESH_AFTER", 0.0)
+    client.controls["kept"].act(False)
+    client.controls["Browser draws moving"].act(True)
+    client.moved(None)
+    assert begun.wait(20)
+    client.camera.position = (1.0, 0.0, 2.5)
+    client.moved(None)
+    wait_for(window.mesher._stale)
+    go_on.set()
+    wait_for(lambda: window.node_key == windows._mesh_key(window.request()) is not None)
+    assert len(made) == 1
+    begun.clear(), go_on.clear()
+    client.controls["smile"].act(1.0)
+    assert begun.wait(20)
+    client.controls["smile"].act(2.0)
+    go_on.set()
+    wait_for(lambda: window.node_key is not None and dict(window.node_key[2]) == {"smile": 2.0})
+    assert [dict(request.strengths) for request in made[-2:]] == [{"smile": 1.0}, {"smile": 2.0}]
+
+
 def test_new_heads_are_listed_by_all_windows_and_shown_by_the_one_that_asked(client, window, page):
     other = Client()
     second = windows.Window(other, page, 0.7)
@@ -307,6 +338,20 @@ def test_a_face_is_chosen_in_the_window(client, window):
         assert answers.pop() == answer and client.folders["Whose head of me?"].closed
     window.closed.set()  # a window that is closed chooses none
     assert window.choose_face("me", np.zeros((64, 64, 3), np.uint8), 3) is None
+
+
+def test_whether_photos_show_one_person_is_asked(client, window):
+    answers = []
+    for name, answer in (("One person: one head of all", True), ("A head of each", False)):
+        client.controls.pop(name, None)
+        thread = threading.Thread(target=lambda: answers.append(window.one_person(3)))
+        thread.start()
+        wait_for(lambda name=name: name in client.controls and client.controls[name].calls)
+        client.controls[name].act()
+        thread.join(10)
+        assert answers.pop() is answer and client.folders["Whom do these 3 photos show?"].closed
+    window.closed.set()
+    assert window.one_person(3) is False
 
 
 def test_an_empty_page(params):

@@ -26,7 +26,8 @@ def face(left, size=40.0):
 class Customer:
     """As much of a window as a maker knows; chooses faces as it was told to."""
 
-    def __init__(self, *choices):
+    def __init__(self, *choices, one_person=False):
+        self.same, self.counts = one_person, []
         self.choices, self.told, self.refused, self.asked, self.warned = list(choices), [], [], [], []
         self.done = threading.Event()
 
@@ -40,6 +41,10 @@ class Customer:
 
     def warn(self, name, line):
         self.warned.append((name, line))
+
+    def one_person(self, count):
+        self.counts.append(count)
+        return self.same
 
     def choose_face(self, name, picture, count):
         self.asked.append((name, picture.shape, count))
@@ -123,6 +128,34 @@ def test_what_cannot_be_used_is_refused_and_the_others_go_on(world, monkeypatch)
     customer = Customer()
     submit(world, customer, b"one face")
     assert customer.refused == [("p0", "RuntimeError: out of memory")] and len(world.made) == 1
+
+
+def test_photos_of_one_person_become_one_head(world, monkeypatch):
+    """All that can be used; the picture is the most frontal one's, and what is doubtful is said."""
+    seen = []
+
+    def together(params, ready, names, images, cameras, tell):
+        seen.append((names, images.shape, cameras.shape))
+        return makers.subjects.from_photo(ready, images[0], cameras[0], "p"), 1, ["photo p2 is doubtful"]
+
+    monkeypatch.setattr(makers, "make_together", together)
+    customer = Customer(2, one_person=True)
+    submit(world, customer, b"one face", b"no face", b"group")
+    assert customer.counts == [3] and seen == [(["p0", "p2"], (2, 128, 128, 3), (2, 25))]
+    assert [name for name, _ in customer.refused] == ["p1"]
+    [(_, picture, _)] = world.made
+    assert picture.max() == 153  # of p2, face 2
+    assert [subject.name for subject in world.scene.subjects] == ["p0 and 1 more"]
+    kept = sorted(path.name for path in (world.gallery.folder / "p0 and 1 more").iterdir())
+    assert kept == ["head.npz", "photo.jpg", "photo1.jpg", "thumbnail.png"]
+    assert ("p0 and 1 more", "photo p2 is doubtful") in customer.warned
+    customer = Customer(one_person=True)
+    submit(world, customer, b"one face")  # alone: nobody is asked
+    assert not customer.counts and len(seen) == 1
+    customer = Customer(one_person=True)
+    submit(world, customer, *[b"one face"] * 18)
+    assert seen[-1][1] == (16, 128, 128, 3)
+    assert ("p0", "photos of one person are at most 16, of 18 the first count") in customer.warned
 
 
 def test_only_so_many_wait(world):

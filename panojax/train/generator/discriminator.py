@@ -216,6 +216,50 @@ class TriDiscriminator(nn.Module):
             raise InputError(f"label must be [{n}, {self.c_dim}], got {label.shape}")
 
 
+def grow(parameters: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters whose new finest block hands on what the finest of a discriminator of half the resolution saw.
+
+    A random block in front of a discriminator makes it forget all that it knew. This one keeps both signs of each
+    input, from which rectified layers give the input itself, halves it and applies the earlier `fromrgb`; its other
+    channels stay random, and begin with no weight. So pictures without finer detail are judged as they were before, to
+    how they are filtered.
+
+    Args:
+      parameters: random ones of a `TriDiscriminator`.
+      earlier: of another one. Where it is not half as large, or has other channels, or the new block is too narrow for
+        both signs, `parameters` come back as they are.
+    """
+    side = _finest(parameters)
+    block, before = parameters[f"b{side}"], earlier.get(f"b{side // 2}", {}).get("fromrgb")
+    inputs, width = block["fromrgb"]["kernel"].shape[2:]
+    features = block["conv1"]["kernel"].shape[-1]
+    signs = 2 * inputs
+    if before is None or before["kernel"].shape != (1, 1, inputs, features) or width < signs:
+        return dict(parameters)
+    both = np.kron(np.eye(inputs), [[1, -1]])  # [inputs, signs]
+    back = both.T / (1.2 * math.sqrt(2))  # lrelu(x) - lrelu(-x) = 1.2 sqrt(2) x
+
+    from_rgb, conv0, conv1 = (
+        {name: np.array(x) for name, x in block[layer].items()} for layer in ("fromrgb", "conv0", "conv1")
+    )
+    fan_in = math.sqrt(9 * width)
+    from_rgb["kernel"][0, 0, :, :signs] = math.sqrt(inputs) * both
+    conv0["kernel"][..., :signs] = 0
+    conv0["kernel"][1, 1, :signs, :signs] = fan_in * back @ both
+    conv1["kernel"][:] = 0
+    # The block's gain of sqrt(1/2) is made good before the activation, which is homogeneous.
+    conv1["kernel"][1, 1, :signs] = fan_in * back @ (math.sqrt(2 / inputs) * np.asarray(before["kernel"][0, 0]))
+    conv1["bias"][:] = math.sqrt(2) * np.asarray(before["bias"])
+    skip = {"kernel": np.zeros_like(block["skip"]["kernel"])}
+    grown = {"fromrgb": from_rgb, "conv0": conv0, "conv1": conv1, "skip": skip}
+    return {**parameters, f"b{side}": grown}
+
+
+def _finest(parameters):
+    """The resolution that a discriminator's parameters read."""
+    return max(int(name[1:]) for name in parameters if name[1:].isdecimal())
+
+
 def from_torch(init_kwargs: Mapping[str, Any], *, dtype: str = "float32") -> TriDiscriminator:
     """The discriminator of a PyTorch pickle's `D` from its constructor's arguments.
 

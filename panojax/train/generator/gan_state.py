@@ -17,6 +17,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from panojax.errors import InputError
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.params import abstract_generator, count
+from panojax.train.generator.discriminator import grow
 from panojax.train.generator.gan_config import DiscriminatorConfig, GanConfig
 from panojax.train.generator.schedules import lazy_factor
 
@@ -142,7 +143,8 @@ def take_over(weights: Mapping[str, Any], earlier: Mapping[str, Any]) -> tuple[d
     """Weights of a run that goes on from another, maybe smaller one.
 
     Arrays of the same name and shape are taken; the others keep their own random values. Blocks that the backbone
-    gains add nothing to the planes at first: their ToRGB layers start at zero.
+    gains add nothing to the planes at first: their ToRGB layers start at zero. A discriminator of twice the resolution
+    judges at first as the other one did (`discriminator.grow`).
 
     Args:
       weights: {"generator", "discriminator"}, random.
@@ -155,6 +157,7 @@ def take_over(weights: Mapping[str, Any], earlier: Mapping[str, Any]) -> tuple[d
       InputError: the generators have nothing in common but names.
     """
     own = {**weights, "average": weights["generator"]}
+    own["discriminator"] = grow(own["discriminator"], earlier["discriminator"])
     result, lines = {}, []
     for network in ("generator", "average", "discriminator"):
         mine, other = flatten_dict(own[network]), flatten_dict(earlier[network])

@@ -10,7 +10,7 @@ import recipe
 from panojax.converters.layout import IGNORED, from_state_dict, torch_name
 from panojax.converters.read import read_checkpoint
 from panojax.errors import InputError
-from panojax.train.generator.discriminator import TriDiscriminator, downsampling_conv, from_torch, minibatch_std
+from panojax.train.generator.discriminator import TriDiscriminator, downsampling_conv, from_torch, grow, minibatch_std
 
 
 def inputs():
@@ -139,3 +139,31 @@ def test_from_torch_names_what_it_does_not_know():
         from_torch(
             {"c_dim": 25, "img_resolution": 64, "disc_c_noise": 0.5, "epilogue_kwargs": {"mbstd_num_channels": 2}}
         )
+
+
+def test_a_grown_discriminator_judges_as_before():
+    """Pictures without finer detail: to how pictures are filtered; a random block forgets. Other sizes stay random."""
+    small, large = (TriDiscriminator(resolution=r, channel_base=1024, channel_max=32) for r in (16, 32))
+    rough = jax.random.normal(jax.random.key(1), (16, 4, 4, 7))
+    label = jax.random.normal(jax.random.key(2), (16, 25))
+
+    def judge(network, variables):
+        side = network.resolution
+        x = 0.5 * jax.image.resize(rough, (16, side, side, 7), "cubic")
+        logits = network.apply(variables, x[..., :3], x[..., 3:6], x[..., 6:], label)
+        return logits - jnp.mean(logits)
+
+    def start(network, seed):
+        x = jnp.zeros((1, network.resolution, network.resolution, 7))
+        return network.init(jax.random.key(seed), x[..., :3], x[..., :3], x[..., :1], label[:1])["params"]
+
+    earlier, fresh = start(small, 0), start(large, 3)
+    earlier["b16"]["fromrgb"]["bias"] = 0.3 * jax.random.normal(jax.random.key(4), (32,))
+    grown = grow(fresh, earlier)
+    chex.assert_trees_all_equal_shapes(grown, fresh)
+    taken = {name: grown[name] if name == "b32" else earlier.get(name) for name in fresh}
+    taken["b16"] = {name: x for name, x in earlier["b16"].items() if name != "fromrgb"}
+    want = judge(small, {"params": earlier})
+    assert recipe.relative_error(judge(large, {"params": taken}), want) < 0.1
+    assert recipe.relative_error(judge(large, {"params": taken | {"b32": fresh["b32"]}}), want) > 0.5
+    chex.assert_trees_all_equal(grow(earlier, earlier), earlier)
