@@ -22,7 +22,7 @@ HEAD_SHARE = 0.74  # of the square is the head without its hair
 LOOK_SHARE = 0.8  # of the second look is the square
 FIRST_SIDES = (128, 256, 512)  # of the photo's first looks
 LARGEST = 1.6  # sides of the picture: a head that fills it has a square of 1.35
-CANDIDATE, SURE = 0.25, 0.5  # least scores of the first look and the second
+CANDIDATE, SURE = 0.25, 0.75  # least scores of the first look and the second
 MOST = 8  # heads of a photo that are looked at twice
 SAME = 0.35  # heads that are nearer than this share of a square are one
 
