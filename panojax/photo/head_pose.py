@@ -20,6 +20,7 @@ HEAT, PLACE, TURN = "heat", "place", "turn"  # the network's outputs
 UNIT = 32.0  # pixels: `place` has the logarithm of the square's side over this
 HEAD_SHARE = 0.74  # of the square is the head without its hair
 LOOK_SHARE = 0.8  # of the second look is the square
+LOOKS = (1.0,), (0.8, 1.0, 1.25)  # sizes of what is looked at, over that: of both looks at a head by itself
 FIRST_SIDES = (128, 256, 512)  # of the photo's first looks
 LARGEST = 1.6  # sides of the picture: a head that fills it has a square of 1.35
 CANDIDATE, SURE = 0.25, 0.75  # least scores of the first look and the second
@@ -80,20 +81,23 @@ def find_heads(rgb: np.ndarray, *, threshold: float = SURE) -> list[Head]:
     return []
 
 
-def look_closer(rgb: np.ndarray, head: Head, *, looks: int = 2) -> Head:
-    """The head as the network sees it by itself, upright and in the middle; the mean of the view and its mirror image.
+def look_closer(rgb: np.ndarray, head: Head) -> Head:
+    """The head as the network sees it by itself, upright and in the middle, then again where that put it.
 
-    Its score is 0 where it is not seen so.
+    Each is the mean of the view and its mirror image, the second also of several sizes. Its score is 0 where it is not
+    seen so.
     """
-    for _ in range(looks):
+    for sizes in LOOKS:
         *_, roll = pose_angles(head.rotation)
-        square = Square(*head.centre, head.side / LOOK_SHARE, float(np.clip(roll, -1, 1)))
-        picture = _patch(rgb, square, INPUT_SIDE)
-        outputs, mirrored = (_network(x) for x in (picture, picture[:, ::-1]))
-        pair = (_central(outputs, square), _flipped(_central(mirrored, _mirror(square)), square))
-        if pair[0] is None or pair[1] is None:
+        seen: list[Head | None] = []
+        for size in sizes:
+            square = Square(*head.centre, size * head.side / LOOK_SHARE, float(np.clip(roll, -1, 1)))
+            picture = _patch(rgb, square, INPUT_SIDE)
+            outputs, mirrored = (_network(x) for x in (picture, picture[:, ::-1]))
+            seen += [_central(outputs, square), _flipped(_central(mirrored, _mirror(square)), square)]
+        if any(one is None for one in seen):
             return dataclasses.replace(head, score=0.0)
-        head = _mean(pair)
+        head = _mean(seen)
     return head
 
 

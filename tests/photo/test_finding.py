@@ -223,6 +223,6 @@ def test_a_hidden_face_without_a_head_is_refused(world):
 
 def test_what_is_told_of_heads(world):
     world(heads=[head_at(180)])
-    report = dataclasses.replace(align(PHOTO, size=64).report, sharpness=0.0, score=0.55)
+    report = dataclasses.replace(align(PHOTO, size=64).report, sharpness=0.0, score=0.78)
     said = alignment._warnings(report, "largest")
-    assert "the detector is not sure of this head (0.55)" in said and not any("blurred" in one for one in said)
+    assert "the detector is not sure of this head (0.78)" in said and not any("blurred" in one for one in said)
