@@ -275,8 +275,9 @@ def meeting_step(heads: list[list[dict[str, float]]]) -> float:
     low, high = MEETING
     errors: dict[int, list[float]] = {}
     for row in (row for rows in heads for row in rows):
-        if "align_yaw" in row and low <= abs(row["yaw"]) <= high:
-            errors.setdefault(round(abs(row["yaw"]) / STEP), []).append(math.copysign(1, row["yaw"]) * row["align_yaw"])
+        number = round(abs(row["yaw"]) / STEP)
+        if "align_yaw" in row and low <= STEP * number <= high:
+            errors.setdefault(number, []).append(math.copysign(1, row["yaw"]) * row["align_yaw"])
     medians = [float(np.median(errors[yaw])) for yaw in sorted(errors)]
     return float(np.abs(np.diff(medians)).max()) if len(medians) > 1 else math.nan
 

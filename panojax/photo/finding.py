@@ -98,6 +98,8 @@ def find(rgb: np.ndarray, face: str | int) -> tuple[Found, int]:
     seen, reason, count = _try_faces(rgb, face)
     if seen is not None and seen.presence >= SURE_PRESENCE:
         return _checked(rgb, seen), 0
+    if seen is None and count:
+        return _find_turned(rgb, face, None, reason)
     heads = [head for head in find_heads(rgb) if not _lies(rgb, head)]
     if seen is not None and (head := _head_of(seen.chosen, heads)) is not None:
         return _settled(seen, head), 0
@@ -105,7 +107,7 @@ def find(rgb: np.ndarray, face: str | int) -> tuple[Found, int]:
         return _by_mesh(seen), 0
     if heads and (count == 0 or (seen is not None and seen.margin < 0)):
         return _by_network(heads, face, rgb.shape), 0
-    return _find_turned(rgb, face, seen, reason if count else None)
+    return _find_turned(rgb, face, seen, None)
 
 
 def _find_turned(rgb, face, best, reason):
