@@ -49,7 +49,7 @@ def many(heads):
     assert pictures.shape == (6, SIZE, SIZE, 4)
     grounds = np.full((2, 64, 64, 3), 128, np.uint8)
     made = jax.jit(jax.vmap(scenes.compose, (0, None, None, None)))
-    keys = jax.random.split(jax.random.key(0), 200)
+    keys = jax.random.split(jax.random.key(0, impl="unsafe_rbg"), 200)  # compiles in half the time
     return jax.device_get(made(keys, scenes.make_atlas(pictures), turns, grounds)), turns
 
 
