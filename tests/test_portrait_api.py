@@ -81,7 +81,7 @@ def test_two_lines_of_python_give_the_command_s_head(params, photo, tmp_path):
         (object(), "image must be a photo or floats .* got a object"),
         (None, r"image must be (a photo|\[S, S, 3\])"),
         ("nowhere.jpg", "'nowhere.jpg', which does not exist"),
-        (Image.new("RGB", (64, 64)), "photo must show a face"),
+        (Image.new("RGB", (64, 64)), "photo must show a head"),
         (Image.new("RGB", (8, 8)), "at least 16 pixels"),
     ],
 )

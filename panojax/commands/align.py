@@ -11,7 +11,7 @@ from panojax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Align photos: crop each around a face, cut the person out, and estimate the camera.
+    """Align photos: crop each around a head, cut the person out, and estimate the camera.
 
     Writes a picture and a mask for each photo, and dataset.json in EG3D's format. A photo that cannot be used is
     reported and the others go on. Run again with the same settings, it does only what is missing.
@@ -54,5 +54,8 @@ def run(options: Options) -> None:
     for photo, reason in report.failed:
         note(f"{photo} was left out: {reason}")
     if not report.aligned:
-        raise InputError(f"photos must show faces, none of {len(report.failed)} could be aligned")
-    print(f"{options.out}: {len(report.aligned)} aligned, {len(report.failed)} left out")
+        raise InputError(f"photos must show heads, none of {len(report.failed)} could be aligned")
+    told = [f"{report.behind} from behind"] if report.behind else []
+    told += [f"{report.by_network} by the head pose network"] if report.by_network else []
+    of_these = f" ({', '.join(told)})" if told else ""
+    print(f"{options.out}: {len(report.aligned)} aligned{of_these}, {len(report.failed)} left out")

@@ -83,7 +83,12 @@ def back_copies(labels: np.ndarray, repeat: int, *, degrees: float = 90.0) -> np
     Args:
       labels: cameras [M, 25].
     """
-    return np.where(np.abs(np.degrees(label_yaw(labels))) > degrees, repeat, 1)
+    return np.where(from_behind(labels, degrees=degrees), repeat, 1)
+
+
+def from_behind(labels: np.ndarray, *, degrees: float = 90.0) -> np.ndarray:
+    """Which cameras [M, 25] see the head from behind, |yaw| > `degrees`: [M]."""
+    return np.abs(np.degrees(label_yaw(labels))) > degrees
 
 
 def label_yaw(cameras: np.ndarray) -> np.ndarray:

@@ -9,13 +9,18 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from panojax.camera_conventions import Convention
 from panojax.data import checks, pictures, splits
+from panojax.data.balance import from_behind
 from panojax.data.framing import folder_framing
 from panojax.data.plan import Plan, Record, fill_splits
+from panojax.disk.reading import read_json
+from panojax.errors import InputError
+from panojax.photo.folder import is_by_network
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -83,7 +88,24 @@ def plan(options: FolderOptions) -> Plan:
         encoding=options.encoding,
         description=f"{options.name}: pictures with camera labels from a folder with EG3D's dataset.json",
         metadata={} if (framing := folder_framing(source)) is None else {"framing": framing},
+        told=seen_from(list(items.values())),
     )
+
+
+def seen_from(items: list[Item]) -> str:
+    """How many pictures there are, from behind, and by which of `align`'s methods, in one line."""
+    behind = int(from_behind(np.array([item.label for item in items]).reshape(-1, 25)).sum())
+    by_network = sum(is_by_network(_notes(item.picture.with_suffix(".json"))) for item in items)
+    told = [f"{len(items)} pictures", f"{behind} from behind"]
+    return ", ".join([*told, *([f"{by_network} aligned by the head pose network"] if by_network else [])])
+
+
+def _notes(path: pathlib.Path) -> Any:
+    """What `panojax align` noted of a picture, or None."""
+    try:
+        return read_json(path) if path.is_file() else None
+    except InputError:
+        return None
 
 
 def make_item(

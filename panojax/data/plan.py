@@ -36,6 +36,7 @@ class Plan:
       encoding: of `image`; the other pictures are PNGs.
       description: for dataset_info.json.
       metadata: for metadata.json.
+      told: what to say of the set in one line, or nothing.
     """
 
     splits: Mapping[str, Sequence[Any]]
@@ -45,6 +46,7 @@ class Plan:
     encoding: Encoding
     description: str
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    told: str = ""
 
 
 def fill_splits(items: Sequence[tuple[str, Any]]) -> dict[str, list[Any]]:

@@ -9,6 +9,7 @@ import dataclasses
 import os
 import pathlib
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -55,7 +56,10 @@ def prepare(options: Options, out: str | os.PathLike, *, beam: Sequence[str] | N
     settings = tfds.download.DownloadConfig(try_download_gcs=False)
     if beam is not None:
         settings = dataclasses.replace(settings, beam_options=_beam_options(beam))
-    config = builders.SetConfig(name=options.name, plan=make_plan(options), beam=beam is not None)
+    plan = make_plan(options)
+    if plan.told:
+        print(plan.told, file=sys.stderr)
+    config = builders.SetConfig(name=options.name, plan=plan, beam=beam is not None)
     # TFDS wants a folder for downloads, though there are none.
     with alone_in(out), _quiet(), tempfile.TemporaryDirectory() as downloads:
         builder = builder_class(data_dir=out, config=config, file_format="array_record")

@@ -12,25 +12,19 @@ from scipy import ndimage
 from panojax.errors import InputError
 from panojax.files.image_file import MIN_SIDE, picture_arrays, read_image
 from panojax.photo.crop import Square, cut, outside
-from panojax.photo.detect import Face, choose_face, describe_faces, detect_faces
+from panojax.photo.detect import Face, describe_faces
+from panojax.photo.finding import Method, find, least_presence
 from panojax.photo.framing import PANOHEAD, Framing, label_angles, square_and_camera
 from panojax.photo.matte import fade_outside, person_mask
-from panojax.photo.pose import face_mesh, fit_pose, pose_angles
 
-MIN_FACE = 24  # pixels; below this the mesh network sees less than an eighth of its input
-MIN_FACE_INSIDE = 0.6  # share of the mesh's points within the photo
-# The mesh network's belief in a face falls as the head turns: of synthetic heads, 95% are above 12 in front and above
-# -2 at 50 degrees. A camera held before the face gives 3.
-MIN_PRESENCE, PRESENCE_FALL = 6.0, 0.15
-# An upright face in front gives 15 and more. A photo with less is also looked at turned; an upside-down face, which the
-# networks may take for an upright one, has 10 less than when it is turned.
-SURE_PRESENCE, TURN_GAIN = 15.0, 5.0
+MIN_FACE_INSIDE = 0.6  # share of the mesh's points, or of the head's box, within the photo
 
 SMALL_CROP = 256  # pixels; the original tool refuses smaller ones
-FAR_YAW, FAR_ELEVATION = 60.0, 30.0  # degrees
+FAR_YAW, SIDE_YAW, FAR_ELEVATION = 60.0, 110.0, 30.0  # degrees
 MUCH_PADDING = 0.1
 BLURRED = 0.06  # a face of 128 pixels, blurred with a sigma of 2, has 0.04 to 0.08
-UNSURE = 0.7
+UNSURE = {"face": 0.7, "head": 0.8}  # of 100 drawn heads 99 have more than 0.8
+ALIGNED_BY = {"head pose network": "aligned by the head pose network", "both": "aligned by both pose networks"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +47,9 @@ class AlignReport:
       turned: degrees by which the photo was turned counterclockwise, as it lay on its side or upside down; box and
         centre are in pixels of the turned photo.
       others: the photo's other faces, with their numbers.
+      kind: "face", or "head" where no face was found: then size, box, score and all that is told of faces are of heads.
+      method: what the pose is by: "face mesh", "head pose network", which sees heads from all sides, or "both", where
+        the one goes over into the other.
       warnings: what may make the result poor, one sentence each.
     """
 
@@ -70,14 +67,17 @@ class AlignReport:
     centre: tuple[float, float]
     turned: int
     others: str
+    kind: Literal["face", "head"]
+    method: Method
     warnings: tuple[str, ...]
 
     def summary(self) -> str:
         """The report in one line."""
-        return (
-            f"face {self.face_size:.0f} px, crop {self.crop_size:.0f} px, yaw {self.yaw:+.0f}, elevation "
+        told = (
+            f"{self.kind} {self.face_size:.0f} px, crop {self.crop_size:.0f} px, yaw {self.yaw:+.0f}, elevation "
             f"{self.elevation:+.0f}, roll {self.roll:+.0f} degrees, {100 * (1 - self.padded):.0f}% of it in the photo"
         )
+        return told if self.method == "face mesh" else f"{told}, {ALIGNED_BY[self.method]}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,25 +125,24 @@ def align(
       framing: the model's crop and camera.
 
     Raises:
-      InputError: if the photo cannot be read, shows no face, or not the one asked for, or the face is hidden, too small
+      InputError: if the photo cannot be read, shows no head, or not the one asked for, or the face is hidden, too small
         or mostly beyond the photo's border.
     """
     check_options(face, size)
     rgb, alpha = _picture(photo)
     if alpha is not None:
         rgb = rgb * alpha[..., None] + (1 - alpha[..., None])  # on white
-    found, turned = _find(rgb, face)
+    found, turned = find(rgb, face)
     rgb = np.ascontiguousarray(np.rot90(rgb, turned))
     alpha = None if alpha is None else np.ascontiguousarray(np.rot90(alpha, turned))
-    faces, chosen, points, presence = found.faces, found.chosen, found.points, found.presence
-    pose = fit_pose(points)
-    square, camera = square_and_camera(pose, framing)
+    faces, chosen, points = found.faces, found.chosen, found.points
+    square, camera = square_and_camera(found.pose, framing)
     yaw, elevation, _ = (math.degrees(angle) for angle in label_angles(camera))
-    if presence < MIN_PRESENCE - PRESENCE_FALL * abs(yaw):
+    if found.method == "face mesh" and found.presence < least_presence(yaw):
         raise InputError(f"photo must show the face plainly, got one that is hidden, or none, at {_place(chosen)}")
     inside = ((points[:, :2] >= 0) & (points[:, :2] < (rgb.shape[1], rgb.shape[0]))).all(-1).mean()
     if inside < MIN_FACE_INSIDE:
-        raise InputError(f"photo must hold most of the face, got {100 * inside:.0f}% of it, cut by the border")
+        raise InputError(f"photo must hold most of the {found.kind}, got {100 * inside:.0f}% of it, cut by the border")
 
     image = cut(rgb, square, size, soften=True)
     others = [other for other in faces if other is not chosen]
@@ -166,69 +165,12 @@ def align(
         centre=(square.x, square.y),
         turned=90 * turned,
         others=describe_faces(faces, chosen),
+        kind=found.kind,
+        method=found.method,
         warnings=(),
     )
     report = dataclasses.replace(report, warnings=_warnings(report, face))
     return Aligned(np.clip(image, -1, 1), mask, camera, report, framing)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Found:
-    """The faces of a picture, the chosen one with its mesh [468, 3], and the mesh network's belief in it."""
-
-    faces: list[Face]
-    chosen: Face
-    points: np.ndarray
-    presence: float
-
-    @property
-    def margin(self) -> float:
-        """How far the belief lies above what a face that is turned so has at least."""
-        yaw, *_ = pose_angles(fit_pose(self.points).rotation)
-        return self.presence - (MIN_PRESENCE - PRESENCE_FALL * abs(math.degrees(yaw)))
-
-
-def _find(rgb: np.ndarray, face: str | int) -> tuple[_Found, int]:
-    """The face that is meant, and by how many quarters the picture is turned counterclockwise for it to be upright.
-
-    Where no upright face is sure, the picture is looked at from all four sides.
-    """
-    best, quarters, reason = None, 0, None
-    try:
-        best = _find_upright(rgb, face)
-        if best.presence >= SURE_PRESENCE or isinstance(face, int):
-            return best, 0
-    except InputError as error:
-        reason = error
-    for turn in (2, 1, 3):
-        try:
-            found = _find_upright(np.ascontiguousarray(np.rot90(rgb, turn)), face)
-        except InputError:
-            continue
-        least = 0.0 if best is None else best.margin + (TURN_GAIN if quarters == 0 else 0.0)
-        if found.margin > least:
-            best, quarters = found, turn
-    if best is None:
-        assert reason is not None
-        raise reason
-    return best, quarters
-
-
-def _find_upright(rgb: np.ndarray, face: str | int) -> _Found:
-    """The face that is meant of an upright picture; of several, one that the mesh network does not believe in counts
-    last.
-    """
-    faces = detect_faces(rgb)
-    chosen = choose_face(faces, face, rgb.shape)
-    if chosen.size < MIN_FACE:
-        raise InputError(f"photo must show a face of at least {MIN_FACE} pixels, got {chosen.size:.0f}")
-    first = found = _Found(faces, chosen, *face_mesh(rgb, chosen))
-    left = [other for other in faces if other is not chosen and other.size >= MIN_FACE]
-    while face == "largest" and left and found.margin < 0:
-        chosen = choose_face(left, face, rgb.shape)
-        left.remove(chosen)
-        found = _Found(faces, chosen, *face_mesh(rgb, chosen))
-    return found if found.margin >= 0 else first
 
 
 def check_options(face: str | int, size: int) -> None:
@@ -284,10 +226,16 @@ def _warnings(report: AlignReport, face: str | int) -> tuple[str, ...]:
         found.append(f"the photo lay {how} and was turned by {report.turned} degrees counterclockwise")
     if report.faces > 1 and isinstance(face, str):
         found.append(
-            f"the photo shows {report.faces} faces; this is the {face} one ({report.face_size:.0f} px, score "
+            f"the photo shows {report.faces} {report.kind}s; this is the {face} one ({report.face_size:.0f} px, score "
             f"{report.score:.2f}), others are chosen by number: {report.others}"
         )
-    if abs(report.yaw) > FAR_YAW:
+    if report.kind == "head":
+        found.append("no face was found: the head was found and aligned by the head pose network")
+    elif report.method == "head pose network" and abs(report.yaw) <= FAR_YAW:
+        found.append("the face is hardly seen: it was aligned by the head pose network")
+    if abs(report.yaw) > SIDE_YAW:
+        found.append(f"the head is seen from behind, turned {abs(report.yaw):.0f} degrees: its face will be made up")
+    elif abs(report.yaw) > FAR_YAW:
         found.append(
             f"the head is turned {abs(report.yaw):.0f} degrees: half of the face is hidden, the pose less sure"
         )
@@ -297,12 +245,12 @@ def _warnings(report: AlignReport, face: str | int) -> tuple[str, ...]:
         )
     if report.crop_size < SMALL_CROP:
         found.append(f"the crop has only {report.crop_size:.0f} pixels a side: details will be missing")
-    if report.sharpness < BLURRED:
+    if report.sharpness < BLURRED and report.kind == "face":
         found.append("the face is blurred")
     if report.face_inside < 1:
-        found.append(f"the photo's border cuts {100 * (1 - report.face_inside):.0f}% of the face")
+        found.append(f"the photo's border cuts {100 * (1 - report.face_inside):.0f}% of the {report.kind}")
     elif report.padded > MUCH_PADDING:
         found.append(f"{100 * report.padded:.0f}% of the crop lies outside the photo and is a blurred reflection")
-    if report.score < UNSURE:
-        found.append(f"the detector is not sure of this face ({report.score:.2f})")
+    if report.score < UNSURE[report.kind]:
+        found.append(f"the detector is not sure of this {report.kind} ({report.score:.2f})")
     return tuple(found)

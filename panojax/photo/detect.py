@@ -77,7 +77,7 @@ def choose_face(faces: list[Face], face: str | int, shape: tuple[int, ...]) -> F
       InputError: if there is none, or not the one asked for.
     """
     if not faces:
-        raise InputError("photo must show a face, upright and not from behind, got none")
+        raise InputError("photo must show a face, got none")
     if isinstance(face, int):
         if face >= len(faces):
             raise InputError(f"face must be at most {len(faces) - 1}, the last of the photo from the left, got {face}")

@@ -18,6 +18,7 @@ from panojax.photo.framing import PANOHEAD, Framing
 from panojax.terminal.bars import bar
 
 SETTINGS = "align.json"
+FACE_MESH = "face mesh"  # the only method of older versions, which did not note it
 TRAINING, HELD_OUT, ALL = PARTS = ("training", "held-out", "all")
 MAX_PHOTO_BYTES = 2**28
 # HEIC is listed although not every installation reads it: a photo that cannot be read is to be named.
@@ -35,11 +36,15 @@ class FolderReport:
       aligned: (photo, name of its crop) of every photo that is in the folder now.
       failed: (photo, reason) of every photo that is not.
       warned: (photo, warnings) of the aligned photos that have any.
+      behind: how many of the aligned photos show a head from behind, |yaw| over 90 degrees.
+      by_network: how many were aligned by the head pose network, alone or together with the face mesh.
     """
 
     aligned: tuple[tuple[str, str], ...]
     failed: tuple[tuple[str, str], ...]
     warned: tuple[tuple[str, tuple[str, ...]], ...]
+    behind: int = 0
+    by_network: int = 0
 
 
 def align_folder(
@@ -82,6 +87,7 @@ def align_folder(
 def _align_all(photos, out, progress, **options):
     """Aligns photos into a folder that is ours."""
     aligned, failed, warned, labels = [], [], [], []
+    behind = by_network = 0
     for index, photo in enumerate(bar(photos, desc="align", unit="photo", hidden=not progress, leave=True)):
         name = f"img{index:08d}.png"
         entry = _finished(out, index, photo)
@@ -96,12 +102,20 @@ def _align_all(photos, out, progress, **options):
                 continue
         aligned.append((photo, name))
         labels.append([name, entry["label"]])
+        behind += abs(entry["report"]["yaw"]) > 90
+        by_network += is_by_network(entry)
         if entry["report"]["warnings"]:
             warned.append((photo, tuple(entry["report"]["warnings"])))
     _forget_beyond(out, len(photos))
     _write_json(out / "dataset.json", {"labels": labels})
     _write_json(out / "failed.json", [{"photo": photo, "reason": reason} for photo, reason in failed])
-    return FolderReport(tuple(aligned), tuple(failed), tuple(warned))
+    return FolderReport(tuple(aligned), tuple(failed), tuple(warned), behind, by_network)
+
+
+def is_by_network(entry: Any) -> bool:
+    """Whether a photo was aligned by the head pose network, alone or with the face mesh, by its imgN.json."""
+    report = entry.get("report") if isinstance(entry, dict) else None
+    return isinstance(report, dict) and report.get("method", FACE_MESH) != FACE_MESH
 
 
 def part_of(photo: str | os.PathLike) -> str:

@@ -120,9 +120,13 @@ def pose_rotation(yaw: float, elevation: float, roll: float = 0.0) -> np.ndarray
     """The rotation [3, 3] from a head's axes to the camera's; the inverse of `pose_angles`."""
     forward = -np.array([math.sin(yaw) * math.cos(elevation), math.sin(elevation), math.cos(yaw) * math.cos(elevation)])
     right = np.array([math.cos(yaw), 0.0, -math.sin(yaw)])
-    upright = np.stack([right, np.cross(forward, right), forward])
+    return pose_turn(roll) @ np.stack([right, np.cross(forward, right), forward])
+
+
+def pose_turn(roll: float) -> np.ndarray:
+    """The rotation [3, 3] of the camera's axes that turns its picture clockwise by `roll` radians."""
     cosine, sine = math.cos(roll), math.sin(roll)
-    return np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]]) @ upright
+    return np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
 
 
 def _around(points):

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from panojax.disk.cache import cache_folder
 from panojax.errors import InputError
@@ -183,15 +184,7 @@ def read_environment(text: str) -> bytes:
 
     InputError where the text holds no such picture, or the `openexr` package is missing.
     """
-    exr = need("OpenEXR", "reading environments")
-    found = re.search(r"base64,([A-Za-z0-9+/=]+)", text)
-    if not found:
-        raise InputError(f"environment must be a module with a base64 picture, got {text[:40]!r}")
-    with tempfile.NamedTemporaryFile(suffix=".exr") as file:
-        file.write(base64.b64decode(found[1]))
-        file.flush()
-        channels = exr.File(file.name).channels()
-    pixels = np.asarray(next(iter(channels.values())).pixels, np.float32)[..., :3]
+    pixels = environment_pixels(text)
     height, width = ENVIRONMENT_SIZE
     tall, wide = pixels.shape[:2]
     if tall % height or wide % width or pixels.shape[2:] != (3,):
@@ -200,6 +193,19 @@ def read_environment(text: str) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, small.clip(0, 6e4).astype(np.float16), allow_pickle=False)
     return buffer.getvalue()
+
+
+def environment_pixels(text: str) -> NDArray[np.float32]:
+    """Radiance float32 [H, 2 H, 3] of an EXR picture inside a JavaScript module; InputError as `read_environment`."""
+    exr = need("OpenEXR", "reading environments")
+    found = re.search(r"base64,([A-Za-z0-9+/=]+)", text)
+    if not found:
+        raise InputError(f"environment must be a module with a base64 picture, got {text[:40]!r}")
+    with tempfile.NamedTemporaryFile(suffix=".exr") as file:
+        file.write(base64.b64decode(found[1]))
+        file.flush()
+        channels = exr.File(file.name).channels()
+    return np.asarray(next(iter(channels.values())).pixels, np.float32)[..., :3]
 
 
 def read_environments(archive: Path) -> dict[str, bytes]:

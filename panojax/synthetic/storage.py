@@ -149,6 +149,20 @@ def open_identity(path: str | Path) -> zipfile.ZipFile:
     return archive
 
 
+def read_pictures(path: str | Path) -> tuple[dict[str, Any], NDArray[np.float32], NDArray[np.uint8]]:
+    """Parameters, labels (views, 25) and pictures (views, size, size, 4) of a stored identity, without depth and parts.
+
+    InputError if the file is not one.
+    """
+    identity, labels = read_parameters(path)
+    try:
+        with open_identity(path) as archive:
+            pictures = [decode_png(archive.read(f"{i:03d}.png")) for i in range(len(labels))]
+        return identity, labels, np.array(pictures, np.uint8).reshape(-1, identity["size"], identity["size"], 4)
+    except BROKEN as error:
+        raise InputError(f"path must be an identity written by `panojax heads`, got {path}: {reason(error)}") from error
+
+
 def read_identity(path: str | Path, views: Iterable[int] | None = None) -> IdentityViews:
     """A stored identity, or only some of its `views` (None: all).
 

@@ -17,8 +17,9 @@ from panojax.files.output import to_uint8
 from panojax.inversion.several import MAX_PHOTOS as MAX_TOGETHER
 from panojax.params import Params
 from panojax.photo import portrait
-from panojax.photo.alignment import MIN_FACE, Aligned
+from panojax.photo.alignment import Aligned
 from panojax.photo.detect import Face, detect_faces
+from panojax.photo.finding import MIN_FACE
 from panojax.terminal.progress import note
 from panojax.viewer import subjects
 from panojax.viewer.gallery import Gallery

@@ -159,7 +159,7 @@ def test_what_cannot_be_done_is_one_line(model, crops, talk, tmp_path, capsys):
     assert "aligned photos together, got none" in error_of(capsys, *photos, "--aligned", *out, model=model)
     assert "got the video" in error_of(capsys, talk, "--camera", labels, *out, model=model)
     line = error_of(capsys, *photos, *out, model=model)
-    assert "photo must show a person's face, none of 3 could be used: front.png: photo must show a face" in line
+    assert "photo must show a person's face, none of 3 could be used: front.png: photo must show a head" in line
     assert main(["invert", str(talk), *map(str, out)]) == 2
     assert "add --together" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

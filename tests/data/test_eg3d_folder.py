@@ -80,6 +80,21 @@ def test_masks_may_lie_beside_the_pictures_as_panojax_align_writes_them(sets, tm
     assert [item.mask.name for item in items] == [f"mask{i:08d}.png" for i in range(3)]
 
 
+def test_pictures_from_behind_and_how_they_were_aligned_are_counted(sets, tmp_path, capsys):
+    labels = []
+    for i, (yaw, method) in enumerate(((0.2, "face mesh"), (2.0, "head pose network"), (-3.0, "head pose network"))):
+        Image.fromarray(sets["picture"](i)).save(tmp_path / f"img{i:08d}.png")
+        (tmp_path / f"img{i:08d}.json").write_text(json.dumps({"report": {"method": method}}))
+        labels.append([f"img{i:08d}.png", sets["label"](yaw)])
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
+    prepare(options(tmp_path, test_share=0), tmp_path / "sets")
+    told = "3 pictures, 2 from behind, 2 aligned by the head pose network"
+    assert capsys.readouterr().err.strip() == told
+    (tmp_path / "img00000001.json").write_text("{")
+    (tmp_path / "img00000002.json").unlink()
+    assert plan(options(tmp_path, test_share=0)).told == "3 pictures, 2 from behind"
+
+
 def test_all_problems_are_told_at_once_and_nothing_is_written(folder, tmp_path):
     (folder / "00000/img00000000.png").unlink()
     (folder / "00000/img00000002.png").write_bytes(b"nothing")

@@ -15,7 +15,7 @@ from skimage.filters import gaussian
 from panojax import camera
 from panojax.errors import InputError
 from panojax.files.image_file import float_to_uint8
-from panojax.photo import alignment, read_image
+from panojax.photo import alignment, finding, read_image
 from panojax.photo.alignment import align
 from panojax.photo.crop import Square, cut
 from panojax.photo.framing import HEADS, PANOHEAD, label_angles
@@ -149,10 +149,10 @@ def test_a_photo_that_lies_on_its_side_or_upside_down_is_turned(plain, astronaut
 
 def test_a_sure_face_goes_before_a_larger_patch_that_is_hardly_one(astronaut, monkeypatch):
     """And the message says which others there are."""
-    (face,) = alignment.detect_faces(astronaut)
+    (face,) = finding.detect_faces(astronaut)
     left, top, width, height = face.box
     patch = dataclasses.replace(face, box=(left - 150, top + 100, 2 * width, 2 * height), score=0.67)
-    monkeypatch.setattr(alignment, "detect_faces", lambda rgb: [patch, face])
+    monkeypatch.setattr(finding, "detect_faces", lambda rgb: [patch, face])
     got = align(astronaut, size=128)
     assert got.report.box == face.box and got.report.faces == 2
     assert re.search(
@@ -161,14 +161,12 @@ def test_a_sure_face_goes_before_a_larger_patch_that_is_hardly_one(astronaut, mo
 
 
 def test_of_several_faces_one_that_the_mesh_does_not_see_counts_last(astronaut, monkeypatch):
-    (face,) = alignment.detect_faces(astronaut)
+    (face,) = finding.detect_faces(astronaut)
     left, top, width, height = face.box
     wall = dataclasses.replace(face, box=(left + 150, top, 2 * width, 2 * height), score=0.9)
-    true_mesh = alignment.face_mesh
-    monkeypatch.setattr(alignment, "detect_faces", lambda rgb: [face, wall])
-    monkeypatch.setattr(
-        alignment, "face_mesh", lambda rgb, one: (true_mesh(rgb, face)[0], -3.0 if one is wall else 20.0)
-    )
+    true_mesh = finding.face_mesh
+    monkeypatch.setattr(finding, "detect_faces", lambda rgb: [face, wall])
+    monkeypatch.setattr(finding, "face_mesh", lambda rgb, one: (true_mesh(rgb, face)[0], -3.0 if one is wall else 20.0))
     assert align(astronaut, size=128).report.box == face.box
 
 
@@ -193,7 +191,7 @@ def test_a_face_cut_by_the_border_is_reported_then_refused(astronaut):
 @pytest.mark.parametrize(
     ("photo", "message"),
     [
-        (np.zeros((128, 128, 3), np.float32), "photo must show a face, upright and not from behind, got none"),
+        (np.zeros((128, 128, 3), np.float32), "photo must show a head, got none"),
         (np.zeros((128, 128), np.float32), r"photo must be \[H, W, 3 or 4\] .* got shape \(128, 128\)"),
         (np.zeros((10, 128, 3), np.uint8), r"sides of 16 or more, got shape \(10, 128, 3\)"),
         (np.zeros((64, 64, 3), np.int64), "photo must be uint8 or floating point, got int64"),
@@ -232,9 +230,11 @@ def test_a_tiny_face_is_refused(astronaut):
 
 
 def test_a_hidden_face_is_refused(astronaut, monkeypatch):
-    """What the mesh network says of a camera held before the face stands in for such a photo."""
-    points, _ = alignment.face_mesh(astronaut, alignment.detect_faces(astronaut)[0])
-    monkeypatch.setattr(alignment, "face_mesh", lambda rgb, face: (points, 3.0))
+    """What the mesh network says of a camera held before the face stands in for such a photo; nor does the other
+    network see a head."""
+    points, _ = finding.face_mesh(astronaut, finding.detect_faces(astronaut)[0])
+    monkeypatch.setattr(finding, "face_mesh", lambda rgb, face: (points, 3.0))
+    monkeypatch.setattr(finding, "find_heads", lambda rgb: [])
     with pytest.raises(InputError, match="photo must show the face plainly, got one that is hidden, or none, at x 22"):
         align(astronaut)
 

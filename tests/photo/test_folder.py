@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from panojax.data.balance import back_copies
+from panojax.data.photo_reader import open_photos
 from panojax.disk.locks import alone_in
 from panojax.errors import InputError, OutputError
 from panojax.files.image_file import read_image, write_image
+from panojax.photo import finding
 from panojax.photo import folder as folder_module
 from panojax.photo.folder import align_folder
 from panojax.photo.framing import HEADS
+from panojax.photo.head_pose import Head
+from panojax.photo.pose import pose_rotation
 
 
 @pytest.fixture
@@ -38,7 +43,7 @@ def test_a_folder_is_an_eg3d_data_set(photos, tmp_path):
     assert report.aligned == ((a, "img00000000.png"), (a, "img00000004.png"))
     assert [photo.rpartition("/")[2] for photo, _ in report.failed] == ["b.jpg", "c.png", "missing.png"]
     reasons = [reason for _, reason in report.failed]
-    assert "empty" in reasons[0] and "face" in reasons[1] and "does not exist" in reasons[2]
+    assert "empty" in reasons[0] and "photo must show a head" in reasons[1] and "does not exist" in reasons[2]
     assert report.warned[0][0] == a and "details will be missing" in report.warned[0][1][0]
     labels = json.loads((out / "dataset.json").read_text())["labels"]
     assert [name for name, _ in labels] == ["img00000000.png", "img00000004.png"]
@@ -49,6 +54,20 @@ def test_a_folder_is_an_eg3d_data_set(photos, tmp_path):
         assert np.asarray(mask)[32, 32] == 255
     assert [entry["photo"] for entry in json.loads((out / "failed.json").read_text())] == [p for p, _ in report.failed]
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_heads_from_behind_are_counted(photos, tmp_path, monkeypatch, astronaut):
+    """Also by a run that finds them done; and their labels are those of cameras behind the head."""
+    back = Head((250.0, 160.0), 200.0, pose_rotation(3.0, 0.1), 0.9)
+    write_image(photos / "c.png", astronaut[::-1], overwrite=True)
+    monkeypatch.setattr(finding, "detect_faces", lambda rgb: [])
+    monkeypatch.setattr(finding, "find_heads", lambda rgb: [back] if rgb.shape[0] == 512 else [])
+    for _ in range(2):
+        report = run([photos / "a.png", photos / "c.png"], tmp_path / "out")
+        assert (len(report.aligned), report.behind, report.by_network) == (2, 2, 2)
+    cameras = open_photos(tmp_path / "out", masks=".").cameras
+    np.testing.assert_array_equal(back_copies(cameras, 4), [4, 4])
+    assert "aligned by the head pose network" in report.warned[0][1][0]
 
 
 def test_a_second_run_does_only_what_is_missing(photos, tmp_path, monkeypatch, astronaut):

@@ -57,7 +57,7 @@ def world(params, tmp_path, monkeypatch):
 
     def align(config, data, *, face="largest"):
         if data == b"no face":
-            raise InputError("photo must show a face, upright and not from behind, got none")
+            raise InputError("photo must show a head, got none")
         report = types.SimpleNamespace(warnings=("the face is blurred",))
         value = face if isinstance(face, int) else -1
         image = np.full((128, 128, 3), 0.1 * value, np.float32)
@@ -118,7 +118,7 @@ def test_of_several_faces_one_is_chosen(world):
 def test_what_cannot_be_used_is_refused_and_the_others_go_on(world, monkeypatch):
     customer = Customer()
     submit(world, customer, b"no face", b"one face")
-    assert customer.refused == [("p0", "photo must show a face, upright and not from behind, got none")]
+    assert customer.refused == [("p0", "photo must show a head, got none")]
     assert len(world.made) == 1
 
     def fail(*args, **options):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from panojax.data.balance import Resampled, back_copies
+from panojax.data.balance import Resampled, back_copies, from_behind
 from panojax.data.batch_maker import number_heads
 from panojax.data.opening import open_folders, share_weights, training_threads
 from panojax.data.picture_store import WHITE
@@ -85,7 +85,10 @@ def open_feed(config: GeneratorRun, mesh: Mesh, readers: dict[str, Reader] | Non
     feed = PictureFeed(batches, mesh, on_device=on_device)
     if jax.process_index() == 0:
         where = "device" if on_device else "host" if kept else "disk"
-        print(f"{count} pictures of {feed.heads} heads, {gigabytes:.2f} GB, on the {where}", file=sys.stderr)
+        behind = sum(int(from_behind(reader.cameras, degrees=config.back_degrees).sum()) for reader in readers.values())
+        times = f", shown {config.back_repeat} times" if config.back_repeat > 1 else ""
+        told = f"{behind} of them from behind{times}"
+        print(f"{count} pictures of {feed.heads} heads, {gigabytes:.2f} GB, on the {where}; {told}", file=sys.stderr)
     return feed
 
 

@@ -103,10 +103,12 @@ def test_backgrounds_of_photos_are_kept_where_that_is_asked_for(tmp_path):
     assert (np.asarray(kept["image"])[outside] < 1).any()
 
 
-def test_backs_come_more_often(heads):
+def test_backs_come_more_often(heads, capsys):
     feed = open_feed(run(heads, back_repeat=3, back_degrees=60.0), data_mesh())
+    told = capsys.readouterr().err
     reader = open_heads(heads)
     behind = np.abs(np.degrees(np.arctan2(reader.cameras[:, 3], reader.cameras[:, 11]))) > 60
+    assert f"on the device; {behind.sum()} of them from behind, shown 3 times" in told
     cameras = np.concatenate([np.asarray(feed(step)["camera"]) for step in range(60)])
     seen = np.abs(np.degrees(np.arctan2(cameras[:, 3], cameras[:, 11]))) > 60
     assert seen.mean() == pytest.approx(3 * behind.sum() / (3 * behind.sum() + (~behind).sum()), abs=0.05)
