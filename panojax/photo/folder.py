@@ -124,6 +124,14 @@ def part_of(photo: str | os.PathLike) -> str:
     return HELD_OUT if int.from_bytes(digest[:8], "big") % 6 == 0 else TRAINING
 
 
+def _in_part(photo: str | os.PathLike, part: str) -> bool:
+    """Whether a photo is of this part; one that cannot be read is of each, and is named where it is left out."""
+    try:
+        return part_of(photo) == part
+    except InputError:
+        return True
+
+
 def list_photos(paths: Sequence[str | os.PathLike], part: str = ALL) -> list[str]:
     """The photos that paths name, folders opened.
 
@@ -143,7 +151,7 @@ def list_photos(paths: Sequence[str | os.PathLike], part: str = ALL) -> list[str
         else:
             photos.append(path)
     if part != ALL:
-        photos = [photo for photo in photos if part_of(photo) == part]
+        photos = [photo for photo in photos if _in_part(photo, part)]
     if not photos:
         of = "" if part == ALL else f" of the part {part!r}"
         raise InputError(f"paths must name at least one photo{of}, got {[str(path) for path in paths]}")

@@ -326,7 +326,7 @@ def test_broken_pictures(checkpoint, portrait, tmp_path, capsys):
         ("half.png", "whole picture", ["--aligned"]),
         ("text.png", "which is none", []),
         ("wide.png", "must be square, got 96 x 64", ["--aligned"]),
-        ("faceless.png", "face", []),
+        ("faceless.png", "photo must show a head, got none", []),
         ("none.png", "does not exist", []),
         (".", "none of 5 could be inverted", []),  # a folder of broken pictures
     ):

@@ -79,6 +79,7 @@ LONG = {
     "--method pti": "--steps 1 --lpips none --frames 4",
     "--method wplus": "--steps 1 --lpips none --frames 4",
     "python -m panojax.train.package": "",
+    "python -m panojax.train.export --workdir": "",
     "python -m panojax.train.directions --checkpoint model --samples": "--samples 20 --overwrite",
     "python -m panojax.train.directions": "--overwrite",
     "python -m panojax.train.parts": "--steps 1 --batch 2",

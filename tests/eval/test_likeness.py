@@ -29,6 +29,8 @@ def test_a_sixth_is_held_out_whatever_it_is_called(photos, tmp_path):
     parts = {part: list_photos([photos], part) for part in ("training", "held-out", "all")}
     assert sorted(parts["training"] + parts["held-out"]) == parts["all"] and len(parts["all"]) == 60
     assert 4 <= len(parts["held-out"]) <= 17  # ten, give or take
+    lost = str(photos / "lost.png")  # of each part, so that it is named where it is left out
+    assert lost in list_photos([photos, lost], "training") and lost in list_photos([photos, lost], "held-out")
     renamed = tmp_path / "another.png"
     renamed.write_bytes(pathlib.Path(parts["held-out"][0]).read_bytes())
     assert part_of(renamed) == "held-out"
