@@ -137,9 +137,11 @@ def _found(pattern: str, folder: pathlib.Path) -> list[str]:
 
 
 def _make_room(words: list[str], folder: pathlib.Path) -> None:
-    if "--out" not in words:
+    """Clears what a command writes, unless it reads it, too."""
+    out = words[words.index("--out") + 1] if "--out" in words else None
+    if out is None or words.count(out) > 1:
         return
-    target = folder / words[words.index("--out") + 1]
+    target = folder / out
     if target.is_dir() and not target.is_symlink():
         shutil.rmtree(target)
     else:

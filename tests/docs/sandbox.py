@@ -70,6 +70,10 @@ def _make_sets(folder: pathlib.Path, make_folder, make_heads) -> None:
     for name in ("FFHQ", "LPFF", "K_HAIRSTYLE"):
         shutil.copytree(folder / "raw" / "ffhq", folder / name)
         shutil.copytree(folder / "raw" / "ffhq_masks", folder / name / "masks")
+    shutil.copytree(folder / "raw" / "ffhq", folder / "REAL")
+    for mask in (folder / "raw" / "ffhq_masks").rglob("img*.png"):  # beside the pictures, as `panojax align` puts them
+        place = folder / "REAL" / mask.relative_to(folder / "raw" / "ffhq_masks")
+        shutil.copy(mask, place.with_name(place.name.replace("img", "mask")))
     make_heads(folder / "HEADS", numbers=tuple(range(32)), side=256)
     for name in ("heads", "raw/heads"):
         shutil.copytree(folder / "HEADS", folder / name, copy_function=_link)
