@@ -20,10 +20,10 @@ from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
 
-from browser import FLAGS  # noqa: E402
-from viewer.test_photos_in_browser import COUNT_FRAMES, DROP, FULL, SLOW  # noqa: E402
+from browser import FLAGS
+from viewer.test_photos_in_browser import COUNT_FRAMES, DROP, FULL, SLOW
 
-from panojax.commands import view  # noqa: E402
+from panojax.commands import view
 
 
 def main() -> None:
