@@ -80,6 +80,7 @@ LONG = {
     "--method wplus": "--steps 1 --lpips none --frames 4",
     "python -m panojax.train.package": "",
     "python -m panojax.train.export --workdir": "",
+    "--start e1.npz": ENCODER.replace("--steps 1", "--steps 2"),  # goes on at step 1
     "python -m panojax.train.directions --checkpoint model --samples": "--samples 20 --overwrite",
     "python -m panojax.train.directions": "--overwrite",
     "python -m panojax.train.parts": "--steps 1 --batch 2",

@@ -197,6 +197,8 @@ def _begin(config, frozen, checkpoints, mesh):
     if config.start is not None and is_export(config.start):
         earlier = read_stage(config.start)
         if goes_on(earlier, config):
+            if earlier.step >= config.steps:
+                raise InputError(f"steps must be more than the {earlier.step} that start has made, got {config.steps}")
             return replicate(continued(earlier, config, model, encoder, key), mesh), None, earlier.step
     return replicate(init_state(model, objective, key, encoder=encoder), mesh), None, 0
 

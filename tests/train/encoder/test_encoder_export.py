@@ -106,6 +106,11 @@ def test_the_same_stage_goes_on(second, exported, tmp_path):
             assert [int(count) for _, count in counts] == [2] * (1 + (step is decaying))
 
 
+def test_a_stage_that_has_all_its_steps_is_said(second, exported, tmp_path):
+    with pytest.raises(InputError, match="steps must be more than the 2 that start has made, got 2"):
+        begun(dataclasses.replace(second[0], start=str(exported), steps=2), second, tmp_path)
+
+
 def test_another_stage_begins_with_the_encoder(second, exported, tmp_path):
     run, _, _ = second
     for other in (dataclasses.replace(run, plain_e2=True), dataclasses.replace(run, stage="e1")):
