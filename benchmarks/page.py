@@ -45,6 +45,7 @@ def main() -> None:
             page.add_init_script(COUNT_FRAMES)
             page.goto(f"http://127.0.0.1:{server.get_port()}")
             page.wait_for_timeout(5000)
+            close_notes(page)
             picture(page, options.out / "viewer_drop.jpg")
             begun = time.monotonic()
             page.evaluate(DROP, [["me.jpg", base64.b64encode(photo(options.photo)).decode()]])
@@ -52,6 +53,7 @@ def main() -> None:
             page.get_by_text(FULL).wait_for()
             print(f"from the drop to the head in full: {time.monotonic() - begun:.0f} s", flush=True)
             page.wait_for_timeout(40_000)  # the mesh that the browser draws is made meanwhile
+            close_notes(page)
             picture(page, options.out / "viewer_head.jpg")
             turn(page, options)
             with page.expect_download() as download:
@@ -74,9 +76,16 @@ def turn(page, options) -> None:
         step = -step if not 250 < x < 550 else step
         page.mouse.move(x, 350)
     seconds, frames = time.monotonic() - begun, page.evaluate("window.frames_drawn") - before
-    Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(options.out / "viewer_moving.jpg", quality=85)
+    picture(page, options.out / "viewer_moving.jpg")
     page.mouse.up()
     print(f"{frames} frames in {seconds:.1f} s of turning: {frames / seconds:.0f} a second", flush=True)
+
+
+def close_notes(page) -> None:
+    """Closes the page's notes."""
+    for button in page.locator(".mantine-Notification-closeButton").all():
+        button.click()
+    page.wait_for_timeout(500)
 
 
 def photo(path: pathlib.Path | None) -> bytes:
@@ -91,10 +100,7 @@ def photo(path: pathlib.Path | None) -> bytes:
 
 
 def picture(page, path: pathlib.Path) -> None:
-    """What the page shows, without its notes."""
-    for button in page.locator(".mantine-Notification-closeButton").all():
-        button.click()
-    page.wait_for_timeout(500)
+    """What the page shows."""
     Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(path, quality=85)
 
 

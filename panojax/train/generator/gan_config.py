@@ -63,8 +63,8 @@ class GanConfig:
     learning_rate: float = 0.0025
     """Of the generator's Adam, before the correction for lazy regularisation."""
     generator_wait: int = 0
-    """So many steps the generator stays as it is while the discriminator learns: where a run starts from a smaller one,
-    the discriminator's new block makes it forget, and a generator that learns from it meanwhile smears its faces."""
+    """So many steps the generator stays as it is while the discriminator learns, where that starts at random or is an
+    earlier one's; one that grows from a smaller run's keeps what it knows (`discriminator.grow`) and needs none."""
     generator_warmup: int = 0
     """Over so many steps after that the generator's learning rate grows from 0."""
     discriminator_learning_rate: float = 0.002
