@@ -28,6 +28,7 @@ def draw(options: argparse.Namespace) -> int:
 
     processes = max(1, len(os.sched_getaffinity(0)) - 2)
     places = {"start": options.start, "assets": options.assets, "devices": options.devices}
+    places["edition"] = getattr(options, "edition", 2)
 
     def make(identities: int) -> float:
         begun = time.time()
@@ -118,7 +119,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="step", required=True)
     drawing, exporting, starting = (argparse.ArgumentParser(add_help=False) for _ in range(3))
-    for field, default in (("identities", 4000), ("seed", 0), ("views", 20), ("size", 256)):
+    for field, default in (("identities", 4000), ("seed", 0), ("views", 20), ("size", 256), ("edition", 2)):
         drawing.add_argument(f"--{field}", type=int, default=default)
     drawing.add_argument("--assets", required=True)
     drawing.add_argument("--devices", type=int, default=0, help="GPUs whose OpenGL is used in turn; 0: EGL's choice")

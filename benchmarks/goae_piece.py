@@ -2,17 +2,22 @@
 
     python benchmarks/goae_piece.py draw --work W --assets ASSETS --seconds 150 --devices 1
     python benchmarks/goae_piece.py train --heads W/heads --work W --minutes 13 6
+    python benchmarks/goae_piece.py export --work W --out OUT
     python benchmarks/goae_piece.py evaluate --heads W/tests --work W --out RESULTS
 
 `draw` draws heads for so many seconds, and test heads, whose hair or skins training never shows. `train` trains the
 codes, group after group, then AFA with the codes as they are; each has its minutes, 0 for none now. A part that has
-begun goes on from its checkpoint, with as many minutes more. `evaluate` writes the tables of `panojax.eval heads`.
+begun goes on from its checkpoint, with as many minutes more. `export` writes both parts in half precision, small enough
+to carry, with their logs. `evaluate` writes the tables of `panojax.eval heads`; where training was elsewhere, W has
+what `export` wrote.
 """
 
 import argparse
 import dataclasses
+import functools
 import itertools
 import pathlib
+import shutil
 import sys
 import time
 from typing import Any
@@ -63,7 +68,7 @@ def draw(options: argparse.Namespace) -> int:
     from panojax.synthetic.generate import generate_heads
     from panojax.synthetic.splits import split_of
 
-    work, place = pathlib.Path(options.work), {"assets": options.assets, "devices": options.devices}
+    work, place = pathlib.Path(options.work), {f: getattr(options, f) for f in ("assets", "devices", "edition")}
     numbers = (number for number in itertools.count() if split_of(number) == "test")
     for number in itertools.islice(numbers, options.tests):
         generate_heads(1, options.views, options.size, options.seed + 1, work / "tests", 1, start=number, **place)
@@ -87,11 +92,11 @@ def train(options: argparse.Namespace) -> int:
             continue
         start = None if name == "codes" else str(work / "codes" / "e1")
         one = dataclasses.replace(config.step, **changes)
-        run = dataclasses.replace(config, workdir=str(work / name), start=start, minutes=minutes, step=one)
+        run = dataclasses.replace(config, workdir=str(work / name), start=start, step=one)
         if name == "afa":  # it reads pixels: nothing may move or hide them
             run = dataclasses.replace(run, augment=dataclasses.replace(run.augment, crop=0.0, patch=0.0))
-        begun = time.time()
-        code = exit_code(lambda run=run: train(run))
+        begun, deadline = time.time(), time.monotonic() + 60 * minutes  # what is read and compiled first counts as well
+        code = exit_code(functools.partial(train, run, deadline=deadline))
         print(f"{name}: exit code {code} after {time.time() - begun:.0f} s", flush=True)
         if code not in (0, 75):  # 75: the minutes are over
             return code
@@ -99,14 +104,44 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
+def export_parts(options: argparse.Namespace) -> int:
+    """OUT/codes.npz.000 and so on, likewise afa.npz, of those that have begun."""
+    from panojax.train.encoder.encoder_export import write_stage
+    from panojax.train.export import STATE_FILE, read_state
+
+    work, out = pathlib.Path(options.work), pathlib.Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("codes", "afa"):
+        folder = work / name / "e1"
+        if (folder / STATE_FILE).exists():
+            for part in write_stage(out / f"{name}.npz", *read_state(folder), lean=True):
+                print(part, part.stat().st_size)
+            shutil.copy(folder / "log.jsonl", out / f"{name}.jsonl")
+    return 0
+
+
+def model_of(name: str, options: argparse.Namespace) -> pathlib.Path:
+    """The folder of a part's model: what its training wrote, or one that is made of its export."""
+    from panojax.files.checkpoint import DEFAULT_FOLDER
+    from panojax.train.encoder.encoder_export import is_export
+    from panojax.train.package import PackageConfig, package
+
+    work = pathlib.Path(options.work)
+    model, exported = work / name / "model", work / f"{name}.npz"
+    if not model.exists() and is_export(exported):
+        generator = str(DEFAULT_FOLDER) if options.generator == "default" else options.generator
+        package(PackageConfig((generator,), model, visible=exported, max_megabytes=1000))
+    return model
+
+
 def evaluate(options: argparse.Namespace) -> int:
     """The row beside the generator's own encoders', where it has them."""
     from panojax.eval.__main__ import main
     from panojax.files.checkpoint import load
 
-    work, own = pathlib.Path(options.work), load(options.generator).config.encoder is not None
-    methods = [*(("dual", "e1") if own else ()), f"GOAE=goae@{work / 'afa' / 'model'}"]
-    methods.append(f"GOAE codes alone=goae@{work / 'codes' / 'model'}")
+    own = load(options.generator).config.encoder is not None
+    methods = [*(("dual", "e1") if own else ()), f"GOAE=goae@{model_of('afa', options)}"]
+    methods.append(f"GOAE codes alone=goae@{model_of('codes', options)}")
     arguments = ["heads", "--checkpoint", options.generator, "--data", options.heads, "--methods", ",".join(methods)]
     arguments += ["--limit", str(options.limit), "--distances", str(options.limit), "--out", options.out]
     return main([*arguments, *options.more])
@@ -120,7 +155,7 @@ def main() -> int:
     step.add_argument("--work", required=True)
     step.add_argument("--assets", required=True)
     step.add_argument("--seconds", type=float, default=150.0, help="of the heads for training, about")
-    for field, default in (("identities", 4000), ("tests", 32), ("seed", 300), ("views", 20), ("size", 256)):
+    for field, default in (("identities", 4000), ("tests", 32), ("seed", 300), ("views", 20), ("size", 256), ("edition", 2)):
         step.add_argument(f"--{field}", type=int, default=default)
     step.add_argument("--devices", type=int, default=0, help="GPUs whose OpenGL is used in turn; 0: EGL's choice")
     step = steps.add_parser("train")
@@ -135,6 +170,9 @@ def main() -> int:
         step.add_argument(f"--{field}", type=int, default=default)
     for field, default in (("steps", 1_000_000), ("save-every", 500), ("validation-batches", 8), ("seed", 0)):
         step.add_argument(f"--{field}", type=int, default=default)
+    step = steps.add_parser("export")
+    step.add_argument("--work", required=True)
+    step.add_argument("--out", required=True)
     step = steps.add_parser("evaluate")
     step.add_argument("--heads", required=True, help="folder of `panojax heads` with test heads")
     step.add_argument("--work", required=True)
@@ -143,7 +181,7 @@ def main() -> int:
     step.add_argument("--limit", type=int, default=32)
     step.add_argument("--more", nargs=argparse.REMAINDER, default=[], help="options of `panojax.eval heads`")
     options = parser.parse_args()
-    return {"draw": draw, "train": train, "evaluate": evaluate}[options.part](options)
+    return {"draw": draw, "train": train, "export": export_parts, "evaluate": evaluate}[options.part](options)
 
 
 if __name__ == "__main__":
