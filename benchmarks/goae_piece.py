@@ -155,7 +155,8 @@ def main() -> int:
     step.add_argument("--work", required=True)
     step.add_argument("--assets", required=True)
     step.add_argument("--seconds", type=float, default=150.0, help="of the heads for training, about")
-    for field, default in (("identities", 4000), ("tests", 32), ("seed", 300), ("views", 20), ("size", 256), ("edition", 2)):
+    integers = {"identities": 4000, "tests": 32, "seed": 300, "views": 20, "size": 256, "edition": 2}
+    for field, default in integers.items():
         step.add_argument(f"--{field}", type=int, default=default)
     step.add_argument("--devices", type=int, default=0, help="GPUs whose OpenGL is used in turn; 0: EGL's choice")
     step = steps.add_parser("train")
