@@ -53,6 +53,7 @@ def serve(
     server.gui.configure_theme(show_logo=False, show_share_button=False)  # sharing would go through another server
     server.gui.main_panel.dock_right()
     server.scene.set_up_direction("+y")
+    server.scene.configure_default_lights(False)  # nothing here is shaded, and lights would draw a mesh again and again
     _, position, _ = window_camera(np.asarray(look_at(0.0, radius=page.scene.config.camera_radius)))
     server.initial_camera.position, server.initial_camera.look_at = tuple(position), (0.0, 0.0, 0.0)
     server.initial_camera.up, server.initial_camera.fov = (0.0, 1.0, 0.0), usual_fov()
