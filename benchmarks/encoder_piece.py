@@ -34,7 +34,7 @@ from typing import Any
 BEFORE = {"e1": "codes", "local": "e1"} | dict.fromkeys(("e2", "e2-none", "e2-image", "e2-whole", "e2-beside"), "e1")
 STAGES = ("codes", *BEFORE)
 CRITICS = {"e2": "trigrid-occluded", "e2-image": "image", "e2-whole": "trigrid", "e2-beside": "trigrid-beside"}
-MARGIN = 75  # seconds, of the last steps, pictures, checkpoint and export after a stage's minutes
+MARGIN = 35  # seconds, of the last steps, pictures, checkpoint and export after a stage's minutes: 12 on an H200
 DRAWN_TO_REAL = (7.0, 1.0)  # drawn heads for a real portrait
 
 

@@ -122,15 +122,15 @@ def export_parts(options: argparse.Namespace) -> int:
 
 def model_of(name: str, options: argparse.Namespace) -> pathlib.Path:
     """The folder of a part's model: what its training wrote, or one that is made of its export."""
-    from panojax.files.checkpoint import DEFAULT_FOLDER
+    from panojax.files.checkpoint import load, save
     from panojax.train.encoder.encoder_export import is_export
-    from panojax.train.package import PackageConfig, package
+    from panojax.train.export import assemble
 
     work = pathlib.Path(options.work)
     model, exported = work / name / "model", work / f"{name}.npz"
     if not model.exists() and is_export(exported):
-        generator = str(DEFAULT_FOLDER) if options.generator == "default" else options.generator
-        package(PackageConfig((generator,), model, visible=exported, max_megabytes=1000))
+        model.parent.mkdir(parents=True, exist_ok=True)
+        save(assemble(load(options.generator).generator_only(), exported), model)
     return model
 
 
@@ -141,7 +141,8 @@ def evaluate(options: argparse.Namespace) -> int:
 
     own = load(options.generator).config.encoder is not None
     methods = [*(("dual", "e1") if own else ()), f"GOAE=goae@{model_of('afa', options)}"]
-    methods.append(f"GOAE codes alone=goae@{model_of('codes', options)}")
+    if (codes := model_of("codes", options)).exists():
+        methods.append(f"GOAE codes alone=goae@{codes}")
     arguments = ["heads", "--checkpoint", options.generator, "--data", options.heads, "--methods", ",".join(methods)]
     arguments += ["--limit", str(options.limit), "--distances", str(options.limit), "--out", options.out]
     return main([*arguments, *options.more])

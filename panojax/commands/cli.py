@@ -15,9 +15,9 @@ import tyro
 
 from panojax.commands import align, convert, edit, export, generate, heads, info, interpolate, invert, render, view
 from panojax.commands.overview import answer
-from panojax.devices.programs import keep_programs
+from panojax.devices.programs import is_compiling, keep_programs
 from panojax.disk.cache import cache_folder
-from panojax.terminal.process import check_platforms, run_process
+from panojax.terminal.process import check_platforms, end_now, run_process
 
 Command = (
     Annotated[convert.Options, tyro.conf.subcommand("convert")]
@@ -59,7 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keep_compiled_programs()
         RUN[type(options)](options)
 
-    return run_process(body)
+    code = run_process(body)
+    if arguments is None and is_compiling():  # for what an error has made needless
+        end_now(code)
+    return code
 
 
 def keep_compiled_programs() -> None:
