@@ -3,6 +3,7 @@
 Input that cannot be used gives one line on stderr and the exit code 2.
 """
 
+import difflib
 import hashlib
 import os
 import pathlib
@@ -17,6 +18,7 @@ from panojax.commands import align, convert, edit, export, generate, heads, info
 from panojax.commands.overview import answer
 from panojax.devices.programs import is_compiling, keep_programs
 from panojax.disk.cache import cache_folder
+from panojax.errors import InputError
 from panojax.terminal.process import check_platforms, end_now, run_process
 
 Command = (
@@ -32,10 +34,9 @@ Command = (
     | Annotated[align.Options, tyro.conf.subcommand("align")]
     | Annotated[heads.Options, tyro.conf.subcommand("heads")]
 )
-RUN: dict[type, Callable[[Any], None]] = {
-    module.Options: module.run
-    for module in (convert, generate, invert, render, edit, interpolate, export, view, info, align, heads)
-}
+MODULES = (convert, generate, invert, render, edit, interpolate, export, view, info, align, heads)
+RUN: dict[type, Callable[[Any], None]] = {module.Options: module.run for module in MODULES}
+NAMES = tuple(module.__name__.rpartition(".")[2] for module in MODULES)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return
         if words[0] == "help":
             words = [*words[1:], "--help"]
+        check_command(words[0])
         options = tyro.cli(
             Command,  # type: ignore[arg-type]
             args=words,
@@ -63,6 +65,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None and is_compiling():  # for what an error has made needless
         end_now(code)
     return code
+
+
+def check_command(word: str) -> None:
+    """Raises InputError for a word that is no command, with the one it may have been meant to be."""
+    if word in NAMES or word.startswith("-"):
+        return
+    near = difflib.get_close_matches(word, NAMES, n=1)
+    hint = f"did you mean {near[0]}?" if near else "`panojax --help` tells what each does"
+    if pathlib.Path(word).is_file():
+        hint = f"a photo's head is made by `panojax invert {word} --out FOLDER`"
+    raise InputError(f"command must be one of {', '.join(NAMES)}, got {word!r}: {hint}")
 
 
 def keep_compiled_programs() -> None:

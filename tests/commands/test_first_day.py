@@ -39,6 +39,14 @@ def test_bare_command_and_version(capsys):
     assert capsys.readouterr().out.startswith("panojax ")
 
 
+def test_a_word_that_is_no_command_is_told_in_one_line(capsys, tmp_path):
+    assert error_of(capsys, "invrt", "me.jpg").endswith("got 'invrt': did you mean invert?")
+    assert "did you mean render?" in error_of(capsys, "help", "rendr")
+    assert "`panojax --help` tells" in error_of(capsys, "photo.jpg")
+    (photo := tmp_path / "me.jpg").write_bytes(b"")
+    assert f"`panojax invert {photo} --out FOLDER`" in error_of(capsys, photo)
+
+
 @pytest.mark.parametrize("command", ["invert", "render", "edit", "interpolate", "export", "view", "align", "generate"])
 def test_every_help_has_examples_names_and_both_sides_of_a_switch(command, capsys):
     with pytest.raises(SystemExit):
