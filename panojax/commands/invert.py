@@ -125,6 +125,7 @@ def check_photos(options: Options) -> None:
     from panojax.commands.portrait import ASTRONAUT
     from panojax.data.pictures import picture_side
     from panojax.files.video_file import is_video
+    from panojax.photo import read_image
 
     if not options.photo:
         raise InputError("photo must name a picture or a folder of pictures, got none")
@@ -138,9 +139,12 @@ def check_photos(options: Options) -> None:
     if options.camera is None and options.camera_convention != "opencv":
         raise InputError(f"camera-convention goes with --camera, got {options.camera_convention} without one")
     single = len(options.photo) == 1 and pathlib.Path(options.photo[0]).is_file() and not is_video(options.photo[0])
-    if options.camera is not None and single:
+    if single:
         side = picture_side(pathlib.Path(options.photo[0]))
-        read_camera(options.camera, options.photo[0], convention=options.camera_convention, side=side)
+        if side is None:
+            read_image(options.photo[0])  # says why
+        if options.camera is not None:
+            read_camera(options.camera, options.photo[0], convention=options.camera_convention, side=side)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ import functools
 import io
 import os
 import pathlib
+import warnings
 import zlib
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -89,7 +90,10 @@ def read_picture(path: pathlib.Path, size: int, mode: Literal["RGB", "L"]) -> Im
 
 def _open(path: pathlib.Path) -> Image.Image:
     """A picture's file, of the formats that photos may have."""
-    return Image.open(io.BytesIO(read_bytes(path, limit=MAX_BYTES)), formats=readable_formats())
+    data = io.BytesIO(read_bytes(path, limit=MAX_BYTES))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of half the size limit, as `read_image`
+        return Image.open(data, formats=readable_formats())
 
 
 def resize(image: Image.Image, size: int, *, smooth: bool = True) -> Image.Image:

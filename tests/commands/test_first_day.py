@@ -68,6 +68,12 @@ def error_of(capsys, *arguments):
     return line
 
 
+def test_what_is_no_picture_is_refused_before_the_model_is_loaded(no_model, capsys, tmp_path):
+    (photo := tmp_path / "me.jpg").write_text("hello")
+    assert "must be a picture" in error_of(capsys, "invert", photo, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_missing_is_said_before_the_model_is_loaded(no_model, tmp_path, capsys):
     out = ("--out", tmp_path / "out")
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
