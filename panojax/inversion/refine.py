@@ -103,7 +103,7 @@ class Moves:
 def move_camera(label: Float[AnyArray, " 25"], change: Float[AnyArray, " 6"]) -> Float[jax.Array, " 25"]:
     """A camera [25] turned around the origin by a rotation vector (radians, world axes), its focal length times the
     exponential of the fourth number, its centre shifted by the last two, in units of the picture's side."""
-    cam2world, lens = unpack(label)
+    cam2world, lens = unpack(jnp.asarray(label))
     turned = _rotation(change[:3]) @ cam2world[:3]
     size, right, down = change[3], change[4], change[5]
     lens = lens.at[:2, :2].multiply(jnp.exp(size)).at[0, 2].add(right).at[1, 2].add(down)

@@ -208,7 +208,9 @@ def test_sharp_portraits_count_more():
 
 
 def test_cameras_are_moved_as_said():
-    turned = move_camera(look_at(0.3), jnp.array([0.0, 0.2, 0.0, math.log(1.1), 0.01, -0.02]))
+    change = np.array([0.0, 0.2, 0.0, math.log(1.1), 0.01, -0.02], np.float32)
+    turned = move_camera(look_at(0.3), jnp.asarray(change))
+    np.testing.assert_array_equal(move_camera(np.asarray(look_at(0.3)), change), turned)  # NumPy's arrays, too
     expected = np.asarray(look_at(0.5)).copy()
     expected[[16, 20]] *= 1.1
     expected[[18, 21]] += 0.01, -0.02
