@@ -233,17 +233,6 @@ def _invert(params, image, camera, threshold, *, stitching, return_parts):
 _invert_kept = KeptFunction(_invert, ("stitching", "return_parts"), (Head, LocalBranch, LocalMix, inversion.Parts))
 
 
-def compile_invert_ahead(params: Params, side: int, *, stitching: str = "texel") -> Head | None:
-    """Compiles in another thread what `invert` of a photo of so many pixels a side takes.
-
-    Returns:
-      The head's shapes, or None where the process keeps no programs.
-    """
-    image, camera = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((side, side, 3), (25,)))
-    options = {"stitching": stitching, "return_parts": False}
-    return _invert_kept.compile_ahead(params, image, camera, _known_number(0.5), **options)
-
-
 def invert_many(
     params: Params,
     images: Any,

@@ -16,10 +16,10 @@ import tyro
 
 from panojax.commands import align, convert, edit, export, generate, heads, info, interpolate, invert, render, view
 from panojax.commands.overview import answer
-from panojax.devices.programs import is_compiling, keep_programs
+from panojax.devices.programs import keep_programs
 from panojax.disk.cache import cache_folder
 from panojax.errors import InputError
-from panojax.terminal.process import check_platforms, end_now, run_process
+from panojax.terminal.process import check_platforms, run_process
 
 Command = (
     Annotated[convert.Options, tyro.conf.subcommand("convert")]
@@ -61,10 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keep_compiled_programs()
         RUN[type(options)](options)
 
-    code = run_process(body)
-    if arguments is None and is_compiling():  # for what an error has made needless
-        end_now(code)
-    return code
+    return run_process(body)
 
 
 def check_command(word: str) -> None:

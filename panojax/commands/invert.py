@@ -113,9 +113,7 @@ def run(options: Options) -> None:
         return
     seconds: dict[str, float] = {}
     with output_folder(options.out, overwrite=options.overwrite) as folder:
-        model = load(options, seconds)
-        compile_ahead(options, model.params)
-        report = invert_photo(options.photo[0], options, model, folder, seconds)
+        report = invert_photo(options.photo[0], options, load(options, seconds), folder, seconds)
     print(f"{options.out}: {', '.join(report['files'])}")
 
 
@@ -168,28 +166,6 @@ def load(options: Options, seconds: dict[str, float]) -> Model:
             "--method wplus and pti need none"
         )
     return Model(params, perception)
-
-
-def compile_ahead(options: Options, params: Any) -> None:
-    """Begins to compile what a photo's inversion takes, while the photo is aligned."""
-    from panojax.api import compile_invert_ahead
-    from panojax.devices.programs import in_thread
-    from panojax.export.turntable import compile_ahead
-
-    if options.method != "encoders" or options.aligned or options.camera is not None:
-        return  # crops have sides of their own
-
-    def compile_all() -> None:
-        head = compile_invert_ahead(params, params.config.generator.image_resolution, stitching=options.stitching)
-        if head is not None:
-            compile_ahead(params, head, views(options))
-
-    in_thread(compile_all)  # what goes wrong in it will go wrong again, and be said
-
-
-def views(options: Options) -> int:
-    """How many views of a head are rendered: the reconstruction, the sheet's and the turntable's."""
-    return 13 + (0 if options.video == "none" else options.frames)
 
 
 def invert_photo(
@@ -272,7 +248,8 @@ def write_views(
 
     config = params.config.generator
     with step("rendering the sheet", seconds):
-        occupied = where(params, head, views(options))
+        frames = 0 if options.video == "none" else options.frames
+        occupied = where(params, head, 13 + frames)
         reconstruction = next(render_views(params, head, portrait.camera[None], occupied=occupied))
         write_image(folder / "reconstruction.png", reconstruction)
         titles, cameras = turn(12, options.pitch, config)

@@ -67,7 +67,6 @@ class Options:
 
 def run(options: Options) -> None:
     """Runs the command until Ctrl-C. InputError says what is wrong with its input."""
-    from panojax.devices.programs import is_compiling
     from panojax.viewer.guard import Guard
 
     guard = Guard(options.host)
@@ -84,7 +83,7 @@ def run(options: Options) -> None:
         code = int(stop.code or 0)
     page.stop()
     server.stop()
-    if _threads_go_on() or is_compiling():
+    if _threads_go_on():
         end_now(code)
     if code:
         raise SystemExit(code)
@@ -100,10 +99,8 @@ def _threads_go_on() -> bool:
 
 def start(options: Options, guard: Any = None) -> tuple[Any, Any]:
     """Loads what is to be seen and gives the running server, whose requests `guard` looks at, and its page."""
-    from panojax.api import compile_invert_ahead
     from panojax.commands import results
     from panojax.commands.arguments import load_model, parse_seeds
-    from panojax.devices.programs import in_thread
     from panojax.editing.directions import own_directions, read_directions
     from panojax.terminal.progress import step
     from panojax.viewer.app import check_address, serve
@@ -139,8 +136,6 @@ def start(options: Options, guard: Any = None) -> tuple[Any, Any]:
     page = Page(scene, gallery, shown=1 if alone else SHOWN)
     page.thumbnails |= thumbnails
     server = serve(page, host=options.host, port=options.port, truncation=options.truncation, guard=guard)
-    if page.takes_photos:  # while nobody has dropped one yet
-        in_thread(lambda: compile_invert_ahead(params, params.config.generator.image_resolution))
     return server, page
 
 

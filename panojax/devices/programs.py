@@ -9,9 +9,7 @@ import functools
 import hashlib
 import json
 import pathlib
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from typing import Any
 
 import jax
@@ -27,9 +25,6 @@ SETTINGS = ("jax_enable_x64", "jax_default_matmul_precision", "jax_numpy_dtype_p
 WATCHED = ("jax_disable_jit", "jax_debug_nans", "jax_debug_infs", "jax_check_tracer_leaks", "jax_log_compiles")
 
 
-_COMPILING = "panojax compiling"
-
-
 class _Place:
     """The folder that `keep_programs` named."""
 
@@ -39,15 +34,6 @@ class _Place:
 def keep_programs(folder: pathlib.Path | None) -> None:
     """Keeps traced programs in a folder from here on, and takes those that lie there; None keeps none."""
     _Place.folder = folder
-
-
-@dataclasses.dataclass
-class _Program:
-    """A program: how it is run, the shapes of what it gives where they are known, and what a thread compiles of it."""
-
-    run: Callable[..., Any]
-    result: Any = None
-    ahead: Future[Callable[..., Any]] | None = None
 
 
 class KeptFunction:
@@ -68,46 +54,25 @@ class KeptFunction:
         self._function, self._results = function, results
         self._name = f"{function.__module__}.{function.__qualname__}"
         self._jitted = jax.jit(function, static_argnames=tuple(static))
-        self._programs: dict[Any, _Program] = {}
-        self._opening = threading.Lock()
+        self._programs: dict[Any, Callable[..., Any]] = {}
 
     def __call__(self, *args: Any, **static: Any) -> Any:
         """What the function gives."""
-        leaves, tree = jax.tree.flatten(args)
-        if _Place.folder is None or not _may_be_kept(args, leaves):
+        if _Place.folder is None:
             return self._jitted(*args, **static)
-        program = self._program(tree, leaves, static)
-        return program.run(*leaves) if program.ahead is None else program.ahead.result()(*leaves)
-
-    def compile_ahead(self, *args: Any, **static: Any) -> Any:
-        """Traces now, and compiles in a thread of its own, what calls with arguments of these shapes run.
-
-        Args:
-          args: arrays, or `jax.ShapeDtypeStruct`s in their places.
-
-        Returns:
-          The shapes of the result, or None where programs are not kept.
-        """
         leaves, tree = jax.tree.flatten(args)
-        if _Place.folder is None or not _may_be_kept(args, leaves):
-            return None
-        program = self._program(tree, leaves, static)
-        if program.result is not None and program.ahead is None:
-            program.ahead = in_thread(lambda: _compiled(program.run, leaves))
-        return program.result
-
-    def _program(self, tree: Any, leaves: Sequence[Any], static: dict[str, Any]) -> "_Program":
-        """The program for arguments of these shapes."""
+        if not _may_be_kept(args, leaves):
+            return self._jitted(*args, **static)
         shapes = tuple((np.shape(leaf), str(leaf.dtype), getattr(leaf, "weak_type", False)) for leaf in leaves)
         settings = _settings()
         place = (tree, shapes, settings, tuple(sorted(static.items())))
-        with self._opening:
-            if place not in self._programs:
-                key = _key(self._name, str(tree), shapes, settings, sorted(static.items()))
-                self._programs[place] = self._open(key, tree, leaves, static)
-            return self._programs[place]
+        program = self._programs.get(place)
+        if program is None:
+            key = _key(self._name, str(tree), shapes, settings, sorted(static.items()))
+            program = self._programs[place] = self._open(key, tree, leaves, static)
+        return program(*leaves)
 
-    def _open(self, key: str, tree: Any, leaves: Sequence[Any], static: dict[str, Any]) -> "_Program":
+    def _open(self, key: str, tree: Any, leaves: Sequence[Any], static: dict[str, Any]) -> Callable[..., Any]:
         """The program of a key, from its file, or traced and written there; jitted as usual where that fails."""
         flat = self._named(lambda *leaves: self._function(*jax.tree.unflatten(tree, leaves), **static))
         try:
@@ -121,43 +86,14 @@ class KeptFunction:
                 _write(key, bytes(exported.serialize()))
             else:
                 exported = export.deserialize(bytearray(content))
-            given = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in exported.out_avals]
-            result = jax.tree.unflatten(exported.out_tree, given)
-            return _Program(jax.jit(self._named(lambda *leaves: exported.call(*leaves))), result)
+            return jax.jit(self._named(lambda *leaves: exported.call(*leaves)))
         except Exception:  # whatever it is, the function itself will say it, or work without
-            return _Program(jax.jit(flat))
+            return jax.jit(flat)
 
     def _named(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """With this function's name, by which JAX calls what it compiles."""
         function.__name__ = self._function.__name__
         return function
-
-
-def _compiled(run: Any, leaves: Sequence[Any]) -> Callable[..., Any]:
-    """A jitted function compiled for arguments of these shapes; itself where that fails, as it will say why."""
-    try:
-        return run.lower(*leaves).compile()
-    except Exception:
-        return run
-
-
-def is_compiling() -> bool:
-    """Whether a thread of `in_thread` is at work: Python's own end of the process may crash meanwhile."""
-    return any(thread.name == _COMPILING for thread in threading.enumerate())
-
-
-def in_thread(work: Callable[[], Any]) -> Future[Any]:
-    """What the work gives, once a thread of its own has done it; the process need not wait for it at its end."""
-    future: Future[Any] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except Exception as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, name=_COMPILING, daemon=True).start()
-    return future
 
 
 def kept_shapes(make: Callable[[Any], Any], config: Any) -> Any:

@@ -59,7 +59,7 @@ def in_batches(take: Callable[[jax.Array], Any], labels: np.ndarray) -> Iterator
 
     All batches have one size, the last filled up with its last label; what that gives too much is left out.
     """
-    batch = _batch()
+    batch = 1 if jax.default_backend() == "cpu" else BATCH
 
     def of_some(start: int) -> Any:
         some = labels[start : start + batch]
@@ -74,28 +74,15 @@ def of_each(function: Callable[[jax.Array], Any], labels: jax.Array) -> Any:
     return jax.tree.map(lambda x: x[None], function(labels[0])) if len(labels) == 1 else jax.vmap(function)(labels)
 
 
-def compile_ahead(params: Params, head: Head, views: int) -> None:
-    """Compiles in other threads what so many views of a head take; of the head, arrays' shapes suffice."""
-    params, batch = params.generator_only(), _batch()
-    occupied = _occupied.compile_ahead(params, head) if _pays(params, views) else None
-    _render.compile_ahead(params, head, jax.ShapeDtypeStruct((batch, 25), jnp.float32), occupied, resolution=None)
-
-
 def where(params: Params, head: Head, views: int, resolution: int | None = None) -> jax.Array | None:
     """`api.occupied_cells` of a head that is seen so many times; None where that does not pay: on a GPU, and where its
     views, rendered at this resolution (None: the configuration's), have not many more lookups."""
-    return _occupied(params.generator_only(), head) if _pays(params, views, resolution) else None
-
-
-def _pays(params: Params, views: int, resolution: int | None = None) -> bool:
     config = params.config.generator
     lookups = views * (resolution or config.rendering_resolution) ** 2
     lookups *= config.depth_samples + config.importance_samples
-    return jax.default_backend() == "cpu" and lookups >= PAYS * (CELLS * INSIDE) ** 3
-
-
-def _batch() -> int:
-    return 1 if jax.default_backend() == "cpu" else BATCH
+    if jax.default_backend() != "cpu" or lookups < PAYS * (CELLS * INSIDE) ** 3:
+        return None
+    return _occupied(params.generator_only(), head)
 
 
 def _pictures(params, head, cameras, occupied, *, resolution):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import threading
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +12,8 @@ from flax import struct
 
 import panojax
 from panojax import api
-from panojax.commands import cli
 from panojax.devices import programs
 from panojax.devices.programs import KeptFunction, keep_programs, kept_shapes
-from panojax.export import turntable
 from panojax.fields.local_branch import LocalBranch
 from panojax.generators.generator import Head
 from panojax.params import abstract_arrays, random_params, tiny
@@ -70,67 +67,6 @@ def test_a_new_process_does_not_trace_again(folder, counted):
     assert len(traces) == 2 and isinstance(second["pair"], Pair)
     for result in (first, second, third):
         same(result, plain)
-
-
-def test_compiled_ahead(folder, counted):
-    """Of shapes alone, in another thread; a call takes what was made, and gives what it gave without."""
-    make, traces = counted
-    plain = make()(TREE, NUMBER, scale=2.0)
-    function = make()
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (TREE, NUMBER))
-    given = function.compile_ahead(*shapes, scale=2.0)
-    assert isinstance(given["pair"], Pair) and given["pair"].first.shape == (7,) and given["pair"].second.shape == (1,)
-    assert function.compile_ahead(*shapes, scale=2.0) is given
-    program = next(iter(function._programs.values()))
-    assert isinstance(program.ahead.result(timeout=60), jax.stages.Compiled)
-    same(function(TREE, NUMBER, scale=2.0), plain)
-    assert len(traces) == 1
-
-
-def test_nothing_ahead_where_nothing_is_kept(counted):
-    make, traces = counted
-    assert make().compile_ahead(TREE, NUMBER) is None and not traces
-
-
-def test_what_does_not_compile_ahead_says_so_when_called(folder):
-    def broken(x):
-        raise ValueError("broken")
-
-    function = KeptFunction(broken, ())
-    assert function.compile_ahead(NUMBER) is None
-    with pytest.raises(ValueError, match="broken"):
-        function(NUMBER)
-
-
-def test_threads_that_compile_are_known():
-    go_on = threading.Event()
-    future = programs.in_thread(lambda: go_on.wait(60))
-    assert programs.is_compiling()
-    go_on.set()
-    assert future.result(timeout=60)
-    for thread in threading.enumerate():
-        if thread.name == programs._COMPILING:
-            thread.join(60)
-    assert not programs.is_compiling()
-    failed = programs.in_thread(lambda: 1 / 0)
-    assert isinstance(failed.exception(timeout=60), ZeroDivisionError)
-
-
-def test_inverted_ahead(folder):
-    """A photo's inversion and its head's views, from the sides of the portrait alone."""
-    params = random_params(tiny(), 0)
-    shapes = api.compile_invert_ahead(params, params.config.generator.image_resolution)
-    turntable.compile_ahead(params, shapes, 85)
-    side = params.config.generator.image_resolution
-    image = np.asarray(jax.random.uniform(jax.random.key(1), (side, side, 3)))
-    known = {id(place) for place in api._invert_kept._programs}
-    head = panojax.invert(params, image)
-    assert {id(place) for place in api._invert_kept._programs} == known
-    assert jax.tree.map(lambda x: (x.shape, x.dtype), head) == jax.tree.map(lambda x: (x.shape, x.dtype), shapes)
-    before = len(turntable._render._programs), len(turntable._occupied._programs)
-    occupied = turntable.where(params, head, 85)
-    next(turntable.render_views(params, head, panojax.orbit(1), occupied=occupied))
-    assert (len(turntable._render._programs), len(turntable._occupied._programs)) == before
 
 
 def test_other_calls_are_other_programs(folder, counted, monkeypatch):
@@ -252,14 +188,3 @@ def test_shapes_are_kept(folder):
     [path] = folder.iterdir()
     path.write_bytes(path.read_bytes()[:-1])
     assert kept_shapes(make, tiny()) == arrays and len(made) == 2
-
-
-def test_a_command_that_fails_does_not_wait_for_what_compiles(monkeypatch, capsys):
-    """Nor does it end as Python does, which may crash then."""
-    ended = []
-    monkeypatch.setattr(cli, "is_compiling", lambda: True)
-    monkeypatch.setattr(cli, "end_now", ended.append)
-    monkeypatch.setattr("sys.argv", ["panojax", "invert", "nobody.jpg", "--out", "nowhere"])
-    assert cli.main() == 2 and ended == [2]
-    assert "does not exist" in capsys.readouterr().err
-    assert cli.main(["invert", "nobody.jpg", "--out", "nowhere"]) == 2 and ended == [2]
