@@ -8,6 +8,7 @@ import tyro
 
 from panojax.errors import InputError
 
+MOST_WORKERS = 64
 TUNED = "tuned_model"  # folder of the generator that PTI tuned, beside the head
 
 
@@ -82,6 +83,8 @@ class Options:
     """Density at the mesh's surface; by default 10, or that of half the greatest opacity where it is lower."""
     mesh_largest: bool = True
     """Keep only the largest connected piece of the mesh."""
+    workers: int = 1
+    """Of a folder, photos at once on each device: while one is aligned or written, another is inverted."""
     half: bool = False
     """Store head.npz in half precision, at half the size."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -98,6 +101,8 @@ def run(options: Options) -> None:
     results.check_turn(options.frames, options.pitch, options.fps)
     if options.steps < 1:
         raise InputError(f"steps must be at least 1, got {options.steps}")
+    if not 1 <= options.workers <= MOST_WORKERS:
+        raise InputError(f"workers must be between 1 and {MOST_WORKERS}, got {options.workers}")
     if options.mesh:
         results.check_mesh(options.mesh_resolution)
     check_photos(options)
@@ -287,7 +292,7 @@ def request(options: Options, photo: str) -> str:
     from panojax.photo.folder import stamp
 
     chosen = dataclasses.asdict(options)
-    for name in ("photo", "out", "overwrite"):
+    for name in ("photo", "out", "overwrite", "workers"):
         del chosen[name]
     text = json.dumps({"photo": stamp(photo), "options": chosen}, default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

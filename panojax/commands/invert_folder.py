@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,10 +48,12 @@ def invert_folder(options: Options) -> None:
     failed: dict[str, str] = {}
     warned: dict[str, list[str]] = {}
 
-    def worker(model: Model, device: Any) -> Callable[[str], None]:
+    def workers_on(device: Any, model: Model) -> list[Callable[[str], None]]:
         own = Model(jax.device_put(model.params, device), jax.device_put(model.perception, device))
 
-        def work(photo: str) -> None:
+        first, compiled = threading.Lock(), threading.Event()
+
+        def invert(photo: str) -> None:
             with jax.default_device(device):
                 try:
                     warned[photo] = _invert(photo, options, own, jobs[photo], old[photo])
@@ -59,12 +62,20 @@ def invert_folder(options: Options) -> None:
                 except InputError as error:
                     failed[photo] = str(error)
 
-        return work
+        def work(photo: str) -> None:
+            with first:  # what the first photo compiles serves the others
+                if not compiled.is_set():
+                    invert(photo)
+                    compiled.set()
+                    return
+            invert(photo)
+
+        return [work] * options.workers
 
     if todo:
         with alone_in(options.out):
             model = load(options, {})
-            workers = [worker(model, device) for device in jax.local_devices()]
+            workers = [worker for device in jax.local_devices() for worker in workers_on(device, model)]
             done = len(jobs) - len(todo)
             with bar(total=len(jobs), initial=done, desc="invert", unit="photo", leave=True) as shown:
                 deal(todo, workers, shown.update)

@@ -1,4 +1,4 @@
-"""Jobs dealt to workers, one a device."""
+"""Jobs dealt to workers, of which each device has one or some."""
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +12,7 @@ def deal(jobs: Iterable[Job], workers: Sequence[Callable[[Job], None]], finished
     """Gives each job to the next worker that is free; an error of one ends them all, after their present jobs.
 
     Args:
-      workers: each is called by one thread at a time; a single one by the caller's.
+      workers: each has a thread of its own; a single one the caller's. One that is there twice is called by two.
       finished: called after each job, by one thread at a time.
     """
     todo = iter(jobs)

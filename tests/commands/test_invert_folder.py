@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pathlib
+import threading
 
 import pytest
 from PIL import Image
@@ -51,6 +52,30 @@ def test_all_is_made_once(photos, tmp_path, made):
     run(photos, out)
     assert made == ["a.png", "b.png"]
     assert sorted(os.listdir(out)) == ["a", "b"] and sorted(os.listdir(out / "a")) == FILES
+
+
+def test_workers_of_one_device(photos, tmp_path, made, monkeypatch):
+    """The first photo has the device alone, as it compiles; then as many as there are workers are at work at once."""
+    for name in ("c", "d", "e"):
+        Image.new("RGB", (32, 32)).save(photos / f"{name}.png")
+    together, alone = threading.Barrier(2, timeout=60), []
+    invert_photo = invert_folder.invert_photo
+
+    def meeting(photo, *arguments):
+        if not alone:
+            alone.append(photo)
+        else:
+            together.wait()
+        return invert_photo(photo, *arguments)
+
+    monkeypatch.setattr(invert_folder, "invert_photo", meeting)
+    run(photos, tmp_path / "out", workers=2)
+    assert sorted(made) == ["a.png", "b.png", "c.png", "d.png", "e.png"]
+    run(photos, tmp_path / "out", workers=3)  # how many makes no other heads
+    assert len(made) == 5
+    for wrong in (0, 65):
+        with pytest.raises(InputError, match="workers must be between 1 and 64, got"):
+            invert.run(invert.Options(photo=(str(photos),), out=tmp_path / "other", workers=wrong))
 
 
 @pytest.mark.parametrize("left", [["head.npz"], ["head.npz", "sheet.png"], ["head.npz", "report.json"]])
