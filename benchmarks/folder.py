@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 SIDE = 1024
+FIRST = 4  # photos a GPU that are not counted: what starts and compiles
 
 
 def photos(options: argparse.Namespace) -> None:
@@ -43,11 +44,11 @@ def photos(options: argparse.Namespace) -> None:
     print(f"{options.out}: {options.count} photos of {SIDE} px")
 
 
-def run(photos: list[pathlib.Path], gpus: int, workers: int, options: argparse.Namespace) -> tuple[float, float, list]:
+def run(files: list[pathlib.Path], gpus: int, workers: int, options: argparse.Namespace) -> tuple[float, float, list]:
     """Seconds, processor seconds and reports of the command over some photos."""
     folder = options.work / "heads"
     shutil.rmtree(folder, ignore_errors=True)
-    command = [sys.executable, "-m", "panojax", "invert", *map(str, photos), "--out", str(folder), "--video", "none"]
+    command = [sys.executable, "-m", "panojax", "invert", *map(str, files), "--out", str(folder), "--video", "none"]
     command += ["--workers", str(workers), "--dtype", options.dtype, "--checkpoint", options.checkpoint]
     place = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, range(gpus)))} if gpus else {"JAX_PLATFORMS": "cpu"}
     begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -61,12 +62,16 @@ def measure(options: argparse.Namespace) -> None:
     """A row for each number of GPUs (0: the CPU) and workers."""
     found = sorted(options.photos.glob("*.jpg"))
     rows = []
+    if options.each <= FIRST or len(found) < options.each * max(options.gpus):
+        sys.exit(f"there must be more than {FIRST} photos a GPU, and --each for all of them, got {len(found)} photos")
     for gpus in options.gpus:
-        few, many = found[: 4 * max(gpus, 1)], found[: options.each * max(gpus, 1)]
+        few, many = found[: FIRST * max(gpus, 1)], found[: options.each * max(gpus, 1)]
         run(few, gpus, 1, options)  # compiles
         for workers in options.workers:
             start, idle, _ = run(few, gpus, workers, options)
             seconds, processor, reports = run(many, gpus, workers, options)
+            if len(reports) < len(many):
+                sys.exit(f"of {len(many)} photos {len(many) - len(reports)} were left out: the rate would count them")
             rate = (len(many) - len(few)) / (seconds - start)
             cores = (processor - idle) / (seconds - start)
             steps = {name: statistics.median(one["seconds"][name] for one in reports) for name in reports[0]["seconds"]}

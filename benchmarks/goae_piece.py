@@ -104,7 +104,7 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
-def export_parts(options: argparse.Namespace) -> int:
+def export_parts(options: argparse.Namespace) -> int | str:
     """OUT/codes.npz.000 and so on, likewise afa.npz, of those that have begun."""
     from panojax.train.encoder.encoder_export import write_stage
     from panojax.train.export import STATE_FILE, read_state
@@ -117,20 +117,25 @@ def export_parts(options: argparse.Namespace) -> int:
             for part in write_stage(out / f"{name}.npz", *read_state(folder), lean=True):
                 print(part, part.stat().st_size)
             shutil.copy(folder / "log.jsonl", out / f"{name}.jsonl")
-    return 0
+    return 0 if any(out.iterdir()) else f"{work} must be the folder of a training, got neither codes nor AFA in it"
 
 
 def model_of(name: str, options: argparse.Namespace) -> pathlib.Path:
-    """The folder of a part's model: what its training wrote, or one that is made of its export."""
+    """The folder of a part's model: what its training wrote, of its best state, or one made of an export, its newest.
+
+    Of an export that has come since, it is made anew.
+    """
     from panojax.files.checkpoint import load, save
-    from panojax.train.encoder.encoder_export import is_export
+    from panojax.train.carried import find_parts
     from panojax.train.export import assemble
 
     work = pathlib.Path(options.work)
     model, exported = work / name / "model", work / f"{name}.npz"
-    if not model.exists() and is_export(exported):
+    parts = find_parts(exported)
+    if parts and not (model.exists() and model.stat().st_mtime > max(part.stat().st_mtime for part in parts)):
         model.parent.mkdir(parents=True, exist_ok=True)
-        save(assemble(load(options.generator).generator_only(), exported), model)
+        shutil.rmtree(model, ignore_errors=True)
+        save(assemble(load(options.generator), exported), model)
     return model
 
 
@@ -148,7 +153,7 @@ def evaluate(options: argparse.Namespace) -> int:
     return main([*arguments, *options.more])
 
 
-def main() -> int:
+def main() -> int | str:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = parser.add_subparsers(dest="part", required=True)

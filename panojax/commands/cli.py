@@ -8,6 +8,7 @@ import hashlib
 import os
 import pathlib
 import platform
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from panojax.commands import align, convert, edit, export, generate, heads, info
 from panojax.commands.overview import answer
 from panojax.devices.programs import keep_programs
 from panojax.disk.cache import cache_folder
+from panojax.disk.reading import shown
 from panojax.errors import InputError
 from panojax.terminal.process import check_platforms, run_process
 
@@ -70,9 +72,9 @@ def check_command(word: str) -> None:
         return
     near = difflib.get_close_matches(word, NAMES, n=1)
     hint = f"did you mean {near[0]}?" if near else "`panojax --help` tells what each does"
-    if pathlib.Path(word).is_file():
-        hint = f"a photo's head is made by `panojax invert {word} --out FOLDER`"
-    raise InputError(f"command must be one of {', '.join(NAMES)}, got {word!r}: {hint}")
+    if os.path.exists(word):
+        hint = f"it comes first, as in `panojax invert {shlex.quote(word)} --out FOLDER`"
+    raise InputError(f"command must be one of {', '.join(NAMES)}, got {shown(word)}: {hint}")
 
 
 def keep_compiled_programs() -> None:

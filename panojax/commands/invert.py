@@ -141,13 +141,13 @@ def check_photos(options: Options) -> None:
             )
     if options.camera is None and options.camera_convention != "opencv":
         raise InputError(f"camera-convention goes with --camera, got {options.camera_convention} without one")
-    single = len(options.photo) == 1 and pathlib.Path(options.photo[0]).is_file() and not is_video(options.photo[0])
-    if single:
-        side = picture_side(pathlib.Path(options.photo[0]))
+    [first, *others] = options.photo
+    if not others and first != ASTRONAUT and pathlib.Path(first).is_file() and not is_video(first):
+        side = picture_side(pathlib.Path(first))
         if side is None:
-            read_image(options.photo[0])  # says why
+            read_image(first)  # says why
         if options.camera is not None:
-            read_camera(options.camera, options.photo[0], convention=options.camera_convention, side=side)
+            read_camera(options.camera, first, convention=options.camera_convention, side=side)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -63,10 +63,11 @@ def invert_folder(options: Options) -> None:
                     failed[photo] = str(error)
 
         def work(photo: str) -> None:
-            with first:  # what the first photo compiles serves the others
+            with first:  # what the first head compiles serves the others
                 if not compiled.is_set():
                     invert(photo)
-                    compiled.set()
+                    if photo not in failed:
+                        compiled.set()
                     return
             invert(photo)
 

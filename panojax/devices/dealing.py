@@ -19,14 +19,17 @@ def deal(jobs: Iterable[Job], workers: Sequence[Callable[[Job], None]], finished
     lock, stop = threading.Lock(), threading.Event()
 
     def work(worker: Callable[[Job], None]) -> None:
-        while not stop.is_set():
-            with lock:
-                job = next(todo, todo)
-            if job is todo:
-                return
-            worker(job)  # type: ignore[arg-type]
-            with lock:
-                finished()
+        try:
+            while not stop.is_set():
+                with lock:
+                    job = next(todo, todo)
+                if job is todo:
+                    return
+                worker(job)  # type: ignore[arg-type]
+                with lock:
+                    finished()
+        finally:  # the jobs are over, or an error, which the others are not to outlast
+            stop.set()
 
     if len(workers) == 1:
         work(workers[0])

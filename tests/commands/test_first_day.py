@@ -43,8 +43,9 @@ def test_a_word_that_is_no_command_is_told_in_one_line(capsys, tmp_path):
     assert error_of(capsys, "invrt", "me.jpg").endswith("got 'invrt': did you mean invert?")
     assert "did you mean render?" in error_of(capsys, "help", "rendr")
     assert "`panojax --help` tells" in error_of(capsys, "photo.jpg")
-    (photo := tmp_path / "me.jpg").write_bytes(b"")
-    assert f"`panojax invert {photo} --out FOLDER`" in error_of(capsys, photo)
+    (photo := tmp_path / "my photo.jpg").write_bytes(b"")
+    assert f"`panojax invert '{photo}' --out FOLDER`" in error_of(capsys, photo)
+    assert "got 'aaaa" in error_of(capsys, "a" * 5000)
 
 
 @pytest.mark.parametrize("command", ["invert", "render", "edit", "interpolate", "export", "view", "align", "generate"])
@@ -68,10 +69,14 @@ def error_of(capsys, *arguments):
     return line
 
 
-def test_what_is_no_picture_is_refused_before_the_model_is_loaded(no_model, capsys, tmp_path):
+def test_what_is_no_picture_is_refused_before_the_model_is_loaded(no_model, capsys, tmp_path, monkeypatch):
     (photo := tmp_path / "me.jpg").write_text("hello")
     assert "must be a picture" in error_of(capsys, "invert", photo, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "astronaut").write_text("a file that the word does not mean")
+    with pytest.raises(AssertionError, match="the model was loaded"):
+        main(["invert", "astronaut", "--out", str(tmp_path / "out")])
 
 
 def test_what_is_missing_is_said_before_the_model_is_loaded(no_model, tmp_path, capsys):

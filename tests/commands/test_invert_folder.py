@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import threading
+import time
 
 import pytest
 from PIL import Image
@@ -55,24 +56,31 @@ def test_all_is_made_once(photos, tmp_path, made):
 
 
 def test_workers_of_one_device(photos, tmp_path, made, monkeypatch):
-    """The first photo has the device alone, as it compiles; then as many as there are workers are at work at once."""
+    """The first head has the device alone, as it compiles; then as many are made at once as there are workers."""
     for name in ("c", "d", "e"):
         Image.new("RGB", (32, 32)).save(photos / f"{name}.png")
     together, alone = threading.Barrier(2, timeout=60), []
     invert_photo = invert_folder.invert_photo
 
     def meeting(photo, *arguments):
-        if not alone:
+        if len(alone) < 2:  # the first shows no head, so that the second compiles
             alone.append(photo)
+            other = alone[:]
+            time.sleep(0.3)
+            assert alone == other
+            if len(alone) == 1:
+                raise InputError("photo must show a head, got none")
         else:
             together.wait()
         return invert_photo(photo, *arguments)
 
     monkeypatch.setattr(invert_folder, "invert_photo", meeting)
+    Image.new("RGB", (32, 32)).save(photos / "f.png")
     run(photos, tmp_path / "out", workers=2)
-    assert sorted(made) == ["a.png", "b.png", "c.png", "d.png", "e.png"]
-    run(photos, tmp_path / "out", workers=3)  # how many makes no other heads
     assert len(made) == 5
+    monkeypatch.setattr(invert_folder, "invert_photo", invert_photo)
+    run(photos, tmp_path / "out", workers=3)  # how many are at work makes no other heads: the one that failed alone
+    assert len(made) == 6 == len(set(made))
     for wrong in (0, 65):
         with pytest.raises(InputError, match="workers must be between 1 and 64, got"):
             invert.run(invert.Options(photo=(str(photos),), out=tmp_path / "other", workers=wrong))

@@ -1,5 +1,6 @@
 """Jobs dealt to workers."""
 
+import itertools
 import threading
 
 import pytest
@@ -40,6 +41,10 @@ def test_an_error_ends_all():
             raise ValueError("broken")
         done.append(job)
 
-    with pytest.raises(ValueError, match="broken"):
-        deal(iter(range(10**9)), [worker, worker], lambda: None)
-    assert len(done) < 10**6
+    def well(job):
+        done.append(job)
+
+    for workers in ([worker, worker], [worker, well], [well, worker]):
+        with pytest.raises(ValueError, match="broken"):
+            deal(itertools.count() if workers[0] is workers[1] else itertools.repeat(3), workers, lambda: None)
+        assert len(done) < 10**6
