@@ -18,6 +18,7 @@ from panojax.eval.methods import OPTIMISATIONS, Inverter, Method, OptimisationOp
 from panojax.eval.reconstruction import Job, Measuring, Worker, average, distances
 from panojax.eval.records import Record, Records, claim, digest, weights_digest, write_record
 from panojax.eval.samples import Sample
+from panojax.eval.view_figures import MEASURES
 from panojax.files.head_file import model_mark
 from panojax.losses.perception import Perception
 from panojax.params import Params
@@ -77,7 +78,8 @@ def run_inversion(
       InputError: the models do not fit one another, or `run.out` holds other results.
     """
     models = load_models(methods, params)
-    claim(run.out, {"protocol": protocol, **(data or {}), **settings(params, networks, measuring)})
+    measures = {"measures": list(MEASURES)}
+    claim(run.out, {"protocol": protocol, **measures, **(data or {}), **settings(params, networks, measuring)})
     workers = [
         Worker(jax.device_put(params.generator_only(), device), networks.on(device), measuring, device)
         for device in run.devices
