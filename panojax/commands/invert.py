@@ -83,7 +83,7 @@ class Options:
     """Density at the mesh's surface; by default 10, or that of half the greatest opacity where it is lower."""
     mesh_largest: bool = True
     """Keep only the largest connected piece of the mesh."""
-    workers: int = 1
+    workers: int = 2
     """Of a folder, photos at once on each device: while one is aligned or written, another is inverted."""
     half: bool = False
     """Store head.npz in half precision, at half the size."""

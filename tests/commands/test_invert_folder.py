@@ -51,7 +51,7 @@ def test_all_is_made_once(photos, tmp_path, made):
     out = tmp_path / "out"
     run(photos, out)
     run(photos, out)
-    assert made == ["a.png", "b.png"]
+    assert sorted(made) == ["a.png", "b.png"]
     assert sorted(os.listdir(out)) == ["a", "b"] and sorted(os.listdir(out / "a")) == FILES
 
 
@@ -94,7 +94,7 @@ def test_what_a_kill_left_is_made_again(photos, tmp_path, made, left):
     for name in set(FILES) - set(left):
         (out / "a" / name).unlink()
     run(photos, out)
-    assert made == ["a.png", "b.png", "a.png"]
+    assert sorted(made[:2]) == ["a.png", "b.png"] and made[2:] == ["a.png"]
     assert sorted(os.listdir(out / "a")) == FILES
 
 
