@@ -83,6 +83,8 @@ def stage_config(name: str, options: argparse.Namespace) -> Any:
         step["proxy"] = dataclasses.replace(run.step.proxy, code=0.0, depth=0.0)
     given = {"learning_rate": options.rate, "decay_start": options.decay[0], "decay_steps": options.decay[1]}
     step |= {field: value for field, value in given.items() if value}
+    if options.identity:
+        step["weights"] = dataclasses.replace(run.step.weights, identity=options.identity)
     return dataclasses.replace(run, **changes, step=dataclasses.replace(run.step, **step))
 
 
@@ -244,6 +246,7 @@ def main() -> int:
     step.add_argument("--small", action="store_true", help="sizes of minutes on two cores")
     step.add_argument("--batch", type=int, default=0, help="0: the preset's")
     step.add_argument("--rate", type=float, default=0.0, help="learning rate; 0: the stage's own")
+    step.add_argument("--identity", type=float, default=0.0, help="weight of the identity loss; 0: the preset's")
     step.add_argument("--decay", type=int, nargs=2, default=(0, 0), help="step from which it falls, and over how many")
     step.add_argument("--steps", type=int, default=10_000_000, help="of each stage, earlier pieces' included")
     step.add_argument("--save-every", type=int, default=1000, help="steps between checkpoints and pictures")
