@@ -15,11 +15,11 @@ class Options:
     """Say what a checkpoint folder, a head's file or a PyTorch checkpoint holds. Nothing in it is executed.
 
     For example:
-        panojax info me/head.npz
+        panojax info me
     """
 
     path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
-    """Checkpoint folder, "default", "random", head (.npz), or pickle, torch.save or safetensors file."""
+    """Checkpoint folder, "default", "random", head (.npz) or folder of one, or pickle, torch.save or safetensors file."""
     parameters: bool = False
     """List every parameter with its shape, mean and spread."""
 
@@ -27,7 +27,9 @@ class Options:
 def run(options: Options) -> None:
     """Runs the command. InputError says what is wrong with its input."""
     path = pathlib.Path(options.path)
-    if options.path in ("default", "random") or path.is_dir():
+    if options.path not in ("default", "random") and (path / "head.npz").is_file():
+        _head(path / "head.npz")
+    elif options.path in ("default", "random") or path.is_dir():
         _checkpoint(options)
     elif not path.exists():
         raise InputError(f"path must be a checkpoint folder or a file, got {options.path!r}, which does not exist")

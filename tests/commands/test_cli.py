@@ -252,14 +252,19 @@ def test_convert_then_info(head_file, tmp_path, capsys):
     assert "another model (plane_resolution 32 and not 64" in message
 
 
-def test_info(params, checkpoint, head_file, capsys):
+def test_info(params, checkpoint, head_file, tmp_path, capsys):
     assert cli.main(["info", checkpoint]) == 0
     printed = capsys.readouterr().out
     sizes = {line.rsplit(maxsplit=1)[0].strip(): line.split()[-1] for line in printed.splitlines() if "," in line}
     decoder = sum(x.size for x in jax.tree.leaves(params.generator["params"]["decoder"]))
     assert sizes["generator decoder"] == f"{decoder:,}"
     assert cli.main(["info", head_file]) == 0
-    assert "planes: [3, 3, 32, 32, 32]" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "planes: [3, 3, 32, 32, 32]" in said
+    (tmp_path / "me").mkdir()
+    shutil.copy(head_file, tmp_path / "me" / "head.npz")
+    assert cli.main(["info", str(tmp_path / "me")]) == 0  # a folder that `panojax invert` wrote
+    assert capsys.readouterr().out.splitlines()[1:] == said.splitlines()[1:]
     assert cli.main(["info", str(GOLDEN / "panohead_mini.pkl")]) == 0
     printed = capsys.readouterr().out
     assert "G_ema, D" in printed and "D: MaskDualDiscriminatorV2" in printed
