@@ -19,7 +19,7 @@ class Options:
     """
 
     path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
-    """Checkpoint folder, "default", "random", head (.npz) or folder of one, or pickle, torch.save or safetensors file."""
+    """Checkpoint folder, "default", "random", head (.npz) or its folder, or pickle, torch.save or safetensors file."""
     parameters: bool = False
     """List every parameter with its shape, mean and spread."""
 
