@@ -83,8 +83,9 @@ class Options:
     """Density at the mesh's surface; by default 10, or that of half the greatest opacity where it is lower."""
     mesh_largest: bool = True
     """Keep only the largest connected piece of the mesh."""
-    workers: int = 2
-    """Of a folder, photos at once on each device: while one is aligned or written, another is inverted."""
+    workers: int | None = None
+    """Of a folder, photos at once on each device: while one is aligned or written, another is inverted. By default two,
+    and one where they are optimised, which takes much memory."""
     half: bool = False
     """Store head.npz in half precision, at half the size."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -101,7 +102,7 @@ def run(options: Options) -> None:
     results.check_turn(options.frames, options.pitch, options.fps)
     if options.steps < 1:
         raise InputError(f"steps must be at least 1, got {options.steps}")
-    if not 1 <= options.workers <= MOST_WORKERS:
+    if options.workers is not None and not 1 <= options.workers <= MOST_WORKERS:
         raise InputError(f"workers must be between 1 and {MOST_WORKERS}, got {options.workers}")
     if options.mesh:
         results.check_mesh(options.mesh_resolution)

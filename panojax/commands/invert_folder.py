@@ -71,7 +71,7 @@ def invert_folder(options: Options) -> None:
                     return
             invert(photo)
 
-        return [work] * options.workers
+        return [work] * (options.workers or (2 if options.method == "encoders" else 1))
 
     if todo:
         with alone_in(options.out):
