@@ -27,9 +27,10 @@ class Options:
 def run(options: Options) -> None:
     """Runs the command. InputError says what is wrong with its input."""
     path = pathlib.Path(options.path)
-    if options.path not in ("default", "random") and (path / "head.npz").is_file():
-        _head(path / "head.npz")
-    elif options.path in ("default", "random") or path.is_dir():
+    built_in = options.path in ("default", "random")
+    if not built_in and (path / "head.npz").is_file():
+        path /= "head.npz"
+    if built_in or path.is_dir():
         _checkpoint(options)
     elif not path.exists():
         raise InputError(f"path must be a checkpoint folder or a file, got {options.path!r}, which does not exist")
