@@ -10,7 +10,7 @@ import dataclasses
 import pathlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -18,15 +18,17 @@ from PIL import Image
 
 from panojax.commands.arguments import load_model, parse_seeds
 from panojax.commands.cli import keep_compiled_programs
+from panojax.commands.portrait import ASTRONAUT
 from panojax.disk.staging import replaced_when_done
 from panojax.errors import InputError
 from panojax.eval import gallery
-from panojax.eval.figures import write_curves, write_jpeg
+from panojax.eval.figures import write_animation, write_curves, write_jpeg
 from panojax.eval.records import digest, weights_digest
 from panojax.eval.samples import heads_samples
 from panojax.files.checkpoint import DEFAULT, checkpoint_folder
 from panojax.files.packed import is_packed, read_manifest
 from panojax.params import Params, count
+from panojax.photo.folder import list_photos
 from panojax.terminal.process import check_platforms, run_process
 from panojax.train.logs import read_log
 
@@ -34,6 +36,9 @@ PAGE = "default_model.md"
 START = "<!-- python -m panojax.eval.default_model writes from here on: edits are lost -->"
 END = "<!-- up to here -->"
 MAX_BYTES = 400_000
+MAX_TURNING_BYTES = 1_900_000
+TURNING = "turning_heads.webp"
+"""Opens the README."""
 ANGLES = (30, 60, 90, 135, 180)
 BINS = 120
 """Points of a training curve: means over stretches of the same length."""
@@ -54,6 +59,10 @@ class PageConfig:
     """The model."""
     heads: pathlib.Path | None = None
     """Folder of `panojax heads`, whose test heads are inverted; none leaves them out."""
+    portraits: tuple[str, ...] = ()
+    """Photos that no training saw, or folders of them: heads of the first are shown; none leaves them out."""
+    part: Literal["held-out", "training", "all"] = "held-out"
+    """Which of the portraits, by a hash of their content."""
     logs: tuple[pathlib.Path, ...] = ()
     """Logs of the pieces of training, in their order: runs' folders or .jsonl files; none keeps the curves."""
     results: pathlib.Path | None = None
@@ -64,6 +73,8 @@ class PageConfig:
     """Test heads."""
     failures: int = 4
     """Test heads again: those that are inverted worst."""
+    portraits_shown: int = 24
+    """Of the portraits; the first two turn beside the astronaut."""
 
 
 def make_page(config: PageConfig) -> list[pathlib.Path]:
@@ -72,11 +83,12 @@ def make_page(config: PageConfig) -> list[pathlib.Path]:
     Raises:
       InputError: there is no such model, or an option is of no use.
     """
-    for name in ("inversions", "failures"):
+    for name in ("inversions", "failures", "portraits_shown"):
         if getattr(config, name) < 1:
             raise InputError(f"{name} must be at least 1, got {getattr(config, name)}")
     seeds = parse_seeds(config.seeds)
     tables = _tables(config.results)
+    photos = list_photos(config.portraits, config.part)[: config.portraits_shown] if config.portraits else []
     lines = [read_log(path) for path in config.logs]
     if empty := [str(path) for path, found in zip(config.logs, lines) if not found]:
         raise InputError(f"logs must hold lines of a training, got none in {', '.join(empty)}")
@@ -111,15 +123,23 @@ def make_page(config: PageConfig) -> list[pathlib.Path]:
             "`panojax invert astronaut`: Eileen Collins, NASA, in the public domain, as scikit-image has her.",
             lambda: gallery.astronaut_sheet(params),
         )
+        if photos:
+            pictures["portraits"] = (
+                f"The first {len(photos)} of the portraits, as they come; none was part of any training.",
+                lambda: gallery.portraits_sheet(params, photos),
+            )
     mark = digest(str(params.config), weights_digest(params.generator), weights_digest(params.encoders))
     parts, files = _facts(checkpoint_folder(config.checkpoint), params), []
     for name, (caption, draw) in pictures.items():
         path = config.out / f"default_model_{name}.jpg"
-        comment = f"{name} {digest(mark, config.seeds, caption, str(config.heads))}"
+        comment = f"{name} {digest(mark, config.seeds, caption, str(config.heads), *photos)}"
         if _comment(path) != comment:
             write_jpeg(path, draw(), max_bytes=MAX_BYTES, comment=comment)
         files.append(path)
         parts += [f"## {name.capitalize()}", f"![{name}]({path.name})", caption]
+    if photos and params.config.encoder is not None:
+        files.append(_draw_turning(config.out / TURNING, params, [ASTRONAUT, *photos[:2]], mark))
+        parts += ["## Turning", f"![turning]({TURNING})", "The astronaut and the first two of the portraits."]
     draw_curves(config.out, lines)
     curves = [path for path in (config.out / f"default_model_{name}.svg" for name in STAGES) if path.exists()]
     if curves:
@@ -201,11 +221,20 @@ def _tables(results: pathlib.Path | None) -> list[str]:
         ) from None
 
 
+def _draw_turning(path: pathlib.Path, params: Params, photos: Sequence[str], mark: str) -> pathlib.Path:
+    """The animation of the photos' heads, unless it is there."""
+    comment = f"turning {digest(mark, *photos)}"
+    if _comment(path) != comment:
+        frames = gallery.turning_frames(params, photos)
+        write_animation(path, frames, max_bytes=MAX_TURNING_BYTES, comment=comment)
+    return path
+
+
 def _comment(path: pathlib.Path) -> str | None:
     """What a figure that is there says of what it shows."""
     try:
         with Image.open(path) as image:
-            comment = image.info.get("comment", b"")
+            comment = image.info.get("comment") or image.info.get("xmp", b"")
     except OSError:
         return None
     return comment.decode(errors="replace") if isinstance(comment, bytes) else str(comment)

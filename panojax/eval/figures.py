@@ -74,6 +74,30 @@ def write_jpeg(path: pathlib.Path, picture: np.ndarray, *, max_bytes: int, comme
         partial.write_bytes(buffer.getvalue())
 
 
+def write_animation(
+    path: pathlib.Path, frames: Sequence[np.ndarray], *, max_bytes: int, fps: int = 12, comment: str = ""
+) -> None:
+    """Writes pictures in bytes [H, W, 3] as an endless .webp of the best quality that `max_bytes` allow.
+
+    Args:
+      comment: kept in the file, as XMP.
+
+    Raises:
+      InputError: it does not fit at a quality of 40.
+    """
+    first, *others = map(Image.fromarray, frames)
+    options = {"save_all": True, "append_images": others, "duration": round(1000 / fps), "loop": 0, "method": 4}
+    for quality in (90, 80, 70, 60, 50, 40):
+        buffer = io.BytesIO()
+        first.save(buffer, "WEBP", quality=quality, xmp=comment.encode(), **options)
+        if len(buffer.getvalue()) <= max_bytes:
+            break
+    else:
+        raise InputError(f"{path} takes more than {max_bytes} bytes at any quality: show less")
+    with replaced_when_done(path, overwrite=True) as partial:
+        partial.write_bytes(buffer.getvalue())
+
+
 def write_curves(
     path: pathlib.Path,
     title: str,

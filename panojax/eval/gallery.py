@@ -111,6 +111,37 @@ def astronaut_sheet(params: Params) -> np.ndarray:
     return contact_sheet(pictures, ["input", "reconstruction", *titles], columns=7, max_side=192)
 
 
+def portraits_sheet(params: Params, photos: Sequence[str], *, side: int = 96) -> np.ndarray:
+    """Two photos a line: each as it is cropped, and the head that `panojax invert` makes of it from five sides."""
+    yaws = (-45.0, 0.0, 45.0, 90.0, 180.0)
+    _, cameras = view_grid(yaws, (0.0,), params.config.generator)
+    pictures, names = [], []
+    for i, photo in enumerate(tqdm(photos, desc="portraits", unit="head", disable=None)):
+        portrait, head = _of_photo(params, photo)
+        pictures += [thumbnail(portrait, side), *_views(params, head, cameras, side)]
+        names += ["photo", *(f"{yaw:.0f}°" for yaw in yaws)] if i < 2 else [""] * (1 + len(yaws))
+    return contact_sheet(pictures, names, columns=2 * (1 + len(yaws)))
+
+
+def turning_frames(params: Params, photos: Sequence[str], *, frames: int = 48, side: int = 224) -> list[np.ndarray]:
+    """A turn of the photos' heads beside each other, each below its photo: pictures in bytes [2 side, n side, 3]."""
+    _, cameras = turn(frames, 0.0, params.config.generator)
+    side = min(side, params.config.generator.image_resolution)
+    columns = []
+    for photo in tqdm(photos, desc="turning", unit="head", disable=None):
+        portrait, head = _of_photo(params, photo)
+        above = thumbnail(portrait, side)
+        columns.append([np.concatenate([above, view]) for view in _views(params, head, cameras, side)])
+    return [np.concatenate(row, axis=1) for row in zip(*columns)]
+
+
+def _of_photo(params: Params, photo: str) -> tuple[np.ndarray, Head]:
+    """A photo's crop, as large as the model's pictures, and its head."""
+    portrait = align_photo(photo, params.config, face="largest")
+    crop = at_size(portrait.image, params.config.generator.image_resolution)
+    return crop, _invert(params, portrait.image, portrait.camera)
+
+
 def sample(params: Params, seed: int, truncation: float) -> Head:
     """The head of a seed, which `panojax generate` gives as well."""
     head: Head = _generate(params, latent(seed, params.config.generator.z_dim), truncation=truncation)

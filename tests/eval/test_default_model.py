@@ -2,6 +2,7 @@
 
 import json
 import math
+import pathlib
 import re
 
 import jax
@@ -10,6 +11,8 @@ import pytest
 from eval_sets import micro_model, write_heads
 from PIL import Image
 
+from panojax import camera
+from panojax.commands.portrait import Portrait
 from panojax.eval import default_model, gallery
 from panojax.eval.default_model import END, PAGE, START, PageConfig, binned, make_page
 from panojax.eval.figures import write_jpeg
@@ -19,6 +22,7 @@ from panojax.export.turntable import render_views
 from panojax.files import packed
 from panojax.params import Params
 
+NAMED = default_model.ASTRONAUT
 ASTRONAUT = np.full((20, 30, 3), 77, np.uint8)
 
 
@@ -65,11 +69,23 @@ def made(model, heads, logs, tmp_path_factory):
     for name in default_model.TABLES:
         (results / name).write_text(f"Caption of {name}.\n\n| a |\n|---|\n| 1 |\n")
     (out / PAGE).write_text(f"# Mine\n\nProse.\n\n{START}\n\nold\n\n{END}\n\nMore prose.\n")
-    config = PageConfig(out, str(model), heads, logs, results, seeds="0-2", inversions=2)
+    photos = tmp_path_factory.mktemp("photos")
+    for i in range(3):
+        Image.new("RGB", (8, 8), (80 * i, 0, 0)).save(photos / f"{i}.png")
+    shown = {"portraits": (str(photos),), "part": "all", "portraits_shown": 2}
+    config = PageConfig(out, str(model), heads, logs=logs, results=results, seeds="0-2", inversions=2, **shown)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gallery, "astronaut_sheet", lambda params: ASTRONAUT)
+        patch.setattr(gallery, "align_photo", seen_from_the_front)
         make_page(config)
     return config
+
+
+def seen_from_the_front(photo, config, *, face):
+    """A photo's crop as if it had been aligned, in a colour of its own."""
+    colour = -1.0 if photo == NAMED else (int(pathlib.Path(photo).stem) + 1) * 2 / 3 - 1
+    side = config.encoder.resolution
+    return Portrait(np.full((side, side, 3), colour, np.float32), np.asarray(camera.front()), "known", None)
 
 
 def size_of(path):
@@ -78,7 +94,7 @@ def size_of(path):
 
 
 def test_figures_are_there_and_small(made):
-    names = {"samples", "truncation", "interpolation", "inversions", "failures", "astronaut"}
+    names = {"samples", "truncation", "interpolation", "inversions", "failures", "astronaut", "portraits"}
     pictures = {path.stem.removeprefix("default_model_"): path for path in made.out.glob("*.jpg")}
     assert pictures.keys() == names
     assert all(path.stat().st_size <= default_model.MAX_BYTES for path in pictures.values())
@@ -86,8 +102,22 @@ def test_figures_are_there_and_small(made):
     # Seeds two a line, so two lines of 16; three seeds at six psi; seven shares at three yaws.
     assert sizes["samples"] == (16 * 98 + 2, 2 * (96 + 16 + 2))
     assert sizes["truncation"] == (6 * 130 + 2, 3 * (128 + 16 + 2))
+    assert sizes["portraits"] == (12 * 98 + 2, 96 + 16 + 2)  # two photos, one line of twelve
     assert sizes["interpolation"] == (7 * 130 + 2, 3 * (128 + 16 + 2))
     assert not [path for path in made.out.iterdir() if path.name.startswith(".")]
+
+
+def test_heads_turn_below_their_photos(made, params):
+    with Image.open(made.out / default_model.TURNING) as image:
+        side = min(224, params.config.generator.image_resolution)
+        assert image.size == (3 * side, 2 * side) and 2 <= image.n_frames <= 48  # equal ones are joined
+        frames = []
+        for i in (0, image.n_frames // 2):
+            image.seek(i)
+            frames.append(np.asarray(image.convert("RGB"), np.float32))
+    assert abs(frames[0][: side // 2].reshape(-1, 3, side, 3)[:, :, side // 4].mean((0, 2)) - [0, 85, 170]).max() < 9
+    np.testing.assert_allclose(frames[0][:side], frames[1][:side], atol=12)
+    assert np.abs(frames[0][side:] - frames[1][side:]).mean() > 1
 
 
 def test_the_page_keeps_what_others_wrote(made):
@@ -102,7 +132,8 @@ def test_the_page_keeps_what_others_wrote(made):
 def test_what_is_drawn_is_not_drawn_again(made, params, model, tmp_path, monkeypatch):
     """Only the missing figure is, where a run was stopped; all are for another model."""
     drawn = []
-    for name in ("samples", "truncation", "interpolation", "inversion", "astronaut"):
+    monkeypatch.setattr(gallery, "turning_frames", lambda *_: drawn.append("turning"))
+    for name in ("samples", "truncation", "interpolation", "inversion", "astronaut", "portraits"):
         monkeypatch.setattr(gallery, f"{name}_sheet", lambda *_, name=name: (drawn.append(name), ASTRONAUT)[1])
     make_page(made)
     assert drawn == []
@@ -221,6 +252,8 @@ def test_bad_input_is_named(model, logs, tmp_path, capsys, monkeypatch):
         "seeds must be numbers": ["--checkpoint", model, "--seeds", "x"],
         "inversions must be at least 1": ["--checkpoint", model, "--inversions", "0"],
         "failures must be at least 1": ["--checkpoint", model, "--failures", "0"],
+        "portraits_shown must be at least 1": ["--checkpoint", model, "--portraits-shown", "0"],
+        "paths must name at least one photo": ["--checkpoint", model, "--portraits", tmp_path],
     }
     for message, arguments in wrong.items():
         assert default_model.main(["--out", str(tmp_path / "page"), *map(str, arguments)]) == 2
