@@ -79,7 +79,7 @@ def stage_config(name: str, options: argparse.Namespace) -> Any:
         changes |= {"occluded": _export(options, "e2", options.occluded)}
         changes["augment"] = dataclasses.replace(run.augment, crop=0.0, patch=0.0)
         changes["encoder"] = dataclasses.replace(run.encoder, local_features=4 if options.small else 16)
-        step = {"learn": "local", "style_weight": 0.0, "learning_rate": 1e-3}
+        step = {"learn": "local", "style_weight": 0.0, "learning_rate": 1e-3, "tune": tuple(options.tune)}
         step["proxy"] = dataclasses.replace(run.step.proxy, code=0.0, depth=0.0)
     given = {"learning_rate": options.rate, "decay_start": options.decay[0], "decay_steps": options.decay[1]}
     step |= {field: value for field, value in given.items() if value}
@@ -247,6 +247,7 @@ def main() -> int:
     step.add_argument("--batch", type=int, default=0, help="0: the preset's")
     step.add_argument("--rate", type=float, default=0.0, help="learning rate; 0: the stage's own")
     step.add_argument("--identity", type=float, default=0.0, help="weight of the identity loss; 0: the preset's")
+    step.add_argument("--tune", nargs="*", default=[], help="parts of the generator that learn with the local branch")
     step.add_argument("--decay", type=int, nargs=2, default=(0, 0), help="step from which it falls, and over how many")
     step.add_argument("--steps", type=int, default=10_000_000, help="of each stage, earlier pieces' included")
     step.add_argument("--save-every", type=int, default=1000, help="steps between checkpoints and pictures")

@@ -32,6 +32,8 @@ from panojax.train.checkpoints import Checkpoints
 from panojax.train.encoder.encoder_export import is_export, read_stage, write_stage
 from panojax.train.encoder.run_config import RunConfig
 from panojax.train.encoder.state import TrainState, abstract_state
+from panojax.train.encoder.step_config import RENDERER, StepConfig
+from panojax.train.encoder.tuning import tuned_generator
 from panojax.train.loop import CONFIG_FILE
 
 STATE_FILE = CONFIG_FILE
@@ -141,8 +143,8 @@ def export(workdir: str | pathlib.Path, params: Params | None = None) -> str:
 def assemble(
     params: Params, first: pathlib.Path | None, second: pathlib.Path | None = None, *, keep: bool = False
 ) -> Params:
-    """A generator with the best encoders of stages' folders; without a second one, the first in both places, or alone
-    where it is not the package's own kind of encoder.
+    """A generator with the best encoders of stages' folders, tuned where the first one's training did; without a second
+    one, the first in both places, or alone where it is not the package's own kind of encoder.
 
     Args:
       params: the generator. Its model's mean codes are kept, where it has encoders.
@@ -153,13 +155,16 @@ def assemble(
       InputError: a folder is no stage's, or its encoder was not trained into W+ for a generator of these sizes; the two
         have other sizes, a local branch aside; there is no first one.
     """
+    generator = params.generator
     own = params.encoders["both"] if keep and params.encoders is not None else None
     found: list[Any] = []
     sizes: list[Any] = []
     framing = params.config.framing
     for folder, which in ((first, dual.VISIBLE), (second, dual.OCCLUDED)):
         if folder is not None:
-            variables, trained = _stage_encoder(folder, params)
+            variables, trained, step = _stage_encoder(folder, params)
+            if (renderer := variables.pop(RENDERER, None)) is not None:
+                generator = tuned_generator(generator, renderer, step)
             found.append(variables)
             sizes.append(trained.encoder)
             framing = trained.framing
@@ -183,17 +188,18 @@ def assemble(
         average = mean_codes(trained.generator, params.generator, jax.random.key(0))  # as in training
     encoders = {"both": dual.join(*found), "latent_average": average}
     config = dataclasses.replace(params.config, encoder=encoder, encoders=len(found), framing=framing)
-    return Params(params.generator, encoders, config=config)
+    return Params(generator, encoders, config=config)
 
 
-def _stage_encoder(folder: pathlib.Path, params: Params) -> tuple[Any, Any]:
-    """The best encoder of a stage's folder, which was trained for this generator, and the configuration of both."""
+def _stage_encoder(folder: pathlib.Path, params: Params) -> tuple[dict[str, Any], Config, StepConfig]:
+    """The best encoder of a stage's folder, which was trained for this generator, the configuration of both, and the
+    steps'."""
     run, model = read_run(folder)
     if run.step.space != "w+":
         raise InputError(f"only encoders into W+ make a model, got one into {run.step.space}")
     if dataclasses.replace(model.generator, dtype=params.config.generator.dtype) != params.config.generator:
         raise InputError(f"{folder} has an encoder of a generator with another configuration")
-    return _whole(best_encoder(folder, model), model), model
+    return _whole(best_encoder(folder, model), model), model, run.step
 
 
 def _one_encoder(both: Any) -> bool:

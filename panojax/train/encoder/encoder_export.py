@@ -107,12 +107,12 @@ def read_stage(name: str | pathlib.Path) -> StageExport:
 
 
 def goes_on(earlier: StageExport, run: RunConfig) -> bool:
-    """Whether a run that starts from an export continues it: the same stage, learning the same against the same
-    critic, from the moments that the export must have."""
+    """Whether a run that starts from an export continues it: the same stage, learning and tuning the same against the
+    same critic, from the moments that the export must have."""
 
     def kind(run):
         step = run.objective
-        return run.stage, step.learn, step.rendered, step.critic, step.critic_widths, step.offsets
+        return run.stage, step.learn, sorted(step.tune), step.rendered, step.critic, step.critic_widths, step.offsets
 
     known = {"encoder"} | ({"critic"} if run.objective.critic != "none" else set())
     whole = earlier.learners.keys() >= known and "moments" in earlier.learners["encoder"]

@@ -29,6 +29,7 @@ from panojax.errors import InputError
 from panojax.files.checkpoint import load
 from panojax.generators import networks
 from panojax.inversion.spaces import GROUPS, fit_encoder, mean_codes
+from panojax.inversion.stages import init_variables
 from panojax.losses.perception import load_perception
 from panojax.nn.stylegan2 import pool
 from panojax.params import Params
@@ -39,7 +40,9 @@ from panojax.train.encoder.feed import Feed, open_source
 from panojax.train.encoder.presets import PRESETS
 from panojax.train.encoder.run_config import RunConfig
 from panojax.train.encoder.state import Frozen, TrainState, abstract_state, init_state
+from panojax.train.encoder.step_config import RENDERER
 from panojax.train.encoder.steps import compile_step, encode, evaluate, stitched
+from panojax.train.encoder.tuning import parts_of, tuned, with_base
 from panojax.train.export import STATE_FILE, best_encoder, export, fits, with_branch
 from panojax.train.logs import Averages, picture_sheet
 from panojax.train.loop import DIVERGED, TERMINATED, UNWRITABLE, Loop, Stopped, alone, remember, write_overview
@@ -137,7 +140,9 @@ def freeze(config: RunConfig, params: Params, mesh: Any) -> Frozen:
     framing = data_framing(config.data) or params.config.framing
     model = Config(generator, encoder, framing=framing)
     occluded = None if config.occluded is None else _encoder(config, "occluded", dual.OCCLUDED, model)
-    frozen = Frozen(networks.prepare(generator, params.generator), average, perception, occluded, config=model)
+    parts = parts_of(params.generator, config.step.tune) or None
+    prepared = networks.prepare(generator, params.generator)
+    frozen = Frozen(prepared, average, perception, occluded, parts, config=model)
     placed: Frozen = replicate(frozen, mesh)
     return placed
 
@@ -175,6 +180,8 @@ def _sheet(frozen, visible, variables, batch, config):
     image, labels = batch["image"][:4], batch["camera"][:4]
     model = frozen.config
 
+    frozen = tuned(frozen, variables.get(RENDERER, {}).get("params"), config)
+
     def heads(variables):
         pictures = pool(image, model.encoder.resolution)
         return encode(frozen, variables, pictures, labels, config=config)[0].heads
@@ -194,6 +201,11 @@ def _begin(config, frozen, checkpoints, mesh):
         return checkpoints.restore(placed_template(abstract_state(model, objective), mesh))
     encoder = _start(config, model) if config.start is not None else None
     key = jax.random.fold_in(jax.random.key(config.seed), 3)
+    if config.step.tune:
+        encoder = init_variables(model, key, offsets=config.step.offsets) if encoder is None else encoder
+        encoder = with_base(encoder, {"params": frozen.tuned}, config.step.tune)
+    elif encoder is not None:
+        encoder = {name: network for name, network in encoder.items() if name != RENDERER}
     if config.start is not None and is_export(config.start):
         earlier = read_stage(config.start)
         if goes_on(earlier, config):

@@ -128,6 +128,8 @@ class RunConfig:
         branch = getattr(self.encoder, "local_features", 0)
         if self.step.learn == "local" and not branch:
             raise InputError('step.learn "local" needs a local branch, got encoder.local_features 0')
+        if self.step.tune and self.stage == "e2":
+            raise InputError(f"step.tune goes with stage e1, got {', '.join(self.step.tune)} with e2")
         self._check_learner()
         if self.occluded is not None and (self.stage, self.step.learn) != ("e1", "local"):
             raise InputError(f"occluded goes with stage e1 and learn local, got {self.stage} and {self.step.learn}")

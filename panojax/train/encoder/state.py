@@ -16,7 +16,8 @@ from panojax.inversion.stages import abstract_variables, init_variables
 from panojax.losses.perception import Perception
 from panojax.nn.layers import Numerics
 from panojax.train.encoder.critic import CodeCritic, TriGridCritic
-from panojax.train.encoder.step_config import StepConfig
+from panojax.train.encoder.step_config import RENDERER, StepConfig
+from panojax.train.encoder.tuning import abstract_renderer
 from panojax.train.flat import flatten
 from panojax.train.ranger import ranger, synced
 
@@ -58,6 +59,7 @@ class Frozen:
       latent_average: mean style codes [L, w_dim].
       perception: networks of the reconstruction loss.
       occluded: variables of a finished encoder 2, with whose heads the trained encoder's are stitched, or None.
+      tuned: {part: parameters} of the generator's parts that learn, as they are in the generator's model; or None.
       config: the generator's and the encoder's, static under `jit`.
     """
 
@@ -65,6 +67,7 @@ class Frozen:
     latent_average: jax.Array
     perception: Perception
     occluded: Any = None
+    tuned: Any = None
     config: Config = struct.field(pytree_node=False, kw_only=True)
 
 
@@ -75,12 +78,15 @@ def init_state(model: Config, config: StepConfig, key: jax.Array, *, encoder: An
       model: shapes of the generator and of the encoder.
       config: of the steps to come.
       key: draws the networks.
-      encoder: variables to start from instead of random ones, as `init_encoder` gives them.
+      encoder: variables to start from instead of random ones, as `init_encoder` gives them, maybe with a renderer.
     """
     assert model.encoder is not None
     encoder_key, critic_key = jax.random.split(key)
     if encoder is None:
         encoder = init_variables(model, encoder_key, space=config.space, offsets=config.offsets)
+    if config.tune and RENDERER not in encoder:
+        begin = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), abstract_renderer(model.generator, config.tune))
+        encoder = {**encoder, RENDERER: begin}
     critic = None
     if config.critic != "none":
         network = critic_network(model, config)

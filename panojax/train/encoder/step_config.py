@@ -8,6 +8,9 @@ from panojax.errors import InputError, check_choice
 from panojax.losses.terms import PAPER, EncoderWeights
 from panojax.train.encoder.proxy import ProxyWeights
 
+RENDERER = "renderer"
+"""Name, among an encoder's networks, of the generator's parts that learn with it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class StepConfig:
@@ -21,6 +24,10 @@ class StepConfig:
     learn: str = "all"
     """What learns: all networks ("all"), or the one of a stage of the encoder by its name, or the local branch's
     ("local", `encoder.local_features`). The others stay as they started, and stages after it do not run."""
+    tune: tuple[Literal["decoder", "superresolution"], ...] = ()
+    """Parts of the generator that learn as well, towards photos: see `encoder.tuning`. Not beside a critic."""
+    tune_scale: float = 0.5
+    """Their steps are so many times the encoder's."""
     release: tuple[tuple[int, int], ...] = ()
     """Pairs of a step and a number: from that step on so many style codes are their own; before, and until the first
     pair, the rest are the first code. None: all are, or as `delta_start` says (e4e)."""
@@ -96,6 +103,15 @@ class StepConfig:
         critics = ("none", "image", "trigrid", "trigrid-occluded", "trigrid-beside", "codes")
         check_choice("critic", self.critic, critics)
         check_choice("critic_space", self.critic_space, ("z+", "z"))
+        for part in self.tune:
+            check_choice("tune", part, ("decoder", "superresolution"))
+        if len(set(self.tune)) < len(self.tune) or (self.tune and (self.critic != "none" or not self.rendered)):
+            raise InputError(
+                "tune must name parts once, of a step that renders and has no critic, got "
+                f"{', '.join(self.tune)} with critic {self.critic!r} and rendered {self.rendered}"
+            )
+        if self.tune_scale <= 0:
+            raise InputError(f"tune_scale must be positive, got {self.tune_scale}")
         if not 0 <= self.mirror_weight <= 1:
             raise InputError(f"mirror_weight must be between 0 and 1, got {self.mirror_weight}")
         if not 0 < self.identity_yaw <= 180:

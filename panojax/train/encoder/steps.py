@@ -38,7 +38,8 @@ from panojax.train.encoder.objective import (
 )
 from panojax.train.encoder.proxy import code_distance
 from panojax.train.encoder.state import Frozen, TrainState, critic_network, join, optimizer, update
-from panojax.train.encoder.step_config import StepConfig
+from panojax.train.encoder.step_config import RENDERER, StepConfig
+from panojax.train.encoder.tuning import tuned
 
 LOCAL = "local_encoder"  # what learns alone where `StepConfig.learn` is "local"
 
@@ -113,6 +114,7 @@ def evaluate(frozen: Frozen, variables: Any, batch: Mapping[str, jax.Array], *, 
       variables: `Learner.variables()`.
     """
     pictures, target = _pictures(frozen, batch, config)
+    frozen = tuned(frozen, variables.get(RENDERER, {}).get("params"), config)
     heads = encode(frozen, variables, pictures, batch["camera"], config=config)[0].heads
     view = render_heads(frozen.config.generator, frozen.generator, heads, batch["camera"])
     total, losses = reconstruction(frozen, config, view.image, target)
@@ -256,12 +258,17 @@ def _gradients(state, stats, frozen, batch, keys, config):
 def _encoder_loss(params, *, stats, step, frozen, batch, config, critic, around, ray_keys):
     """The objective's total; statistics as updated, metrics, and what the critic is shown of the heads and where."""
     learning = learners(config, [stage.name for stage in stages(frozen, config)])
+    if config.tune:
+        learning.append(RENDERER)
     params = {name: tree if name in learning else jax.lax.stop_gradient(tree) for name, tree in params.items()}
     pictures, target = _pictures(frozen, batch, config)
     train = () if config.freeze_batch_norm else learning
     options = {"config": config, "train": train, "released": _released(frozen, step, config)}
     options["key"] = jax.random.fold_in(ray_keys[0], 1)
-    estimate, updated = encode(frozen, join(params, stats), pictures, batch["camera"], **options)
+    # What stages see of their own head is a constant: the renderer learns by the pictures that are compared.
+    before = tuned(frozen, jax.lax.stop_gradient(params.get(RENDERER)), config)
+    estimate, updated = encode(before, join(params, stats), pictures, batch["camera"], **options)
+    frozen = tuned(frozen, params.get(RENDERER), config)
     view = _render(frozen, estimate.heads, batch["camera"], ray_keys, config)
     rendered = Rendered(
         frozen, config, batch, estimate.heads, view, target, estimate.styled, critic=critic, cameras=around

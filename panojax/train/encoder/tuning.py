@@ -1,0 +1,102 @@
+"""Parts of the generator that learn with an encoder: the decoder, and the super-resolution.
+
+A generator that saw drawn heads alone draws: its decoder and super-resolution never made the skin and hair of a photo.
+With `StepConfig.tune` they learn from the portraits beside the encoder's networks, while the samples and the drawn
+heads of the batch keep the sides that no portrait shows as they were (joint training towards photos).
+
+What learns is their difference from the generator's own weights, in steps of `StepConfig.tune_scale`: it begins with 0,
+lies among the encoder's networks under the name `RENDERER`, and is added to the generator where a model is assembled.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from panojax.errors import InputError
+from panojax.generators import networks
+from panojax.generators.generator_config import GeneratorConfig
+from panojax.train.encoder.step_config import RENDERER, StepConfig
+
+_MARKS = 8
+
+
+def parts_of(generator: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The parameters of the generator's parts of these names, as they are: not prepared ones."""
+    return {name: generator["params"][name] for name in names}
+
+
+def with_base(variables: Mapping[str, Any], generator: Any, names: Sequence[str]) -> dict[str, Any]:
+    """An encoder's variables that remember which generator their renderer was tuned on.
+
+    Args:
+      variables: {network: {"params", "batch_stats"}}, with or without a renderer.
+      generator: variables of the generator.
+      names: of the parts.
+
+    Raises:
+      InputError: the renderer was tuned on another generator.
+    """
+    mark, known = fingerprint(parts_of(generator, names)), variables.get(RENDERER)
+    if known is None:
+        known = {"params": jax.tree.map(jnp.zeros_like, parts_of(generator, names))}
+    elif sorted(known["params"]) != sorted(names) or not np.array_equal(known["batch_stats"]["base"], mark):
+        raise InputError(f"start must have tuned {', '.join(names)} of this generator, got an encoder of another")
+    return {**variables, RENDERER: {"params": known["params"], "batch_stats": {"base": mark}}}
+
+
+def tuned(frozen: Any, deltas: Any, config: StepConfig) -> Any:
+    """The frozen networks with the renderer's parts as they are now; without `deltas` as they were.
+
+    Args:
+      frozen: `state.Frozen`.
+      deltas: {part: parameters}, or None.
+    """
+    if deltas is None:
+        return frozen
+    params = {**frozen.generator["params"], **moved(frozen.tuned, deltas, config.tune_scale)}
+    return dataclasses.replace(frozen, generator={**frozen.generator, "params": params})
+
+
+def moved(weights: Any, deltas: Any, scale: float) -> Any:
+    """weights + scale deltas."""
+    return jax.tree.map(lambda x, delta: x + (scale * delta).astype(x.dtype), weights, deltas)
+
+
+def tuned_generator(generator: Any, renderer: Mapping[str, Any], config: StepConfig) -> Any:
+    """Variables of a generator with the parts that an encoder's training tuned.
+
+    Args:
+      generator: variables of the generator that was trained with.
+      renderer: {"params", "batch_stats"} of the network `RENDERER`.
+
+    Raises:
+      InputError: they were tuned on another generator.
+    """
+    own = parts_of(generator, sorted(renderer["params"]))
+    if not np.array_equal(fingerprint(own), renderer["batch_stats"]["base"]):
+        raise InputError("generator must be the one whose decoder and super-resolution were tuned, got another")
+    params = {**generator["params"], **moved(own, renderer["params"], config.tune_scale)}
+    return {**generator, "params": params}
+
+
+def abstract_renderer(model: GeneratorConfig, names: Sequence[str]) -> dict[str, Any]:
+    """Shapes of the network `RENDERER`."""
+    weights = jax.eval_shape(lambda: networks.init(model, jax.random.key(0)))["params"]
+    return {
+        "params": {name: weights[name] for name in names},
+        "batch_stats": {"base": jax.ShapeDtypeStruct((_MARKS,), jnp.float32)},
+    }
+
+
+def fingerprint(weights: Any) -> np.ndarray:
+    """Float32 [8] that tells weights from others; the same before and after they were kept in half precision."""
+    total = hashlib.sha256()
+    for path, x in jax.tree_util.tree_leaves_with_path(weights):
+        total.update(jax.tree_util.keystr(path).encode())
+        total.update(np.asarray(x, np.float16).tobytes())
+    return np.frombuffer(total.digest(), np.uint16)[:_MARKS].astype(np.float32)
