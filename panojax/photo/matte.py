@@ -31,7 +31,8 @@ def person_mask(rgb: np.ndarray, square: Square, size: int, face: Face, others: 
     crop = (cut(rgb, square, size) + 1) / 2
     coarse = np.median([_segment(rgb, square, size, context) for context in CONTEXTS], axis=0)
     mask = guided_filter(crop.mean(-1), coarse, radius=max(2, size // 64), epsilon=1e-3)
-    mask = np.clip((mask - 0.25) / 0.5, 0, 1) * fade_outside(rgb.shape, square, size)
+    mask = np.clip((mask - 0.25) / 0.5, 0, 1)
+    mask = np.minimum(mask, at_the_border(mask, rgb.shape, square)) * fade_outside(rgb.shape, square, size)
     return (mask * only_person(mask, square, face, others)).astype(np.float32)
 
 
@@ -39,6 +40,18 @@ def fade_outside(shape: tuple[int, ...], square: Square, size: int) -> np.ndarra
     """1 within the photo [H, W, ...] and near it, 0 far outside: [size, size]."""
     near, far = FADE
     return np.clip((far - outside(shape, square, size)) / (far - near), 0, 1)
+
+
+def at_the_border(mask: np.ndarray, shape: tuple[int, ...], square: Square) -> np.ndarray:
+    """For each pixel of a crop outside the photo [H, W, ...] the mask at the nearest pixel inside; inside, 1.
+
+    Outside, a crop repeats the photo mirrored: a person that does not reach the border would be there a second time.
+    """
+    beyond = outside(shape, square, mask.shape[0]) > 0
+    if not beyond.any() or beyond.all():
+        return np.ones_like(mask)
+    rows, columns = ndimage.distance_transform_edt(beyond, return_distances=False, return_indices=True)
+    return np.where(beyond, mask[rows, columns], 1)
 
 
 def guided_filter(guide: np.ndarray, values: np.ndarray, *, radius: int, epsilon: float) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 
 from panojax.photo.crop import Square
 from panojax.photo.detect import Face
-from panojax.photo.matte import fade_outside, guided_filter, only_person
+from panojax.photo.matte import at_the_border, fade_outside, guided_filter, only_person
 
 rng = np.random.default_rng(0)
 
@@ -58,3 +58,16 @@ def test_the_mask_ends_beyond_the_photo():
     faded = fade_outside((100, 100), Square(0, 50, 100), 100)
     assert (faded[:, 50:] == 1).all() and (faded[:, :36] == 0).all()
     assert (np.diff(faded[50]) >= 0).all()
+
+
+def test_nobody_is_mirrored_at_the_border():
+    """A head that ends below the photo's upper border is not there again above it; one that goes on over it is."""
+    rows, columns = np.mgrid[:100, :100]
+    square = Square(50, 30, 100)  # of a photo [80, 100], whose first row is the crop's 20th
+    mirrored = np.abs(rows - 20)
+    ends, goes_on = ((mirrored > top) & (np.abs(columns - 50) < 20) for top in (5, -1))
+    for mask, above in ((ends, 0), (goes_on, 1)):
+        kept = np.minimum(mask, at_the_border(mask.astype(float), (80, 100), square))
+        assert (kept[:20, 31:69] == above).all() and not kept[:, :30].any()
+        np.testing.assert_array_equal(kept[20:], mask[20:])
+    np.testing.assert_array_equal(at_the_border(ends.astype(float), (500, 500), Square(250, 250, 100)), 1)
