@@ -139,7 +139,7 @@ def test_a_run_goes_on_with_its_own_generator_alone(run, params, tmp_path):
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="tune must be one of decoder, superresolution, got .mapping"):
+    with pytest.raises(ValueError, match=r"tune must be one of decoder, superresolution, got .mapping"):
         StepConfig(tune=("mapping",))
     with pytest.raises(ValueError, match="tune must name parts once, of a step that renders and has no critic"):
         StepConfig(tune=("decoder", "decoder"))
