@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from typing import Literal
 
 from panojax.errors import InputError
 
@@ -23,6 +24,8 @@ class Options:
     """How many people."""
     start: int = 0
     """Number of the first one."""
+    split: Literal["all", "train", "validation", "test"] = "all"
+    """Only people of this split, still so many: a test set without the nineteen in twenty that are not its own."""
     views: int = 32
     """Pictures of each."""
     size: int = 256
@@ -65,5 +68,6 @@ def run(options: Options) -> None:
             assets=options.assets,
             edition=options.edition,
             devices=options.devices,
+            split=options.split,
         )
         print(f"{folder}: {options.identities} heads, {options.views} views each")

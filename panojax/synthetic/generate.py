@@ -2,6 +2,7 @@
 again.
 """
 
+import itertools
 import multiprocessing
 import os
 import queue
@@ -10,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from panojax.disk.locks import alone_in
-from panojax.errors import InputError
+from panojax.errors import InputError, check_choice
 from panojax.synthetic import storage
 from panojax.synthetic.assets import assets_digest, open_assets
 from panojax.synthetic.cameras import Doubles, sample_cameras
 from panojax.synthetic.editions import check_edition, draw_person, open_renderer
 from panojax.synthetic.render import View
 from panojax.synthetic.sampling import stream
+from panojax.synthetic.splits import split_of
 from panojax.terminal.bars import bar
 
 FORMAT_VERSION = 1
+ALL = "all"
 SIZES = 16, 2048
 # Mesa's software GL and NumPy's matrix products work in the calling thread where there are several processes.
 ONE_THREAD = {"LP_NUM_THREADS": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -40,9 +43,10 @@ def make_identity(
     return parameters, labels, [renderer.view(label) for label in labels]
 
 
-def missing_identities(out: Path, start: int, identities: int) -> list[int]:
-    """The numbers in start .. start + identities - 1 that have no file yet."""
-    return [n for n in range(start, start + identities) if not storage.identity_path(out, n).is_file()]
+def missing_identities(out: Path, start: int, identities: int, split: str = ALL) -> list[int]:
+    """Of the first `identities` numbers from `start` on that a split has, those that have no file yet."""
+    numbers = (n for n in itertools.count(start) if split in (ALL, split_of(n)))
+    return [n for n in itertools.islice(numbers, identities) if not storage.identity_path(out, n).is_file()]
 
 
 def make_identities(
@@ -157,9 +161,11 @@ def generate_heads(
     device: int | None = None,
     devices: int = 0,
     edition: int = 2,
+    split: str = ALL,
 ) -> Path:
     """Write identities `start` .. `start + identities - 1` of the family `seed` to the folder `out` (layout:
-    storage.py).
+    storage.py); with a `split` ("train", "validation", "test") the first `identities` numbers from `start` on that
+    belong to it.
 
     Every identity is seen from `views` cameras at `size` x `size` pixels. Files that are there are kept, so a killed
     run is finished by starting it again and a set is extended by asking for more. The bytes depend on seed, number,
@@ -171,6 +177,7 @@ def generate_heads(
     """
     check_arguments(identities, views, size, seed, start, processes)
     check_edition(edition)
+    check_choice("split", split, (ALL, "train", "validation", "test"))
     folder, source = Path(out), open_assets(assets, edition)
     digest = assets_digest(source, edition)
     settings = {"version": FORMAT_VERSION, "seed": seed, "views": views, "size": size, "assets": digest}
@@ -181,7 +188,7 @@ def generate_heads(
         storage.write_bytes(folder / "NOTICE", (source / "NOTICE").read_bytes())
         for leftover in folder.glob(".*.tmp"):
             leftover.unlink()
-        numbers = missing_identities(folder, start, identities)
+        numbers = missing_identities(folder, start, identities, split)
         options = {"assets": source, "seed": seed, "views": views, "size": size, "out": folder, "device": device}
         options["edition"] = edition
         finished = (identities - len(numbers)) * views

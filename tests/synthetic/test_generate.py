@@ -8,6 +8,7 @@ import pytest
 from panojax.errors import InputError
 from panojax.synthetic import assets, editions, generate, storage
 from panojax.synthetic.render import View
+from panojax.synthetic.splits import split_of
 
 SIZE = 16
 
@@ -56,6 +57,18 @@ def test_a_set_holds_what_was_asked_for(fake, tmp_path):
     assert "CC0" in (out / "NOTICE").read_text()
     index = json.loads((out / "dataset.json").read_text())
     assert len(index["labels"]) == 12
+
+
+def test_a_set_of_one_split(fake, tmp_path):
+    out = generate.generate_heads(2, 1, SIZE, 9, tmp_path / "set", assets=fake, start=40, split="test")
+    numbers = [number for number in range(40, 1000) if split_of(number) == "test"]
+    assert [path.name for path in storage.list_identities(out)] == [f"{number:06d}.zip" for number in numbers[:2]]
+    # More of it later, and what is there is kept.
+    FakeRenderer.loaded.clear()
+    generate.generate_heads(3, 1, SIZE, 9, out, assets=fake, start=40, split="test")
+    assert FakeRenderer.loaded == numbers[2:3]
+    with pytest.raises(InputError, match="split must be one of all, train, validation, test, got 'tests'"):
+        generate.generate_heads(3, 1, SIZE, 9, out, assets=fake, split="tests")
 
 
 def test_a_killed_run_is_finished_and_the_same(fake, tmp_path):
