@@ -43,15 +43,19 @@ def fade_outside(shape: tuple[int, ...], square: Square, size: int) -> np.ndarra
 
 
 def at_the_border(mask: np.ndarray, shape: tuple[int, ...], square: Square) -> np.ndarray:
-    """For each pixel of a crop outside the photo [H, W, ...] the mask at the nearest pixel inside; inside, 1.
+    """How much of each pixel of a crop outside the photo [H, W, ...] may be the person: [size, size], inside 1.
 
-    Outside, a crop repeats the photo mirrored: a person that does not reach the border would be there a second time.
+    Outside, a crop repeats the photo mirrored: a person that does not reach the border would be there a second time. One
+    that does goes on by the mask at the nearest pixel inside, as far as that is from the nearest background inside: a
+    head that the border cuts gets its cap, one that touches it none.
     """
     beyond = outside(shape, square, mask.shape[0]) > 0
     if not beyond.any() or beyond.all():
         return np.ones_like(mask)
-    rows, columns = ndimage.distance_transform_edt(beyond, return_distances=False, return_indices=True)
-    return np.where(beyond, mask[rows, columns], 1)
+    away, (rows, columns) = ndimage.distance_transform_edt(beyond, return_indices=True)
+    within = ndimage.distance_transform_edt(beyond | (mask > 0.5))[rows, columns]
+    soft = mask.shape[0] / 128  # pixels over which it ends
+    return np.where(beyond, mask[rows, columns] * np.clip((within - away) / soft + 0.5, 0, 1), 1)
 
 
 def guided_filter(guide: np.ndarray, values: np.ndarray, *, radius: int, epsilon: float) -> np.ndarray:

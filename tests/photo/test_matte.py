@@ -61,13 +61,22 @@ def test_the_mask_ends_beyond_the_photo():
 
 
 def test_nobody_is_mirrored_at_the_border():
-    """A head that ends below the photo's upper border is not there again above it; one that goes on over it is."""
+    """A head that ends below the photo's upper border is not there again above it; one that the border cuts gets a cap
+    as high as half of its width there, and one that only touches the border none."""
     rows, columns = np.mgrid[:100, :100]
     square = Square(50, 30, 100)  # of a photo [80, 100], whose first row is the crop's 20th
-    mirrored = np.abs(rows - 20)
-    ends, goes_on = ((mirrored > top) & (np.abs(columns - 50) < 20) for top in (5, -1))
-    for mask, above in ((ends, 0), (goes_on, 1)):
-        kept = np.minimum(mask, at_the_border(mask.astype(float), (80, 100), square))
-        assert (kept[:20, 31:69] == above).all() and not kept[:, :30].any()
-        np.testing.assert_array_equal(kept[20:], mask[20:])
-    np.testing.assert_array_equal(at_the_border(ends.astype(float), (500, 500), Square(250, 250, 100)), 1)
+
+    def kept(mask):
+        mask = mask.astype(float)
+        after = np.minimum(mask, at_the_border(mask, (80, 100), square))
+        np.testing.assert_array_equal(after[20:], mask[20:])
+        return after[:20]
+
+    mirrored = np.where(rows < 20, 39 - rows, rows)
+    column = np.abs(columns - 50) < 20
+    assert not kept((mirrored > 25) & column).any()
+    cut = kept(column)
+    assert cut[1:, 50].all() and cut[17:, 36:65].all() and not cut[:, :30].any() and not cut[:12, 31:37].any()
+    circle = (mirrored - 50) ** 2 + (columns - 50) ** 2 <= 30**2
+    assert circle[:20].sum() > 300 and kept(circle).sum() < 30
+    np.testing.assert_array_equal(at_the_border(column.astype(float), (500, 500), Square(250, 250, 100)), 1)
