@@ -258,7 +258,7 @@ def main() -> int:
     one.add_argument("--identities", type=int, default=32)
     one.add_argument("--seed", type=int, default=5)
     one.add_argument("--size", type=int, default=256)
-    one.add_argument("--edition", type=int, default=1, help="of the heads: the model's own training heads' edition")
+    one.add_argument("--edition", type=int, default=2, help="of the heads: the model's own training heads' edition")
     one.add_argument("--split", default="test")
     one.set_defaults(run=draw)
     one = commands.add_parser("measure")
