@@ -61,8 +61,8 @@ def test_the_encoders_know_generated_heads_again(model, portraits, render):
 
 
 def test_codes_survive_bfloat16(model, portraits):
-    """The W+ stage on white backgrounds, relative to the codes: 0.004 to 0.015 of eight heads, 0.006 in the median; with
-    a first convolution that rounds as the others 0.016 to 0.077, 0.020."""
+    """The W+ stage on white backgrounds, relative to the codes: 0.004 to 0.015 of eight heads, 0.006 in the median;
+    with a first convolution that rounds as the others 0.016 to 0.077, 0.020."""
     encoder, both = model.config.encoder, model.encoders["both"]
     pictures = pool(np.stack(portraits), encoder.resolution)
     low = dataclasses.replace(encoder, dtype="bfloat16")

@@ -45,9 +45,9 @@ def fade_outside(shape: tuple[int, ...], square: Square, size: int) -> np.ndarra
 def at_the_border(mask: np.ndarray, shape: tuple[int, ...], square: Square) -> np.ndarray:
     """How much of each pixel of a crop outside the photo [H, W, ...] may be the person: [size, size], inside 1.
 
-    Outside, a crop repeats the photo mirrored: a person that does not reach the border would be there a second time. One
-    that does goes on by the mask at the nearest pixel inside, as far as that is from the nearest background inside: a
-    head that the border cuts gets its cap, one that touches it none.
+    Outside, a crop repeats the photo mirrored: a person that does not reach the border would be there a second time.
+    One that does goes on by the mask at the nearest pixel inside, as far as that is from the nearest background inside:
+    a head that the border cuts gets its cap, one that touches it none.
     """
     beyond = outside(shape, square, mask.shape[0]) > 0
     if not beyond.any() or beyond.all():
