@@ -247,7 +247,7 @@ def main() -> int:
     step.add_argument("--batch", type=int, default=0, help="0: the preset's")
     step.add_argument("--rate", type=float, default=0.0, help="learning rate; 0: the stage's own")
     step.add_argument("--identity", type=float, default=0.0, help="weight of the identity loss; 0: the preset's")
-    step.add_argument("--tune", nargs="*", default=[], help="parts of the generator that learn with the local branch")
+    step.add_argument("--tune", nargs="*", default=[], help="parts of the generator that learn in stage local")
     step.add_argument("--decay", type=int, nargs=2, default=(0, 0), help="step from which it falls, and over how many")
     step.add_argument("--steps", type=int, default=10_000_000, help="of each stage, earlier pieces' included")
     step.add_argument("--save-every", type=int, default=1000, help="steps between checkpoints and pictures")

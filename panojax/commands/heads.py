@@ -25,7 +25,7 @@ class Options:
     start: int = 0
     """Number of the first one."""
     split: Literal["all", "train", "validation", "test"] = "all"
-    """Only people of this split, still so many: a test set without the nineteen in twenty that are not its own."""
+    """Only people of this split, the first so many from the number `start` on."""
     views: int = 32
     """Pictures of each."""
     size: int = 256

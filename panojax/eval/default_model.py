@@ -7,6 +7,7 @@ left as it is, so the command goes on where it was stopped.
 """
 
 import dataclasses
+import hashlib
 import pathlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from PIL import Image
 from panojax.commands.arguments import load_model, parse_seeds
 from panojax.commands.cli import keep_compiled_programs
 from panojax.commands.portrait import ASTRONAUT
+from panojax.disk.reading import read_bytes
 from panojax.disk.staging import replaced_when_done
 from panojax.errors import InputError
 from panojax.eval import gallery
@@ -28,7 +30,7 @@ from panojax.eval.samples import heads_samples
 from panojax.files.checkpoint import DEFAULT, checkpoint_folder
 from panojax.files.packed import is_packed, read_manifest
 from panojax.params import Params, count
-from panojax.photo.folder import list_photos
+from panojax.photo.folder import MAX_PHOTO_BYTES, list_photos
 from panojax.terminal.process import check_platforms, run_process
 from panojax.train.logs import read_log
 
@@ -60,9 +62,9 @@ class PageConfig:
     heads: pathlib.Path | None = None
     """Folder of `panojax heads`, whose test heads are inverted; none leaves them out."""
     portraits: tuple[str, ...] = ()
-    """Photos that no training saw, or folders of them: heads of the first are shown; none leaves them out."""
+    """Photos, or folders of them: heads of the first are shown; none leaves them out."""
     part: Literal["held-out", "training", "all"] = "held-out"
-    """Which of the portraits, by a hash of their content."""
+    """Which of the portraits, by a hash of their content: those that `panojax align --part training` leaves out."""
     logs: tuple[pathlib.Path, ...] = ()
     """Logs of the pieces of training, in their order: runs' folders or .jsonl files; none keeps the curves."""
     results: pathlib.Path | None = None
@@ -88,7 +90,7 @@ def make_page(config: PageConfig) -> list[pathlib.Path]:
             raise InputError(f"{name} must be at least 1, got {getattr(config, name)}")
     seeds = parse_seeds(config.seeds)
     tables = _tables(config.results)
-    photos = list_photos(config.portraits, config.part)[: config.portraits_shown] if config.portraits else []
+    photos = _photos(config)
     lines = [read_log(path) for path in config.logs]
     if empty := [str(path) for path, found in zip(config.logs, lines) if not found]:
         raise InputError(f"logs must hold lines of a training, got none in {', '.join(empty)}")
@@ -125,21 +127,22 @@ def make_page(config: PageConfig) -> list[pathlib.Path]:
         )
         if photos:
             pictures["portraits"] = (
-                f"The first {len(photos)} of the portraits, as they come; none was part of any training.",
+                f"The first {len(photos)} of the {config.part} portraits, as they come.",
                 lambda: gallery.portraits_sheet(params, photos),
             )
     mark = digest(str(params.config), weights_digest(params.generator), weights_digest(params.encoders))
     parts, files = _facts(checkpoint_folder(config.checkpoint), params), []
     for name, (caption, draw) in pictures.items():
         path = config.out / f"default_model_{name}.jpg"
-        comment = f"{name} {digest(mark, config.seeds, caption, str(config.heads), *photos)}"
+        shown = [file_digest(photo) for photo in photos] if name == "portraits" else []
+        comment = f"{name} {digest(mark, config.seeds, caption, str(config.heads), *shown)}"
         if _comment(path) != comment:
             write_jpeg(path, draw(), max_bytes=MAX_BYTES, comment=comment)
         files.append(path)
         parts += [f"## {name.capitalize()}", f"![{name}]({path.name})", caption]
     if photos and params.config.encoder is not None:
         files.append(_draw_turning(config.out / TURNING, params, [ASTRONAUT, *photos[:2]], mark))
-        parts += ["## Turning", f"![turning]({TURNING})", "The astronaut and the first two of the portraits."]
+        parts += ["## Turning", f"![turning]({TURNING})", "The astronaut, and the first of the portraits."]
     draw_curves(config.out, lines)
     curves = [path for path in (config.out / f"default_model_{name}.svg" for name in STAGES) if path.exists()]
     if curves:
@@ -221,9 +224,24 @@ def _tables(results: pathlib.Path | None) -> list[str]:
         ) from None
 
 
+def _photos(config: PageConfig) -> list[str]:
+    """The portraits that are shown."""
+    if not config.portraits:
+        return []
+    try:
+        return list_photos(config.portraits, config.part)[: config.portraits_shown]
+    except InputError as error:
+        raise InputError(f"portraits must be photos or folders of them: {error}") from None
+
+
+def file_digest(photo: str) -> str:
+    """SHA-256 (hex) of a file."""
+    return hashlib.sha256(read_bytes(photo, limit=MAX_PHOTO_BYTES)).hexdigest()
+
+
 def _draw_turning(path: pathlib.Path, params: Params, photos: Sequence[str], mark: str) -> pathlib.Path:
     """The animation of the photos' heads, unless it is there."""
-    comment = f"turning {digest(mark, *photos)}"
+    comment = f"turning {digest(mark, *map(file_digest, photos[1:]))}"
     if _comment(path) != comment:
         frames = gallery.turning_frames(params, photos)
         write_animation(path, frames, max_bytes=MAX_TURNING_BYTES, comment=comment)

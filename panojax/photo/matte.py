@@ -53,7 +53,8 @@ def at_the_border(mask: np.ndarray, shape: tuple[int, ...], square: Square) -> n
     if not beyond.any() or beyond.all():
         return np.ones_like(mask)
     away, (rows, columns) = ndimage.distance_transform_edt(beyond, return_indices=True)
-    within = ndimage.distance_transform_edt(beyond | (mask > 0.5))[rows, columns]
+    person = beyond | (mask > 0.5)
+    within = ndimage.distance_transform_edt(person)[rows, columns] if not person.all() else np.inf
     soft = mask.shape[0] / 128  # pixels over which it ends
     return np.where(beyond, mask[rows, columns] * np.clip((within - away) / soft + 0.5, 0, 1), 1)
 

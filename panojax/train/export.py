@@ -163,7 +163,8 @@ def assemble(
     for folder, which in ((first, dual.VISIBLE), (second, dual.OCCLUDED)):
         if folder is not None:
             variables, trained, step = _stage_encoder(folder, params)
-            if (renderer := variables.pop(RENDERER, None)) is not None:
+            renderer = variables.pop(RENDERER, None)
+            if renderer is not None and which == dual.VISIBLE:
                 generator = tuned_generator(generator, renderer, step)
             found.append(variables)
             sizes.append(trained.encoder)

@@ -79,4 +79,5 @@ def test_nobody_is_mirrored_at_the_border():
     assert cut[1:, 50].all() and cut[17:, 36:65].all() and not cut[:, :30].any() and not cut[:12, 31:37].any()
     circle = (mirrored - 50) ** 2 + (columns - 50) ** 2 <= 30**2
     assert circle[:20].sum() > 300 and kept(circle).sum() < 30
+    assert kept(np.ones((100, 100))).all()  # nothing but the person: no background ends it
     np.testing.assert_array_equal(at_the_border(column.astype(float), (500, 500), Square(250, 250, 100)), 1)

@@ -112,7 +112,16 @@ def goes_on(earlier: StageExport, run: RunConfig) -> bool:
 
     def kind(run):
         step = run.objective
-        return run.stage, step.learn, sorted(step.tune), step.rendered, step.critic, step.critic_widths, step.offsets
+        return (
+            run.stage,
+            step.learn,
+            sorted(step.tune),
+            step.tune and step.tune_scale,
+            step.rendered,
+            step.critic,
+            step.critic_widths,
+            step.offsets,
+        )
 
     known = {"encoder"} | ({"critic"} if run.objective.critic != "none" else set())
     whole = earlier.learners.keys() >= known and "moments" in earlier.learners["encoder"]

@@ -43,7 +43,7 @@ from panojax.train.encoder.state import Frozen, TrainState, abstract_state, init
 from panojax.train.encoder.step_config import RENDERER
 from panojax.train.encoder.steps import compile_step, encode, evaluate, stitched
 from panojax.train.encoder.tuning import parts_of, tuned, with_base
-from panojax.train.export import STATE_FILE, best_encoder, export, fits, with_branch
+from panojax.train.export import STATE_FILE, best_encoder, export, fits, read_run, with_branch
 from panojax.train.logs import Averages, picture_sheet
 from panojax.train.loop import DIVERGED, TERMINATED, UNWRITABLE, Loop, Stopped, alone, remember, write_overview
 
@@ -176,7 +176,8 @@ class _Pictures:
 
 
 def _sheet(frozen, visible, variables, batch, config):
-    """Up to four portraits: a row of this encoder's head, and where encoder 1 is given its own and the stitched one."""
+    """Up to four portraits: a row of this encoder's head, and where encoder 1 is given its own and the stitched one, by
+    the generator of this run: not by what encoder 1 tuned."""
     image, labels = batch["image"][:4], batch["camera"][:4]
     model = frozen.config
 
@@ -201,11 +202,7 @@ def _begin(config, frozen, checkpoints, mesh):
         return checkpoints.restore(placed_template(abstract_state(model, objective), mesh))
     encoder = _start(config, model) if config.start is not None else None
     key = jax.random.fold_in(jax.random.key(config.seed), 3)
-    if config.step.tune:
-        encoder = init_variables(model, key, offsets=config.step.offsets) if encoder is None else encoder
-        encoder = with_base(encoder, {"params": frozen.tuned}, config.step.tune)
-    elif encoder is not None:
-        encoder = {name: network for name, network in encoder.items() if name != RENDERER}
+    encoder = _with_renderer(config, frozen, encoder, key)
     if config.start is not None and is_export(config.start):
         earlier = read_stage(config.start)
         if goes_on(earlier, config):
@@ -213,6 +210,17 @@ def _begin(config, frozen, checkpoints, mesh):
                 raise InputError(f"steps must be more than the {earlier.step} that start has made, got {config.steps}")
             return replicate(continued(earlier, config, model, encoder, key), mesh), None, earlier.step
     return replicate(init_state(model, objective, key, encoder=encoder), mesh), None, 0
+
+
+def _with_renderer(config, frozen, encoder, key):
+    """The encoder to begin with, and beside it what is tuned of the generator; None for a random one without that."""
+    if not config.step.tune:
+        return encoder and {name: network for name, network in encoder.items() if name != RENDERER}
+    if encoder is None:
+        encoder = init_variables(frozen.config, key, offsets=config.step.offsets)
+    scale = config.step.tune_scale
+    before = read_run(config.start)[0].step.tune_scale if RENDERER in encoder else scale
+    return with_base(encoder, {"params": frozen.tuned}, config.step.tune, rescaled=before / scale)
 
 
 def _start(config, model):

@@ -110,6 +110,8 @@ class StepConfig:
                 "tune must name parts once, of a step that renders and has no critic, got "
                 f"{', '.join(self.tune)} with critic {self.critic!r} and rendered {self.rendered}"
             )
+        if self.tune and self.space != "w+":
+            raise InputError(f"tune must be empty in space {self.space}: only encoders into W+ make a model")
         if self.tune_scale <= 0:
             raise InputError(f"tune_scale must be positive, got {self.tune_scale}")
         if not 0 <= self.mirror_weight <= 1:

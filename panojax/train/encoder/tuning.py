@@ -30,23 +30,29 @@ def parts_of(generator: Mapping[str, Any], names: Sequence[str]) -> dict[str, An
     return {name: generator["params"][name] for name in names}
 
 
-def with_base(variables: Mapping[str, Any], generator: Any, names: Sequence[str]) -> dict[str, Any]:
+def with_base(
+    variables: Mapping[str, Any], generator: Any, names: Sequence[str], *, rescaled: float = 1.0
+) -> dict[str, Any]:
     """An encoder's variables that remember which generator their renderer was tuned on.
 
     Args:
       variables: {network: {"params", "batch_stats"}}, with or without a renderer.
       generator: variables of the generator.
       names: of the parts.
+      rescaled: the scale that the renderer was tuned with, over the one that it goes on with.
 
     Raises:
-      InputError: the renderer was tuned on another generator.
+      InputError: the renderer was tuned on another generator, or has other parts.
     """
     mark, known = fingerprint(parts_of(generator, names)), variables.get(RENDERER)
     if known is None:
         known = {"params": jax.tree.map(jnp.zeros_like, parts_of(generator, names))}
-    elif sorted(known["params"]) != sorted(names) or not np.array_equal(known["batch_stats"]["base"], mark):
+    elif sorted(known["params"]) != sorted(names):
+        raise InputError(f"start must have tuned {', '.join(names)}, as tune says, got {', '.join(known['params'])}")
+    elif not np.array_equal(known["batch_stats"]["base"], mark):
         raise InputError(f"start must have tuned {', '.join(names)} of this generator, got an encoder of another")
-    return {**variables, RENDERER: {"params": known["params"], "batch_stats": {"base": mark}}}
+    deltas = jax.tree.map(lambda x: rescaled * x, known["params"])
+    return {**variables, RENDERER: {"params": deltas, "batch_stats": {"base": mark}}}
 
 
 def tuned(frozen: Any, deltas: Any, config: StepConfig) -> Any:

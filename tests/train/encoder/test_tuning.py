@@ -129,10 +129,17 @@ def test_a_run_goes_on_with_its_own_generator_alone(run, params, tmp_path):
     state, _, step = training._begin(again, frozen, checkpoints, MESH)
     assert step == 2
     assert all(np.all(x == 2) for x in jax.tree.leaves(state.encoder.params.slow.tree()[RENDERER]))
-    other = jax.tree.map(lambda x: x * 1.5, params.generator)
+    other = Params(jax.tree.map(lambda x: x * 1.5, params.generator), config=params.generator_only().config)
+    elsewhere = training.freeze(again, other, MESH)
     with pytest.raises(ValueError, match="start must have tuned decoder, superresolution of this generator"):
-        training._begin(again, training.freeze(again, Params(other, config=params.generator_only().config), MESH),
-                        checkpoints, MESH)  # fmt: skip
+        training._begin(again, elsewhere, checkpoints, MESH)
+    fewer = dataclasses.replace(again, step=dataclasses.replace(again.step, tune=("decoder",)))
+    with pytest.raises(ValueError, match="start must have tuned decoder, as tune says, got decoder, superresolution"):
+        training._begin(fewer, training.freeze(fewer, params.generator_only(), MESH), checkpoints, MESH)
+    slower = dataclasses.replace(again, step=dataclasses.replace(again.step, tune_scale=0.125))
+    state, _, step = training._begin(slower, frozen, checkpoints, MESH)
+    assert step == 0  # the moments were of other steps
+    assert all(np.all(x == 4) for x in jax.tree.leaves(state.encoder.params.slow.tree()[RENDERER]))
     plain = dataclasses.replace(again, step=dataclasses.replace(again.step, tune=()))
     state, _, step = training._begin(plain, frozen, checkpoints, MESH)
     assert step == 0 and RENDERER not in state.encoder.params.slow.tree()
@@ -143,6 +150,8 @@ def test_bad_input_is_named():
         StepConfig(tune=("mapping",))
     with pytest.raises(ValueError, match="tune must name parts once, of a step that renders and has no critic"):
         StepConfig(tune=("decoder", "decoder"))
+    with pytest.raises(ValueError, match=r"tune must be empty in space z\+"):
+        StepConfig(tune=("decoder",), space="z+", offsets=False)
     with pytest.raises(ValueError, match="tune_scale must be positive, got 0"):
         StepConfig(tune_scale=0)
     with pytest.raises(ValueError, match="tune goes with stage e1, got decoder with e2"):
