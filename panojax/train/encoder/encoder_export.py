@@ -112,16 +112,8 @@ def goes_on(earlier: StageExport, run: RunConfig) -> bool:
 
     def kind(run):
         step = run.objective
-        return (
-            run.stage,
-            step.learn,
-            sorted(step.tune),
-            step.tune and step.tune_scale,
-            step.rendered,
-            step.critic,
-            step.critic_widths,
-            step.offsets,
-        )
+        tuned = sorted(step.tune), step.tune and step.tune_scale
+        return run.stage, step.learn, tuned, step.rendered, step.critic, step.critic_widths, step.offsets
 
     known = {"encoder"} | ({"critic"} if run.objective.critic != "none" else set())
     whole = earlier.learners.keys() >= known and "moments" in earlier.learners["encoder"]
