@@ -15,7 +15,7 @@ from panojax.photo.crop import Square, cut, outside
 from panojax.photo.detect import Face, describe_faces
 from panojax.photo.finding import Method, find, least_presence
 from panojax.photo.framing import PANOHEAD, Framing, label_angles, square_and_camera
-from panojax.photo.matte import fade_outside, person_mask
+from panojax.photo.matte import end_beyond, person_mask
 
 MIN_FACE_INSIDE = 0.6  # share of the mesh's points, or of the head's box, within the photo
 
@@ -149,7 +149,7 @@ def align(
     if alpha is None:
         mask = person_mask(rgb, square, size, chosen, others)
     else:
-        mask = cut(alpha[..., None], square, size)[..., 0] * fade_outside(rgb.shape, square, size)
+        mask = end_beyond(cut(alpha[..., None], square, size)[..., 0], rgb.shape, square)
     report = AlignReport(
         face_size=float(chosen.size),
         crop_size=square.side,

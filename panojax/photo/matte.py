@@ -32,8 +32,14 @@ def person_mask(rgb: np.ndarray, square: Square, size: int, face: Face, others: 
     coarse = np.median([_segment(rgb, square, size, context) for context in CONTEXTS], axis=0)
     mask = guided_filter(crop.mean(-1), coarse, radius=max(2, size // 64), epsilon=1e-3)
     mask = np.clip((mask - 0.25) / 0.5, 0, 1)
-    mask = np.minimum(mask, at_the_border(mask, rgb.shape, square)) * fade_outside(rgb.shape, square, size)
+    mask = end_beyond(mask, rgb.shape, square)
     return (mask * only_person(mask, square, face, others)).astype(np.float32)
+
+
+def end_beyond(mask: np.ndarray, shape: tuple[int, ...], square: Square) -> np.ndarray:
+    """A crop's mask [size, size] as it is within the photo [H, W, ...], and outside only as far as it may go on."""
+    ended = np.minimum(mask, at_the_border(mask, shape, square)) * fade_outside(shape, square, mask.shape[0])
+    return ended.astype(mask.dtype)
 
 
 def fade_outside(shape: tuple[int, ...], square: Square, size: int) -> np.ndarray:

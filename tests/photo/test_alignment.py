@@ -17,7 +17,7 @@ from panojax.errors import InputError
 from panojax.files.image_file import float_to_uint8
 from panojax.photo import alignment, finding, read_image
 from panojax.photo.alignment import align
-from panojax.photo.crop import Square, cut
+from panojax.photo.crop import Square, cut, outside
 from panojax.photo.framing import HEADS, PANOHEAD, label_angles
 
 
@@ -114,6 +114,17 @@ def test_a_cut_out_person_keeps_its_alpha(astronaut):
     square = Square(*got.report.centre, got.report.crop_size, np.radians(got.report.roll))
     np.testing.assert_allclose(got.mask, cut(disc[..., None], square, 128)[..., 0], atol=1e-6)
     assert got.image[2, 2].min() > 0.99  # white where it is transparent
+
+
+def test_a_cut_out_person_is_not_mirrored_at_the_border(astronaut):
+    """It ends within the photo, beyond whose border the crop goes on."""
+    rows, columns = np.mgrid[30:512, :512]
+    disc = ((rows - 118) ** 2 + (columns - 224) ** 2 < 80**2).astype(np.float32)
+    got = align(np.dstack([astronaut[30:], disc]), size=128)
+    square = Square(*got.report.centre, got.report.crop_size, np.radians(got.report.roll))
+    beyond = outside(disc.shape, square, 128) > 0
+    assert cut(disc[..., None], square, 128)[beyond].any() and not got.mask[beyond].any()
+    assert got.mask.dtype == np.float32 and got.mask[~beyond].max() == 1
 
 
 def test_glasses_and_a_hat_are_no_obstacle(plain, astronaut):
