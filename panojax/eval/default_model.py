@@ -7,7 +7,6 @@ left as it is, so the command goes on where it was stopped.
 """
 
 import dataclasses
-import hashlib
 import pathlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,6 @@ from PIL import Image
 from panojax.commands.arguments import load_model, parse_seeds
 from panojax.commands.cli import keep_compiled_programs
 from panojax.commands.portrait import ASTRONAUT
-from panojax.disk.reading import read_bytes
 from panojax.disk.staging import replaced_when_done
 from panojax.errors import InputError
 from panojax.eval import gallery
@@ -30,7 +28,7 @@ from panojax.eval.samples import heads_samples
 from panojax.files.checkpoint import DEFAULT, checkpoint_folder
 from panojax.files.packed import is_packed, read_manifest
 from panojax.params import Params, count
-from panojax.photo.folder import MAX_PHOTO_BYTES, list_photos
+from panojax.photo.folder import list_photos, photo_digest
 from panojax.terminal.process import check_platforms, run_process
 from panojax.train.logs import read_log
 
@@ -134,7 +132,7 @@ def make_page(config: PageConfig) -> list[pathlib.Path]:
     parts, files = _facts(checkpoint_folder(config.checkpoint), params), []
     for name, (caption, draw) in pictures.items():
         path = config.out / f"default_model_{name}.jpg"
-        shown = [file_digest(photo) for photo in photos] if name == "portraits" else []
+        shown = [photo_digest(photo) for photo in photos] if name == "portraits" else []
         comment = f"{name} {digest(mark, config.seeds, caption, str(config.heads), *shown)}"
         if _comment(path) != comment:
             write_jpeg(path, draw(), max_bytes=MAX_BYTES, comment=comment)
@@ -234,14 +232,9 @@ def _photos(config: PageConfig) -> list[str]:
         raise InputError(f"portraits must be photos or folders of them: {error}") from None
 
 
-def file_digest(photo: str) -> str:
-    """SHA-256 (hex) of a file."""
-    return hashlib.sha256(read_bytes(photo, limit=MAX_PHOTO_BYTES)).hexdigest()
-
-
 def _draw_turning(path: pathlib.Path, params: Params, photos: Sequence[str], mark: str) -> pathlib.Path:
     """The animation of the photos' heads, unless it is there."""
-    comment = f"turning {digest(mark, *map(file_digest, photos[1:]))}"
+    comment = f"turning {digest(mark, *map(photo_digest, photos[1:]))}"
     if _comment(path) != comment:
         frames = gallery.turning_frames(params, photos)
         write_animation(path, frames, max_bytes=MAX_TURNING_BYTES, comment=comment)

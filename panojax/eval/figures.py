@@ -1,9 +1,10 @@
 """Figures of the evaluation: sheets of views, and curves of a figure over the angle from the portrait."""
 
+import functools
 import io
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -63,15 +64,9 @@ def write_jpeg(path: pathlib.Path, picture: np.ndarray, *, max_bytes: int, comme
     Raises:
       InputError: it does not fit at a quality of 40.
     """
-    for quality in range(92, 39, -4):
-        buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, "JPEG", quality=quality, optimize=True, comment=comment)
-        if len(buffer.getvalue()) <= max_bytes:
-            break
-    else:
-        raise InputError(f"{path} takes more than {max_bytes} bytes at any quality: show less")
-    with replaced_when_done(path, overwrite=True) as partial:
-        partial.write_bytes(buffer.getvalue())
+    image = Image.fromarray(picture)
+    save = functools.partial(image.save, format="JPEG", optimize=True, comment=comment)
+    _write_best(path, save, range(92, 39, -4), max_bytes)
 
 
 def write_animation(
@@ -87,9 +82,15 @@ def write_animation(
     """
     first, *others = map(Image.fromarray, frames)
     options = {"save_all": True, "append_images": others, "duration": round(1000 / fps), "loop": 0, "method": 4}
-    for quality in (90, 80, 70, 60, 50, 40):
+    save = functools.partial(first.save, format="WEBP", xmp=comment.encode(), **options)
+    _write_best(path, save, (90, 80, 70, 60, 50, 40), max_bytes)
+
+
+def _write_best(path: pathlib.Path, save: Callable[..., None], qualities: Iterable[int], max_bytes: int) -> None:
+    """Writes what `save(file, quality=...)` makes at the first of the qualities whose bytes are not too many."""
+    for quality in qualities:
         buffer = io.BytesIO()
-        first.save(buffer, "WEBP", quality=quality, xmp=comment.encode(), **options)
+        save(buffer, quality=quality)
         if len(buffer.getvalue()) <= max_bytes:
             break
     else:

@@ -103,12 +103,10 @@ def worst_inverted(params: Params, samples: Sequence[Sample], count: int) -> lis
 
 def astronaut_sheet(params: Params) -> np.ndarray:
     """The sheet of `panojax invert astronaut`: the photo as it is cropped, its reconstruction, and a turn."""
-    portrait = align_photo(ASTRONAUT, params.config, face="largest")
-    head = _invert(params, portrait.image, portrait.camera)
+    crop, camera, head = _of_photo(params, ASTRONAUT)
     titles, cameras = turn(12, 0.0, params.config.generator)
-    views = render_views(params, head, np.concatenate([portrait.camera[None], cameras]))
-    pictures = [at_size(portrait.image, params.config.generator.image_resolution), *views]
-    return contact_sheet(pictures, ["input", "reconstruction", *titles], columns=7, max_side=192)
+    views = render_views(params, head, np.concatenate([camera[None], cameras]))
+    return contact_sheet([crop, *views], ["input", "reconstruction", *titles], columns=7, max_side=192)
 
 
 def portraits_sheet(params: Params, photos: Sequence[str], *, side: int = 96) -> np.ndarray:
@@ -117,8 +115,8 @@ def portraits_sheet(params: Params, photos: Sequence[str], *, side: int = 96) ->
     _, cameras = view_grid(yaws, (0.0,), params.config.generator)
     pictures, names = [], []
     for i, photo in enumerate(tqdm(photos, desc="portraits", unit="head", disable=None)):
-        portrait, head = _of_photo(params, photo)
-        pictures += [thumbnail(portrait, side), *_views(params, head, cameras, side)]
+        crop, _, head = _of_photo(params, photo)
+        pictures += [thumbnail(crop, side), *_views(params, head, cameras, side)]
         names += ["photo", *(f"{yaw:.0f}°" for yaw in yaws)] if i < 2 else [""] * (1 + len(yaws))
     return contact_sheet(pictures, names, columns=2 * (1 + len(yaws)))
 
@@ -129,17 +127,17 @@ def turning_frames(params: Params, photos: Sequence[str], *, frames: int = 48, s
     side = min(side, params.config.generator.image_resolution)
     columns = []
     for photo in tqdm(photos, desc="turning", unit="head", disable=None):
-        portrait, head = _of_photo(params, photo)
-        above = thumbnail(portrait, side)
+        crop, _, head = _of_photo(params, photo)
+        above = thumbnail(crop, side)
         columns.append([np.concatenate([above, view]) for view in _views(params, head, cameras, side)])
     return [np.concatenate(row, axis=1) for row in zip(*columns)]
 
 
-def _of_photo(params: Params, photo: str) -> tuple[np.ndarray, Head]:
-    """A photo's crop, as large as the model's pictures, and its head."""
+def _of_photo(params: Params, photo: str) -> tuple[np.ndarray, np.ndarray, Head]:
+    """A photo's crop, as large as the model's pictures, its camera and its head."""
     portrait = align_photo(photo, params.config, face="largest")
     crop = at_size(portrait.image, params.config.generator.image_resolution)
-    return crop, _invert(params, portrait.image, portrait.camera)
+    return crop, portrait.camera, _invert(params, portrait.image, portrait.camera)
 
 
 def sample(params: Params, seed: int, truncation: float) -> Head:

@@ -9,7 +9,6 @@ was stopped goes on. `--sheet` adds pictures of the people, which are theirs: lo
 """
 
 import dataclasses
-import hashlib
 import json
 import math
 import pathlib
@@ -26,7 +25,6 @@ import panojax
 from panojax.camera import look_at
 from panojax.commands.arguments import load_model
 from panojax.commands.cli import keep_compiled_programs
-from panojax.disk.reading import read_bytes
 from panojax.disk.staging import replaced_when_done
 from panojax.editing.parts import PARTS, segment
 from panojax.errors import InputError
@@ -37,7 +35,7 @@ from panojax.files.checksums import array_sums, json_sum
 from panojax.files.image_file import read_image
 from panojax.files.output import contact_sheet, to_uint8
 from panojax.params import Params
-from panojax.photo.folder import MAX_PHOTO_BYTES, list_photos
+from panojax.photo.folder import list_photos, photo_digest
 from panojax.terminal.bars import bar
 from panojax.terminal.process import check_platforms, run_process
 
@@ -90,7 +88,7 @@ def measure(options: Options) -> dict[str, Any]:
     known = {line["photo"]: line for line in map(json.loads, _lines(records))}
     invert, lines, sheet = jax.jit(panojax.invert), [], []
     for photo in bar(photos, desc="likeness", unit="photo", leave=True):
-        digest = hashlib.sha256(read_bytes(photo, limit=MAX_PHOTO_BYTES)).hexdigest()
+        digest = photo_digest(photo)
         if digest not in known or options.sheet:
             line, pictures = measure_photo(params, identity, invert, photo)
             known[digest] = {"photo": digest, **line}

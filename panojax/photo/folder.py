@@ -120,8 +120,12 @@ def is_by_network(entry: Any) -> bool:
 
 def part_of(photo: str | os.PathLike) -> str:
     """Whether a photo trains or is held out: a sixth is, by a hash of the file's content, whatever its name."""
-    digest = hashlib.sha256(read_bytes(photo, limit=MAX_PHOTO_BYTES)).digest()
-    return HELD_OUT if int.from_bytes(digest[:8], "big") % 6 == 0 else TRAINING
+    return HELD_OUT if int(photo_digest(photo)[:16], 16) % 6 == 0 else TRAINING
+
+
+def photo_digest(photo: str | os.PathLike) -> str:
+    """SHA-256 (hex) of a photo's file."""
+    return hashlib.sha256(read_bytes(photo, limit=MAX_PHOTO_BYTES)).hexdigest()
 
 
 def _in_part(photo: str | os.PathLike, part: str) -> bool:

@@ -8,7 +8,7 @@ import os
 import queue
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from panojax.disk.locks import alone_in
 from panojax.errors import InputError, check_choice
@@ -18,7 +18,7 @@ from panojax.synthetic.cameras import Doubles, sample_cameras
 from panojax.synthetic.editions import check_edition, draw_person, open_renderer
 from panojax.synthetic.render import View
 from panojax.synthetic.sampling import stream
-from panojax.synthetic.splits import split_of
+from panojax.synthetic.splits import Split, split_of
 from panojax.terminal.bars import bar
 
 FORMAT_VERSION = 1
@@ -177,7 +177,7 @@ def generate_heads(
     """
     check_arguments(identities, views, size, seed, start, processes)
     check_edition(edition)
-    check_choice("split", split, (ALL, "train", "validation", "test"))
+    check_choice("split", split, (ALL, *get_args(Split)))
     folder, source = Path(out), open_assets(assets, edition)
     digest = assets_digest(source, edition)
     settings = {"version": FORMAT_VERSION, "seed": seed, "views": views, "size": size, "assets": digest}

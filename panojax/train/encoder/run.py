@@ -220,7 +220,7 @@ def _with_renderer(config, frozen, encoder, key):
         encoder = init_variables(frozen.config, key, offsets=config.step.offsets)
     scale = config.step.tune_scale
     before = read_run(config.start)[0].step.tune_scale if RENDERER in encoder else scale
-    return with_base(encoder, {"params": frozen.tuned}, config.step.tune, rescaled=before / scale)
+    return with_base(encoder, frozen.tuned, rescaled=before / scale)
 
 
 def _start(config, model):

@@ -9,7 +9,6 @@ lies among the encoder's networks under the name `RENDERER`, and is added to the
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from panojax.errors import InputError
+from panojax.files.checksums import array_sums, json_sum
 from panojax.generators import networks
 from panojax.generators.generator_config import GeneratorConfig
 from panojax.train.encoder.step_config import RENDERER, StepConfig
@@ -30,27 +30,24 @@ def parts_of(generator: Mapping[str, Any], names: Sequence[str]) -> dict[str, An
     return {name: generator["params"][name] for name in names}
 
 
-def with_base(
-    variables: Mapping[str, Any], generator: Any, names: Sequence[str], *, rescaled: float = 1.0
-) -> dict[str, Any]:
+def with_base(variables: Mapping[str, Any], weights: Mapping[str, Any], *, rescaled: float = 1.0) -> dict[str, Any]:
     """An encoder's variables that remember which generator their renderer was tuned on.
 
     Args:
       variables: {network: {"params", "batch_stats"}}, with or without a renderer.
-      generator: variables of the generator.
-      names: of the parts.
+      weights: {part: parameters} of the generator's parts that learn, as they are in its model.
       rescaled: the scale that the renderer was tuned with, over the one that it goes on with.
 
     Raises:
       InputError: the renderer was tuned on another generator, or has other parts.
     """
-    mark, known = fingerprint(parts_of(generator, names)), variables.get(RENDERER)
+    mark, known, names = fingerprint(weights), variables.get(RENDERER), ", ".join(weights)
     if known is None:
-        known = {"params": jax.tree.map(jnp.zeros_like, parts_of(generator, names))}
-    elif sorted(known["params"]) != sorted(names):
-        raise InputError(f"start must have tuned {', '.join(names)}, as tune says, got {', '.join(known['params'])}")
+        known = {"params": jax.tree.map(jnp.zeros_like, weights)}
+    elif known["params"].keys() != weights.keys():
+        raise InputError(f"start must have tuned {names}, as tune says, got {', '.join(known['params'])}")
     elif not np.array_equal(known["batch_stats"]["base"], mark):
-        raise InputError(f"start must have tuned {', '.join(names)} of this generator, got an encoder of another")
+        raise InputError(f"start must have tuned {names} of this generator, got an encoder of another")
     deltas = jax.tree.map(lambda x: rescaled * x, known["params"])
     return {**variables, RENDERER: {"params": deltas, "batch_stats": {"base": mark}}}
 
@@ -64,13 +61,13 @@ def tuned(frozen: Any, deltas: Any, config: StepConfig) -> Any:
     """
     if deltas is None:
         return frozen
-    params = {**frozen.generator["params"], **moved(frozen.tuned, deltas, config.tune_scale)}
-    return dataclasses.replace(frozen, generator={**frozen.generator, "params": params})
+    return dataclasses.replace(frozen, generator=_moved(frozen.generator, frozen.tuned, deltas, config.tune_scale))
 
 
-def moved(weights: Any, deltas: Any, scale: float) -> Any:
-    """weights + scale deltas."""
-    return jax.tree.map(lambda x, delta: x + (scale * delta).astype(x.dtype), weights, deltas)
+def _moved(generator: Any, weights: Any, deltas: Any, scale: float) -> Any:
+    """The generator with weights + scale deltas in the place of its parts."""
+    parts = jax.tree.map(lambda x, delta: x + (scale * delta).astype(x.dtype), weights, deltas)
+    return {**generator, "params": {**generator["params"], **parts}}
 
 
 def tuned_generator(generator: Any, renderer: Mapping[str, Any], config: StepConfig) -> Any:
@@ -86,8 +83,7 @@ def tuned_generator(generator: Any, renderer: Mapping[str, Any], config: StepCon
     own = parts_of(generator, sorted(renderer["params"]))
     if not np.array_equal(fingerprint(own), renderer["batch_stats"]["base"]):
         raise InputError("generator must be the one whose decoder and super-resolution were tuned, got another")
-    params = {**generator["params"], **moved(own, renderer["params"], config.tune_scale)}
-    return {**generator, "params": params}
+    return _moved(generator, own, renderer["params"], config.tune_scale)
 
 
 def abstract_renderer(model: GeneratorConfig, names: Sequence[str]) -> dict[str, Any]:
@@ -101,8 +97,5 @@ def abstract_renderer(model: GeneratorConfig, names: Sequence[str]) -> dict[str,
 
 def fingerprint(weights: Any) -> np.ndarray:
     """Float32 [8] that tells weights from others; the same before and after they were kept in half precision."""
-    total = hashlib.sha256()
-    for path, x in jax.tree_util.tree_leaves_with_path(weights):
-        total.update(jax.tree_util.keystr(path).encode())
-        total.update(np.asarray(x, np.float16).tobytes())
-    return np.frombuffer(total.digest(), np.uint16)[:_MARKS].astype(np.float32)
+    total = json_sum(array_sums(jax.tree.map(lambda x: np.asarray(x, np.float16), weights)))
+    return np.frombuffer(bytes.fromhex(total), np.uint16)[:_MARKS].astype(np.float32)
