@@ -6,6 +6,7 @@ import math
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -81,7 +82,13 @@ def write_animation(
       InputError: it does not fit at a quality of 40.
     """
     first, *others = map(Image.fromarray, frames)
-    options = {"save_all": True, "append_images": others, "duration": round(1000 / fps), "loop": 0, "method": 4}
+    options: dict[str, Any] = {
+        "save_all": True,
+        "append_images": others,
+        "duration": round(1000 / fps),
+        "loop": 0,
+        "method": 4,
+    }
     save = functools.partial(first.save, format="WEBP", xmp=comment.encode(), **options)
     _write_best(path, save, (90, 80, 70, 60, 50, 40), max_bytes)
 
